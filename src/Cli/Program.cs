@@ -1,0 +1,2 @@
+Console.Error.WriteLine("foretoken: no command");
+return 2;
