@@ -1,0 +1,51 @@
+using Foretoken.Memory;
+
+namespace Foretoken.Backends;
+
+/// <summary>
+/// A device that holds weights and activations and runs the fused operations of a pass. The forward pass is written once over it
+/// (<see cref="Models.Transformer"/>). A backend guarantees row invariance: the result of a row has the same bits whatever other rows share the pass.
+/// Life: <see cref="Prepare"/> once, then Load*, then passes. Within a pass the order is that of the members below. Not thread-safe.
+/// </summary>
+public interface IBackend : IDisposable
+{
+    /// <summary>A short name for reports, for example <c>cpu-avx512</c>.</summary>
+    string Name { get; }
+
+    /// <summary>Fixes the shapes and allocates every activation buffer; nothing grows afterwards.</summary>
+    /// <param name="shape">Sizes of the model.</param>
+    /// <param name="maxRows">Most rows of one pass.</param>
+    /// <param name="maxLogitRows">Most rows of one pass that ask for logits.</param>
+    /// <param name="plan">Receives one entry per buffer (activations here, weights as they are loaded).</param>
+    void Prepare(TransformerShape shape, int maxRows, int maxLogitRows, MemoryPlan plan);
+
+    /// <summary>Packs matrices, stacked along output features, into one weight of the backend's own layout.</summary>
+    TensorHandle LoadMatrix(string name, WeightType type, ReadOnlySpan<IRowSource> parts);
+
+    /// <summary>Loads a vector of f32 (norm gains, biases).</summary>
+    TensorHandle LoadVector(string name, ReadOnlySpan<float> values);
+
+    /// <summary>Starts a pass over <paramref name="rows"/>, whose keys and values go to the slack slots that <paramref name="kv"/> assigned them.</summary>
+    void BeginPass(RowBatch rows, KvView kv);
+
+    /// <summary>hidden[r] = table[token[r]]. // [rows, hidden]</summary>
+    void Embed(TensorHandle table);
+
+    /// <summary>RMSNorm of hidden, q/k/v projections, biases, q/k norms, RoPE at each row's position.</summary>
+    void NormQkvRope(int layer, LayerWeights weights);
+
+    /// <summary>Stores the rows' keys and values in their slots and attends: each row sees the committed keys of its sequence, its ancestors in the pass and itself.</summary>
+    void Attend(int layer, LayerWeights weights);
+
+    /// <summary>hidden += attention · Outputᵀ (+ bias).</summary>
+    void OutResidual(int layer, LayerWeights weights);
+
+    /// <summary>hidden += Down · (silu(gate) ⊙ up) of the normalised hidden.</summary>
+    void Mlp(int layer, LayerWeights weights);
+
+    /// <summary>Final norm and head for the rows that asked for logits. // [logitRows, vocab]</summary>
+    void Logits(TensorHandle finalNorm, TensorHandle head);
+
+    /// <summary>The logits of the <paramref name="index"/>-th asked row of the last pass; valid until the next pass; may be modified by the sampler. // [vocab]</summary>
+    Span<float> LogitsOf(int index);
+}

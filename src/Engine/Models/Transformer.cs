@@ -1,0 +1,40 @@
+using Foretoken.Backends;
+
+namespace Foretoken.Models;
+
+/// <summary>The weights of a whole model as handles of one backend.</summary>
+public sealed record TransformerWeights(TensorHandle Embedding, IReadOnlyList<LayerWeights> Layers, TensorHandle FinalNorm, TensorHandle Head);
+
+/// <summary>
+/// The decoder-only transformer of all supported families, written once over <see cref="IBackend"/>. It knows only rows: a prompt chunk, a
+/// decode token and a tree of drafts are the same pass.
+/// </summary>
+public sealed class Transformer(IBackend backend, TransformerShape shape, TransformerWeights weights)
+{
+    public IBackend Backend => backend;
+
+    public TransformerShape Shape => shape;
+
+    /// <summary>
+    /// Runs all layers over <paramref name="rows"/>. Keys and values go to the slack slots of <paramref name="kv"/> and stay invisible to later
+    /// passes until the cache commits them. Logits of the asked rows are then read with <see cref="LogitsOf"/>.
+    /// </summary>
+    public void Forward(RowBatch rows, KvView kv)
+    {
+        backend.BeginPass(rows, kv);
+        backend.Embed(weights.Embedding);
+        for (int layer = 0; layer < weights.Layers.Count; layer++)
+        {
+            LayerWeights w = weights.Layers[layer];
+            backend.NormQkvRope(layer, w);
+            backend.Attend(layer, w);
+            backend.OutResidual(layer, w);
+            backend.Mlp(layer, w);
+        }
+
+        backend.Logits(weights.FinalNorm, weights.Head);
+    }
+
+    /// <summary>Logits of the <paramref name="index"/>-th row of <see cref="RowBatch.LogitRows"/>. // [vocab]</summary>
+    public Span<float> LogitsOf(int index) => backend.LogitsOf(index);
+}

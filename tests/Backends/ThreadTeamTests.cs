@@ -1,0 +1,72 @@
+using Foretoken.Backends.Cpu;
+
+namespace Foretoken.Tests.Backends;
+
+public class ThreadTeamTests
+{
+    private struct Count : IParallelJob
+    {
+        public int[] Hits;
+
+        public readonly void Execute(int chunk, int thread) => Interlocked.Increment(ref Hits[chunk]);
+    }
+
+    private struct Fail : IParallelJob
+    {
+        public readonly void Execute(int chunk, int thread)
+        {
+            if (chunk == 5) throw new ArithmeticException("chunk five");
+        }
+    }
+
+    [Theory]
+    [InlineData(1)]
+    [InlineData(2)]
+    [InlineData(5)]
+    public void Every_chunk_runs_exactly_once(int threads)
+    {
+        using var team = new ThreadTeam(threads);
+        for (int round = 0; round < 300; round++)
+        {
+            var job = new Count { Hits = new int[round % 37] };
+            team.Run(ref job, job.Hits.Length);
+            Assert.All(job.Hits, h => Assert.Equal(1, h));
+        }
+    }
+
+    [Fact]
+    public void Threads_that_fell_asleep_wake_up()
+    {
+        using var team = new ThreadTeam(2);
+        for (int round = 0; round < 3; round++)
+        {
+            Thread.Sleep(60);
+            var job = new Count { Hits = new int[64] };
+            team.Run(ref job, 64);
+            Assert.Equal(64, job.Hits.Sum());
+        }
+    }
+
+    [Fact]
+    public void A_failing_chunk_is_reported_and_the_team_stays_usable()
+    {
+        using var team = new ThreadTeam(2);
+        var fail = default(Fail);
+        Exception e = Assert.ThrowsAny<Exception>(() => team.Run(ref fail, 10));
+        Assert.Contains("chunk five", e.Message, StringComparison.Ordinal);
+        var job = new Count { Hits = new int[9] };
+        team.Run(ref job, 9);
+        Assert.Equal(9, job.Hits.Sum());
+    }
+
+    [Fact]
+    public void A_fork_join_allocates_nothing()
+    {
+        using var team = new ThreadTeam(2);
+        var job = new Count { Hits = new int[16] };
+        team.Run(ref job, 16);
+        long before = GC.GetAllocatedBytesForCurrentThread();
+        for (int i = 0; i < 1000; i++) team.Run(ref job, 16);
+        Assert.Equal(0, GC.GetAllocatedBytesForCurrentThread() - before);
+    }
+}
