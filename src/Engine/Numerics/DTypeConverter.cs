@@ -1,0 +1,82 @@
+using System.Buffers.Binary;
+using System.Runtime.InteropServices;
+
+namespace Foretoken.Numerics;
+
+/// <summary>Converts little-endian tensor bytes to f32. Conversions from the smaller float types are exact.</summary>
+public static class DTypeConverter
+{
+    private static readonly float[] E4M3 = BuildE4M3();
+
+    /// <summary>Converts <paramref name="source"/> to f32.</summary>
+    /// <param name="type">Element type of the source.</param>
+    /// <param name="source">Little-endian elements, exactly as many as <paramref name="destination"/> holds; any alignment.</param>
+    /// <param name="destination">Receives one f32 per element; f64 and wide integers are rounded to nearest.</param>
+    /// <exception cref="ArgumentException">The lengths do not agree.</exception>
+    public static void ToSingle(DType type, ReadOnlySpan<byte> source, Span<float> destination)
+    {
+        long needed = (long)destination.Length * type.ElementBytes();
+        if (source.Length != needed)
+            throw new ArgumentException($"{destination.Length} elements of {type.FileName()} are {needed} bytes, not {source.Length}.", nameof(source));
+        if (!BitConverter.IsLittleEndian) throw new PlatformNotSupportedException("Tensor files are little-endian, and so must be the machine.");
+        switch (type)
+        {
+            case DType.F32: source.CopyTo(MemoryMarshal.AsBytes(destination)); break;
+            case DType.BF16: BFloat16Bits.ToSingle(MemoryMarshal.Cast<byte, ushort>(source), destination); break;
+            case DType.F16: FromHalf(source, destination); break;
+            case DType.F8E4M3: for (int i = 0; i < source.Length; i++) destination[i] = E4M3[source[i]]; break;
+            case DType.F8E5M2: for (int i = 0; i < source.Length; i++) destination[i] = (float)BitConverter.UInt16BitsToHalf((ushort)(source[i] << 8)); break;
+            case DType.F64: FromWide(source, destination); break;
+            default: FromInteger(type, source, destination); break;
+        }
+    }
+
+    /// <summary>One fp8 value of type <see cref="DType.F8E4M3"/>.</summary>
+    public static float E4M3ToSingle(byte bits) => E4M3[bits];
+
+    private static void FromHalf(ReadOnlySpan<byte> source, Span<float> destination)
+    {
+        ReadOnlySpan<Half> halves = MemoryMarshal.Cast<byte, Half>(source);
+        for (int i = 0; i < halves.Length; i++) destination[i] = (float)halves[i];
+    }
+
+    private static void FromWide(ReadOnlySpan<byte> source, Span<float> destination)
+    {
+        for (int i = 0; i < destination.Length; i++) destination[i] = (float)BinaryPrimitives.ReadDoubleLittleEndian(source[(i * 8)..]);
+    }
+
+    private static void FromInteger(DType type, ReadOnlySpan<byte> source, Span<float> destination)
+    {
+        int bytes = type.ElementBytes();
+        for (int i = 0; i < destination.Length; i++)
+        {
+            ReadOnlySpan<byte> at = source.Slice(i * bytes, bytes);
+            destination[i] = type switch
+            {
+                DType.I64 => BinaryPrimitives.ReadInt64LittleEndian(at),
+                DType.I32 => BinaryPrimitives.ReadInt32LittleEndian(at),
+                DType.I16 => BinaryPrimitives.ReadInt16LittleEndian(at),
+                DType.I8 => (sbyte)at[0],
+                DType.U64 => BinaryPrimitives.ReadUInt64LittleEndian(at),
+                DType.U32 => BinaryPrimitives.ReadUInt32LittleEndian(at),
+                DType.U16 => BinaryPrimitives.ReadUInt16LittleEndian(at),
+                _ => at[0],
+            };
+        }
+    }
+
+    private static float[] BuildE4M3()
+    {
+        var table = new float[256];
+        for (int b = 0; b < 256; b++)
+        {
+            int exponent = (b >> 3) & 15, mantissa = b & 7;
+            float magnitude = exponent == 15 && mantissa == 7 ? float.NaN
+                : exponent == 0 ? mantissa * (1f / 512)
+                : (8 + mantissa) * MathF.ScaleB(1f, exponent - 10);
+            table[b] = b >= 128 ? -magnitude : magnitude;
+        }
+
+        return table;
+    }
+}
