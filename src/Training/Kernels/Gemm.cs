@@ -30,7 +30,19 @@ public sealed unsafe class Gemm : IDisposable
     /// C[m, n] (+)= A[m, k] · B[k, n], where A(i, j) = a[i·aRow + j·aColumn] and B(i, j) = b[i·bRow + j·bColumn]; one stride of each is 1.
     /// </summary>
     public void Multiply(
-        float* a, long aRow, long aColumn, float* b, long bRow, long bColumn, float* c, long ldc, int m, int n, int k, bool accumulate)
+        float* a, long aRow, long aColumn, float* b, long bRow, long bColumn, float* c, long ldc, int m, int n, int k, bool accumulate) =>
+        Multiply(a, aRow, aColumn, b, bRow, bColumn, c, ldc, m, n, k, accumulate, lowerOnly: false);
+
+    /// <summary>C[side, side] = X·Xᵀ of X[side, depth]; only the lower triangle is computed, then mirrored.</summary>
+    public void SymmetricProduct(float* x, float* c, int side, int depth)
+    {
+        Multiply(x, depth, 1, x, 1, depth, c, side, side, side, depth, accumulate: false, lowerOnly: true);
+        for (int row = 0; row < side; row++)
+            for (int column = row + 1; column < side; column++) c[(long)row * side + column] = c[(long)column * side + row];
+    }
+
+    private void Multiply(
+        float* a, long aRow, long aColumn, float* b, long bRow, long bColumn, float* c, long ldc, int m, int n, int k, bool accumulate, bool lowerOnly)
     {
         if (k == 0 && !accumulate)
         {
@@ -48,7 +60,8 @@ public sealed unsafe class Gemm : IDisposable
                     int rows = Math.Min(TileKernel.Rows, m - m0);
                     PackLeft(a + m0 * aRow + k0 * aColumn, aRow, aColumn, depth, rows, _left.Pointer);
                     float* target = c + m0 * ldc + n0;
-                    for (int column = 0; column < columns; column += TileKernel.Columns)
+                    int end = lowerOnly ? Math.Min(columns, m0 + rows - n0) : columns;
+                    for (int column = 0; column < end; column += TileKernel.Columns)
                     {
                         TileKernel.Run<AdjacentRows>(_left.Pointer, TileKernel.Rows, _right.Pointer + (long)column * depth, TileKernel.Columns, depth,
                             target + column, (nint)ldc, rows, columns - column, accumulate || k0 > 0);

@@ -94,7 +94,7 @@ public sealed unsafe class CausalAttention : IDisposable
                     MultiplyKeys(_keys.Pointer, _queries.Pointer, start, queries, _scores.Pointer);
                     MultiplyKeys(_values.Pointer, _outputs.Pointer, start, queries, _scoreGradients.Pointer);
                     for (int i = 0; i < Block; i++)
-                        dots[i] = i < queries ? VectorMath.Dot(blockOutput + i * outputStride, blockGradient + i * outputStride, _headDim) : 0f;
+                        dots[i] = i < queries ? RowMath.Dot(blockOutput + i * outputStride, blockGradient + i * outputStride, _headDim) : 0f;
                     SoftmaxBackward(start, queries, logSumExp + head * logStride + start, dots);
                     BlockGradients(keys, qkStride, blockQ, blockGradient, outputStride, dq + start * dqkStride + head * _headDim,
                         dk + kvHead * _headDim, dqkStride, dv + kvHead * _headDim, dvStride, start, queries);
@@ -143,7 +143,7 @@ public sealed unsafe class CausalAttention : IDisposable
         if (count < Block) new Span<float>(target, Block * _headDim).Clear();
         for (int row = 0; row < count; row += TileKernel.Columns)
             Gemm.Transpose(rows + row * stride, stride, Math.Min(TileKernel.Columns, count - row), _headDim, target + row * _headDim, TileKernel.Columns);
-        if (scale != 1f) VectorMath.Scale(target, scale, Block * _headDim);
+        if (scale != 1f) RowMath.Scale(target, scale, Block * _headDim);
     }
 
     /// <summary>scores[key, query] = left[key, ·] · right[query, ·] wherever a query of the 32-wide panel sees a key of the tile.</summary>
@@ -181,7 +181,7 @@ public sealed unsafe class CausalAttention : IDisposable
             Vector512<float> sum = default;
             for (int key = 0; key < visible; key++)
             {
-                Vector512<float> probability = VectorMath.Exp(Vector512.Load(column + (long)key * Block) - maximum);
+                Vector512<float> probability = RowMath.Exp(Vector512.Load(column + (long)key * Block) - maximum);
                 if (key > unmasked) probability = Vector512.ConditionalSelect(Vector512.GreaterThanOrEqual(lanes, Vector512.Create((float)(key - unmasked))), probability, default);
                 probability.Store(column + (long)key * Block);
                 sum += probability;
@@ -208,13 +208,13 @@ public sealed unsafe class CausalAttention : IDisposable
             float* d = _scoreGradients.Pointer + group;
             int count = Math.Clamp(queries - group, 0, 16), unmasked = start + group;
             int visible = count == 0 ? 0 : Math.Min(unmasked + 16, end);
-            Vector512<float> log = VectorMath.LoadPart(logSumExp + group, count), dot = Vector512.Load(dots + group);
+            Vector512<float> log = RowMath.LoadPart(logSumExp + group, count), dot = Vector512.Load(dots + group);
             // Lanes past the last query of a partial block are outside: their packed queries are zero, their P must be too.
             Vector512<float> valid = Vector512.LessThan(lanes, Vector512.Create((float)count));
             for (int key = 0; key < visible; key++)
             {
                 long offset = (long)key * Block;
-                Vector512<float> probability = VectorMath.Exp(Vector512.Load(p + offset) - log);
+                Vector512<float> probability = RowMath.Exp(Vector512.Load(p + offset) - log);
                 Vector512<float> seen = valid;
                 if (key > unmasked) seen &= Vector512.GreaterThanOrEqual(lanes, Vector512.Create((float)(key - unmasked)));
                 probability = Vector512.ConditionalSelect(seen, probability, default);

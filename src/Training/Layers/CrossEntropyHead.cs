@@ -58,13 +58,13 @@ public sealed unsafe class CrossEntropyHead : IDisposable
         Vector512<float> sums = default, offset = Vector512.Create(maximum);
         for (i = 0; i + 16 <= _vocabulary; i += 16)
         {
-            Vector512<float> e = VectorMath.Exp(Vector512.Load(logits + i) - offset);
+            Vector512<float> e = RowMath.Exp(Vector512.Load(logits + i) - offset);
             e.Store(logits + i);
             sums += e;
         }
         float sum = Vector512.Sum(sums);
         for (; i < _vocabulary; i++) sum += logits[i] = MathF.Exp(logits[i] - maximum);
-        VectorMath.Scale(logits, weight / sum, _vocabulary);
+        RowMath.Scale(logits, weight / sum, _vocabulary);
         logits[target] -= weight;
         return (maximum + MathF.Log(sum) - targetLogit, targetLogit >= maximum);
     }

@@ -54,7 +54,7 @@ internal static unsafe class HeadNormRope
             {
                 float* x = source + row * sourceStride + head * headDim;
                 float* y = target + row * targetStride + head * headDim;
-                float scale = gain == null ? 1f : 1f / MathF.Sqrt(VectorMath.Dot(x, x, headDim) / headDim + epsilon);
+                float scale = gain == null ? 1f : 1f / MathF.Sqrt(RowMath.Dot(x, x, headDim) / headDim + epsilon);
                 int i = 0;
                 for (; i + 16 <= half; i += 16)
                 {
@@ -110,7 +110,7 @@ internal static unsafe class HeadNormRope
                 }
                 if (gain == null) continue;
                 float* x = source + row * sourceStride + head * headDim;
-                float inverse = 1f / MathF.Sqrt(VectorMath.Dot(x, x, headDim) / headDim + epsilon);
+                float inverse = 1f / MathF.Sqrt(RowMath.Dot(x, x, headDim) / headDim + epsilon);
                 RmsNorm.Backward(dx, x, gain, &inverse, dx, dgain, 1, headDim, accumulate: false);
             }
         }

@@ -10,7 +10,7 @@ internal static unsafe class RmsNorm
     {
         for (int row = 0; row < rows; row++, x += width, y += width)
         {
-            float scale = 1f / MathF.Sqrt(VectorMath.Dot(x, x, width) / width + epsilon);
+            float scale = 1f / MathF.Sqrt(RowMath.Dot(x, x, width) / width + epsilon);
             inverse[row] = scale;
             Vector512<float> s = Vector512.Create(scale);
             int i = 0;

@@ -13,8 +13,8 @@ internal static unsafe class SwiGlu
             for (int i = 0; i < width; i += 16)
             {
                 int count = Math.Min(16, width - i);
-                Vector512<float> gate = VectorMath.LoadPart(gateUp + i, count), up = VectorMath.LoadPart(gateUp + width + i, count);
-                VectorMath.StorePart(gate * VectorMath.Sigmoid(gate) * up, y + i, count);
+                Vector512<float> gate = RowMath.LoadPart(gateUp + i, count), up = RowMath.LoadPart(gateUp + width + i, count);
+                RowMath.StorePart(gate * RowMath.Sigmoid(gate) * up, y + i, count);
             }
         }
     }
@@ -27,13 +27,13 @@ internal static unsafe class SwiGlu
             for (int i = 0; i < width; i += 16)
             {
                 int count = Math.Min(16, width - i);
-                Vector512<float> gate = VectorMath.LoadPart(gateUp + i, count), up = VectorMath.LoadPart(gateUp + width + i, count);
-                Vector512<float> gradient = VectorMath.LoadPart(dy + i, count);
-                Vector512<float> sigmoid = VectorMath.Sigmoid(gate), silu = gate * sigmoid;
+                Vector512<float> gate = RowMath.LoadPart(gateUp + i, count), up = RowMath.LoadPart(gateUp + width + i, count);
+                Vector512<float> gradient = RowMath.LoadPart(dy + i, count);
+                Vector512<float> sigmoid = RowMath.Sigmoid(gate), silu = gate * sigmoid;
                 // d silu = σ + silu · (1 − σ)
                 Vector512<float> slope = Vector512.FusedMultiplyAdd(silu, Vector512<float>.One - sigmoid, sigmoid);
-                VectorMath.StorePart(gradient * up * slope, gateUp + i, count);
-                VectorMath.StorePart(gradient * silu, gateUp + width + i, count);
+                RowMath.StorePart(gradient * up * slope, gateUp + i, count);
+                RowMath.StorePart(gradient * silu, gateUp + width + i, count);
             }
         }
     }

@@ -122,7 +122,7 @@ public sealed unsafe class TransformerLayer
         float* qkv = saved.Qkv.Pointer, rotated = saved.Rotated.Pointer;
         scratch.Gemm.Forward(saved.Normed.Pointer, values + _qkv, qkv, rows, hidden, s.QkvWidth);
         if (s.QkvBias)
-            for (int row = 0; row < rows; row++) VectorMath.Add(qkv + (long)row * s.QkvWidth, values + _qkvBias, s.QkvWidth);
+            for (int row = 0; row < rows; row++) RowMath.Add(qkv + (long)row * s.QkvWidth, values + _qkvBias, s.QkvWidth);
         int rotatedWidth = s.QueryWidth + s.KeyValueWidth;
         HeadNormRope.Forward(qkv, s.QkvWidth, rotated, rotatedWidth, Gain(values, _queryGain), scratch.Rotary, batch.Positions, s.QueryHeads, s.HeadDim, s.RmsNormEpsilon);
         HeadNormRope.Forward(qkv + s.QueryWidth, s.QkvWidth, rotated + s.QueryWidth, rotatedWidth, Gain(values, _keyGain), scratch.Rotary, batch.Positions,
@@ -135,12 +135,12 @@ public sealed unsafe class TransformerLayer
                 saved.Attended.Pointer + (long)start * s.QueryWidth, s.QueryWidth, saved.LogSumExp.Pointer + start, scratch.MaxRows, length);
         }
         scratch.Gemm.Forward(saved.Attended.Pointer, values + _output, saved.Middle.Pointer, rows, s.QueryWidth, hidden);
-        VectorMath.Add(saved.Middle.Pointer, x, (long)rows * hidden);
+        RowMath.Add(saved.Middle.Pointer, x, (long)rows * hidden);
         RmsNorm.Forward(saved.Middle.Pointer, values + _middleGain, saved.MiddleNormed.Pointer, saved.MiddleInverse.Pointer, rows, hidden, s.RmsNormEpsilon);
         scratch.Gemm.Forward(saved.MiddleNormed.Pointer, values + _gateUp, saved.GateUp.Pointer, rows, hidden, 2 * s.IntermediateSize);
         SwiGlu.Forward(saved.GateUp.Pointer, saved.Activated.Pointer, rows, s.IntermediateSize);
         scratch.Gemm.Forward(saved.Activated.Pointer, values + _down, output, rows, s.IntermediateSize, hidden);
-        VectorMath.Add(output, saved.Middle.Pointer, (long)rows * hidden);
+        RowMath.Add(output, saved.Middle.Pointer, (long)rows * hidden);
     }
 
     /// <summary>
@@ -171,7 +171,7 @@ public sealed unsafe class TransformerLayer
         {
             gemm.BackwardWeight(dqkv, saved.Normed.Pointer, gradients + _qkv, rows, hidden, s.QkvWidth);
             if (s.QkvBias)
-                for (int row = 0; row < rows; row++) VectorMath.Add(gradients + _qkvBias, dqkv + (long)row * s.QkvWidth, s.QkvWidth);
+                for (int row = 0; row < rows; row++) RowMath.Add(gradients + _qkvBias, dqkv + (long)row * s.QkvWidth, s.QkvWidth);
         }
         gemm.BackwardInput(dqkv, values + _qkv, dnormed, rows, hidden, s.QkvWidth, accumulate: false);
         RmsNorm.Backward(dnormed, saved.Input.Pointer, values + _inputGain, saved.Inverse.Pointer, dx, train ? gradients + _inputGain : null,

@@ -94,7 +94,7 @@ public sealed unsafe class TransformerPass : IDisposable
             _model.Layers[layer].Backward(values, gradients, _saved[layer], _gradient.Pointer, batch, _scratch);
         ReadOnlySpan<int> tokens = batch.Tokens;
         for (int row = 0; row < tokens.Length; row++)
-            VectorMath.Add(gradients + _model.EmbeddingOffset + (long)tokens[row] * hidden, _gradient.Pointer + (long)row * hidden, hidden);
+            RowMath.Add(gradients + _model.EmbeddingOffset + (long)tokens[row] * hidden, _gradient.Pointer + (long)row * hidden, hidden);
     }
 
     private double WeightedLoss(RaggedBatch batch)

@@ -4,7 +4,7 @@ using System.Runtime.Intrinsics;
 namespace Foretoken.Training;
 
 /// <summary>Vector primitives of the trainer over raw f32 arrays; counts need not be multiples of the vector width.</summary>
-internal static unsafe class VectorMath
+internal static unsafe class RowMath
 {
     /// <summary>
     /// e^x per lane with a relative error below 3e-7 for −87 ≤ x ≤ 88; x is clamped to that range. Range reduction by ln 2 in two parts and the
