@@ -1,0 +1,26 @@
+namespace Foretoken.Speculation;
+
+/// <summary>
+/// Proposes continuations that the model then verifies in one pass. A drafter changes how fast tokens come, never which. One file per drafter. Called by
+/// one thread; allocates nothing in <see cref="Propose"/>, <see cref="Observe"/> and <see cref="Release"/>.
+/// </summary>
+public interface IDrafter : IDisposable
+{
+    /// <summary>The name that options and statistics use, for example <c>ngram</c>.</summary>
+    string Name { get; }
+
+    /// <summary>Most drafted nodes of one tree; plans rows, logits and cache slots. 0 for a drafter that never proposes.</summary>
+    int MaxNodes { get; }
+
+    /// <summary>Fills the trees of all <paramref name="requests"/>, at once so that draft models run batched. A tree may stay without drafts.</summary>
+    void Propose(ReadOnlySpan<DraftRequest> requests, TokenForest forest);
+
+    /// <summary>Tells what was accepted; the requests' paths now end with the accepted drafts and the bonus token.</summary>
+    /// <param name="requests">The requests of the step's <see cref="Propose"/>.</param>
+    /// <param name="acceptances">One per request, in the same order.</param>
+    /// <param name="forest">The verified trees.</param>
+    void Observe(ReadOnlySpan<DraftRequest> requests, ReadOnlySpan<Acceptance> acceptances, TokenForest forest);
+
+    /// <summary>Forgets everything about a sequence that ended; its index may come back as another sequence.</summary>
+    void Release(int sequence);
+}

@@ -1,0 +1,132 @@
+using Foretoken.Memory;
+
+namespace Foretoken.Speculation;
+
+/// <summary>
+/// The token trees of all sequences of one step. The root of a tree is the sequence's last sampled token, whose row is not in the cache yet; the other
+/// nodes are drafts. Drafters may add nodes to several trees in turn: a tree's nodes are a linked list in the order of addition, parents first.
+/// Proposing the same path twice gives the same node, so that several drafters' proposals merge by path. Planned once, refilled every step.
+/// </summary>
+public sealed class TokenForest
+{
+    private readonly int[] _tokens;       // [nodes]
+    private readonly int[] _parents;      // [nodes] node, or -1 for a root
+    private readonly int[] _trees;        // [nodes]
+    private readonly int[] _depths;       // [nodes] 0 for a root
+    private readonly int[] _firstChild;   // [nodes] node or -1
+    private readonly int[] _nextSibling;  // [nodes] node or -1
+    private readonly int[] _nextInTree;   // [nodes] node or -1
+    private readonly int[] _rows;         // [nodes] row of the pass that verifies the node
+    private readonly int[] _logits;       // [nodes] index among the pass's asked rows
+    private readonly Tree[] _table;       // [trees]
+
+    /// <param name="maxTrees">Most sequences of one step.</param>
+    /// <param name="maxNodes">Most nodes of one step, roots included.</param>
+    /// <param name="plan">Receives the forest's entry.</param>
+    public TokenForest(int maxTrees, int maxNodes, MemoryPlan? plan = null)
+    {
+        ArgumentOutOfRangeException.ThrowIfLessThan(maxTrees, 1);
+        ArgumentOutOfRangeException.ThrowIfLessThan(maxNodes, maxTrees);
+        (_tokens, _parents, _trees, _depths) = (new int[maxNodes], new int[maxNodes], new int[maxNodes], new int[maxNodes]);
+        (_firstChild, _nextSibling, _nextInTree) = (new int[maxNodes], new int[maxNodes], new int[maxNodes]);
+        (_rows, _logits) = (new int[maxNodes], new int[maxNodes]);
+        _table = new Tree[maxTrees];
+        plan?.Add("speculation", "token forest", $"[nodes {maxNodes}] 9 × i32, [trees {maxTrees}]", maxNodes * 36L + maxTrees * 24L);
+    }
+
+    public int Count { get; private set; }
+
+    public int TreeCount { get; private set; }
+
+    public void Clear() => Count = TreeCount = 0;
+
+    /// <summary>Opens a tree and returns its index.</summary>
+    /// <param name="rootToken">The last sampled token.</param>
+    /// <param name="maxNodes">Most drafts of the tree.</param>
+    /// <param name="maxDepth">Most drafts of one path.</param>
+    public int AddTree(int rootToken, int maxNodes = int.MaxValue, int maxDepth = int.MaxValue)
+    {
+        int tree = TreeCount++;
+        _table[tree] = new Tree(Count, Count, maxNodes, maxDepth, 1);
+        NewNode(rootToken, -1, tree, 0);
+        return tree;
+    }
+
+    /// <summary>Adds a draft below <paramref name="parent"/>, or finds it there.</summary>
+    /// <returns>The node, or −1 if the tree's nodes or depth or the forest is used up.</returns>
+    public int Add(int parent, int token)
+    {
+        int known = FindChild(parent, token);
+        if (known >= 0) return known;
+        int index = _trees[parent];
+        ref Tree tree = ref _table[index];
+        if (Count == _tokens.Length || tree.Count > tree.MaxNodes || _depths[parent] >= tree.MaxDepth) return -1;
+        int node = NewNode(token, parent, index, _depths[parent] + 1);
+        _nextInTree[tree.Last] = node;
+        AppendChild(parent, node);
+        tree.Last = node;
+        tree.Count++;
+        return node;
+    }
+
+    /// <summary>The tree's root node.</summary>
+    public int Root(int tree) => _table[tree].First;
+
+    /// <summary>Nodes of the tree, the root included.</summary>
+    public int CountOf(int tree) => _table[tree].Count;
+
+    /// <summary>The node added to the same tree after this one, or −1: visits a tree from its root, parents first.</summary>
+    public int Next(int node) => _nextInTree[node];
+
+    public int Token(int node) => _tokens[node];
+
+    /// <summary>The parent node, or −1 for a root.</summary>
+    public int Parent(int node) => _parents[node];
+
+    /// <summary>Drafts on the path from the root to this node.</summary>
+    public int Depth(int node) => _depths[node];
+
+    /// <summary>The child of <paramref name="node"/> that proposes <paramref name="token"/>, or −1.</summary>
+    public int FindChild(int node, int token)
+    {
+        int child = _firstChild[node];
+        while (child >= 0 && _tokens[child] != token) child = _nextSibling[child];
+        return child;
+    }
+
+    /// <summary>Notes which row of the pass verifies the node and which of the asked logits is its own.</summary>
+    public void Place(int node, int row, int logitIndex)
+    {
+        _rows[node] = row;
+        _logits[node] = logitIndex;
+    }
+
+    /// <summary>The node's row in the pass.</summary>
+    public int Row(int node) => _rows[node];
+
+    /// <summary>The node's index among the rows of the pass that asked for logits.</summary>
+    public int LogitIndex(int node) => _logits[node];
+
+    private int NewNode(int token, int parent, int tree, int depth)
+    {
+        int node = Count++;
+        (_tokens[node], _parents[node], _trees[node], _depths[node]) = (token, parent, tree, depth);
+        _firstChild[node] = _nextSibling[node] = _nextInTree[node] = -1;
+        return node;
+    }
+
+    private void AppendChild(int parent, int node)
+    {
+        if (_firstChild[parent] < 0)
+        {
+            _firstChild[parent] = node;
+            return;
+        }
+
+        int sibling = _firstChild[parent];
+        while (_nextSibling[sibling] >= 0) sibling = _nextSibling[sibling];
+        _nextSibling[sibling] = node;
+    }
+
+    private record struct Tree(int First, int Last, int MaxNodes, int MaxDepth, int Count);
+}
