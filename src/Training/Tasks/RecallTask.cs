@@ -13,7 +13,7 @@ public sealed class RecallTask : SplitTask
     private const int MaximumEntries = 36;
 
     /// <summary>Prompt length aimed at per level, in tokens: minimum and maximum; zero where the number of entries decides.</summary>
-    private static readonly (int Minimum, int Maximum)[] Lengths = [(0, 0), (0, 0), (0, 0), (0, 0), (60, 100), (90, 170), (190, 300), (280, 430), (400, 620), (550, 840)];
+    private static readonly (int Minimum, int Maximum)[] Lengths = [(0, 0), (0, 0), (0, 0), (0, 0), (60, 100), (90, 170), (190, 300), (280, 430), (400, 620), (550, 780)];
 
     /// <summary>Lines that state a fact; {k} key, {v} value, {s} what is stored.</summary>
     private static readonly string[] ListForms = [" {k}: {v}", " {k} = {v}", " {k} -> {v}", " {k} has {v}"];
@@ -57,9 +57,9 @@ public sealed class RecallTask : SplitTask
             1 => 3,
             2 => random.Next(4, 6),
             3 => text ? random.Next(2, 4) : random.Next(5, 9),
-            _ => text ? random.Next(1, Math.Min(3 + target / 60, 13)) : Math.Min(MaximumEntries, random.Next(target / 16, target / 9 + 1)),
+            _ => text ? random.Next(2, Math.Min(4 + target / 60, 13)) : Math.Min(MaximumEntries, random.Next(target / 16, target / 9 + 1)),
         };
-        int asked = Math.Min(count, level < 2 ? 1 : random.NextDouble() switch { < 0.5 => 1, < 0.8 => 2, _ => 3 });
+        int asked = Math.Min(count, level < 2 ? 1 : random.NextDouble() switch { < 0.42 => 1, < 0.75 => 2, _ => 3 });
 
         string stored = random.Pick(["number", "code", "score"]);
         bool words = random.Chance(level < 3 ? 0.3 : 0.2);

@@ -44,8 +44,8 @@ public sealed class TraceTask : SplitTask
     protected override TaskExample Draft(SeededRandom random, int level, Phrasing phrasing)
     {
         bool story = level >= 1 && random.Chance(0.25);
-        int variables = level switch { <= 1 => 2, <= 3 => random.Next(2, 4), <= 6 => random.Next(2, 5), _ => random.Next(3, 5) };
-        int lines = level switch { 0 => 2, 1 => 3, 2 => random.Next(3, 5), 3 => random.Next(4, 6), 4 => random.Next(4, 7), 5 => random.Next(4, 7), 6 => random.Next(5, 8), 7 => random.Next(5, 9), 8 => random.Next(6, 9), _ => random.Next(6, 10) };
+        int variables = level switch { <= 1 => 2, <= 3 => random.Next(2, 4), <= 6 => random.Next(2, 4), _ => random.Next(2, 5) };
+        int lines = level switch { 0 => 2, 1 => 3, 2 => random.Next(3, 5), 3 => random.Next(4, 6), 4 => random.Next(4, 7), 5 => random.Next(4, 7), 6 => random.Next(5, 7), 7 => random.Next(5, 8), _ => random.Next(6, 8) };
         string[] names = (story ? Words.Names : Letters).ToArray();
         random.Shuffle<string>(names);
         var trace = new Recorder(random, names[..variables], level);
@@ -112,8 +112,8 @@ public sealed class TraceTask : SplitTask
                 Assign(number, fresh, 1);
                 return;
             }
-            bool loop = level >= 4 && random.Chance(level >= 7 ? 0.3 : 0.2);
-            Assign(number, random.Pick(_assigned), loop ? random.Next(2, level >= 7 ? 5 : 4) : 1);
+            bool loop = level >= 4 && random.Chance(0.2);
+            Assign(number, random.Pick(_assigned), loop ? random.Next(2, level >= 8 ? 5 : 4) : 1);
         }
 
         /// <summary>One assignment of an expression over assigned variables; a loop repeats an update of the variable itself.</summary>
