@@ -1,0 +1,116 @@
+using System.Text;
+using Microsoft.Win32.SafeHandles;
+
+namespace Foretoken.Cli;
+
+/// <summary>
+/// What a command sees of the process around it: streams, terminals, environment and the interrupt. Tests make their own, so that a command
+/// line runs inside the test process exactly as it runs in a shell.
+/// </summary>
+internal sealed class CliHost : IDisposable
+{
+    /// <summary>Raw bytes: commands that read lines split on \n only and check UTF-8 themselves.</summary>
+    public required Stream Input { get; init; }
+
+    /// <summary>Results only.</summary>
+    public required TextWriter Output { get; init; }
+
+    /// <summary>Statistics, progress, warnings and errors.</summary>
+    public required TextWriter Error { get; init; }
+
+    public bool InputIsTerminal { get; init; }
+
+    public bool OutputIsTerminal { get; init; }
+
+    public bool ErrorIsTerminal { get; init; }
+
+    /// <summary>Reads an environment variable; null or empty means that it is not set.</summary>
+    public Func<string, string?> Environment { get; init; } = _ => null;
+
+    /// <summary>Cancelled by Ctrl-C and SIGTERM.</summary>
+    public CancellationToken Interrupt { get; init; }
+
+    /// <summary>The folder that holds <c>models/</c>.</summary>
+    public string BaseDirectory { get; init; } = AppContext.BaseDirectory;
+
+    /// <summary>Progress lines are drawn only where they can be erased again.</summary>
+    public bool ShowsProgress => ErrorIsTerminal && Environment("TERM") != "dumb";
+
+    /// <summary>Colour on stderr: only on a terminal and without NO_COLOR (https://no-color.org).</summary>
+    public bool ErrorColor => ShowsProgress && string.IsNullOrEmpty(Environment("NO_COLOR"));
+
+    /// <summary>The host of the running process.</summary>
+    public static CliHost ForProcess(CancellationToken interrupt) => new()
+    {
+        Input = Console.OpenStandardInput(),
+        Output = Writer(1, Console.IsOutputRedirected, Console.OpenStandardOutput),
+        Error = Writer(2, Console.IsErrorRedirected, Console.OpenStandardError),
+        InputIsTerminal = !Console.IsInputRedirected,
+        OutputIsTerminal = !Console.IsOutputRedirected,
+        ErrorIsTerminal = !Console.IsErrorRedirected,
+        Environment = System.Environment.GetEnvironmentVariable,
+        Interrupt = interrupt,
+    };
+
+    public void Dispose()
+    {
+        Input.Dispose();
+        Output.Dispose();
+        Error.Dispose();
+    }
+
+    // The console's own stream swallows a closed pipe, and the command would go on computing for nobody: a file stream over the descriptor reports it.
+    private static StreamWriter Writer(int descriptor, bool redirected, Func<Stream> console)
+    {
+        Stream stream = redirected && !OperatingSystem.IsWindows()
+            ? new FileStream(new SafeFileHandle(descriptor, ownsHandle: false), FileAccess.Write, bufferSize: 0)
+            : console();
+        return new StreamWriter(new PipeStream(stream), new UTF8Encoding(encoderShouldEmitUTF8Identifier: false), bufferSize: 4096) { NewLine = "\n" };
+    }
+
+    /// <summary>Turns the write error of a reader that went away into <see cref="ClosedPipeException"/>, so that it is told from a full disk.</summary>
+    private sealed class PipeStream(Stream inner) : Stream
+    {
+        private const int BrokenPipeUnix = 32; // EPIPE
+        private const int BrokenPipeWindows = unchecked((int)0x8007006D), NoDataWindows = unchecked((int)0x800700E8);
+
+        public override bool CanRead => false;
+
+        public override bool CanSeek => false;
+
+        public override bool CanWrite => true;
+
+        public override long Length => throw new NotSupportedException();
+
+        public override long Position
+        {
+            get => throw new NotSupportedException();
+            set => throw new NotSupportedException();
+        }
+
+        public override void Flush() => inner.Flush();
+
+        public override int Read(byte[] buffer, int offset, int count) => throw new NotSupportedException();
+
+        public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
+
+        public override void SetLength(long value) => throw new NotSupportedException();
+
+        public override void Write(byte[] buffer, int offset, int count) => Write(buffer.AsSpan(offset, count));
+
+        public override void Write(ReadOnlySpan<byte> buffer)
+        {
+            try
+            {
+                inner.Write(buffer);
+            }
+            catch (IOException e) when (e.HResult is BrokenPipeUnix or BrokenPipeWindows or NoDataWindows)
+            {
+                throw new ClosedPipeException(e);
+            }
+        }
+    }
+}
+
+/// <summary>The reader of stdout went away: nothing is left to do, and it is no error.</summary>
+internal sealed class ClosedPipeException(Exception? inner = null) : IOException("The output pipe was closed by its reader.", inner);

@@ -1,0 +1,30 @@
+namespace Foretoken.Cli.Output;
+
+/// <summary>A line on stderr that is redrawn in place; nothing is written where stderr is no terminal.</summary>
+internal sealed class ProgressLine(CliHost host) : IProgress<(string Text, double Fraction)>, IDisposable
+{
+    private const int MinimumMilliseconds = 50; // terminals are slow, and nobody reads faster
+    private const string EraseLine = "\r\u001b[K";
+    private long _lastDrawn = long.MinValue / 2;
+    private bool _drawn;
+
+    /// <summary>Draws <c>text  42 %</c>; a fraction outside 0..1 leaves the percentage out.</summary>
+    public void Report((string Text, double Fraction) value)
+    {
+        long now = Environment.TickCount64;
+        if (!host.ShowsProgress || now - _lastDrawn < MinimumMilliseconds) return;
+        _lastDrawn = now;
+        _drawn = true;
+        string percent = value.Fraction is >= 0 and <= 1 ? $"  {(int)(value.Fraction * 100)} %" : "";
+        host.Error.Write($"{EraseLine}{value.Text}{percent}");
+        host.Error.Flush();
+    }
+
+    public void Dispose()
+    {
+        if (!_drawn) return;
+        host.Error.Write(EraseLine);
+        host.Error.Flush();
+        _drawn = false;
+    }
+}
