@@ -35,6 +35,8 @@ internal static partial class CliApplication
     /// <summary>Every command; one class each. Adding a command is one line here.</summary>
     internal static IReadOnlyList<CliCommand> Commands() =>
     [
+        new TokenizeCommand(),
+        new DetokenizeCommand(),
     ];
 
     private static int Dispatch(IReadOnlyList<string> args, CliHost host)
@@ -48,7 +50,7 @@ internal static partial class CliApplication
 
         // Prompts may begin with '@' and may be a single dash and letters: no response files, no bundled one-letter flags.
         ParseResult parsed = root.Parse(args, new ParserConfiguration { EnablePosixBundling = false, ResponseFileTokenReplacer = null });
-        if (parsed.Action is HelpAction or { GetType.Name: "VersionOptionAction" })
+        if (parsed.Action is HelpAction || root.Options.OfType<VersionOption>().Any(v => parsed.GetResult(v) is { Implicit: false }))
             return parsed.Invoke(new InvocationConfiguration { Output = host.Output, Error = host.Error, EnableDefaultExceptionHandler = false });
 
         CliCommand? command = commands.FirstOrDefault(c => c.Definition == parsed.CommandResult.Command);
@@ -60,6 +62,14 @@ internal static partial class CliApplication
         }
 
         RefuseUnknownFlags(args, parsed, command);
+        if (parsed.UnmatchedTokens.Count > 0)
+        {
+            string arguments = string.Join(" and ", command.Definition.Arguments.Select(a => a.Name));
+            throw new UsageException(arguments.Length == 0
+                ? $"'foretoken {command.Name}' takes no argument, but '{parsed.UnmatchedTokens[0]}' was given: leave it out."
+                : $"{arguments} is one argument, and '{parsed.UnmatchedTokens[0]}' is one too many: put quotes around text with spaces.");
+        }
+
         if (parsed.Errors.Count > 0) throw new UsageException($"{parsed.Errors[0].Message} See 'foretoken {command.Name} --help'.");
         return command.Run(new CommandContext(parsed, host));
     }

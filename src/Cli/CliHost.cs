@@ -59,13 +59,19 @@ internal sealed class CliHost : IDisposable
         Error.Dispose();
     }
 
-    // The console's own stream swallows a closed pipe, and the command would go on computing for nobody: a file stream over the descriptor reports it.
     private static StreamWriter Writer(int descriptor, bool redirected, Func<Stream> console)
     {
-        Stream stream = redirected && !OperatingSystem.IsWindows()
-            ? new FileStream(new SafeFileHandle(descriptor, ownsHandle: false), FileAccess.Write, bufferSize: 0)
-            : console();
+        Stream stream = (redirected ? Pipe(descriptor) : null) ?? console();
         return new StreamWriter(new PipeStream(stream), new UTF8Encoding(encoderShouldEmitUTF8Identifier: false), bufferSize: 4096) { NewLine = "\n" };
+    }
+
+    // The console's own stream swallows a closed pipe, and the command would go on computing for nobody; a file stream over the descriptor reports
+    // it. A regular file keeps the console's stream: a file stream would write at an offset of its own and not where the shell appends.
+    private static FileStream? Pipe(int descriptor)
+    {
+        if (OperatingSystem.IsWindows()) return null;
+        var stream = new FileStream(new SafeFileHandle(descriptor, ownsHandle: false), FileAccess.Write, bufferSize: 0);
+        return stream.CanSeek ? null : stream;
     }
 
     /// <summary>Turns the write error of a reader that went away into <see cref="ClosedPipeException"/>, so that it is told from a full disk.</summary>

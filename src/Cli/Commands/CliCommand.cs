@@ -32,23 +32,14 @@ internal abstract class CliCommand
     }
 
     /// <summary>Adds an optional positional argument.</summary>
-    protected Argument<string[]> AddArgument(string name, string description)
+    protected Argument<string> AddArgument(string name, string description)
     {
-        var argument = new Argument<string[]>(name) { Description = description, Arity = new ArgumentArity(0, 1000) };
+        var argument = new Argument<string>(name) { Description = description, Arity = ArgumentArity.ZeroOrOne };
         Definition.Add(argument);
         return argument;
     }
 
     /// <summary>The argument's value, or null where it was not given.</summary>
-    /// <exception cref="UsageException">More than one was given.</exception>
-    protected static string? Single(CommandContext context, Argument<string[]> argument, string remedy)
-    {
-        IReadOnlyList<string> values = [.. context.Parsed.GetResult(argument)?.Tokens.Select(t => t.Value) ?? []];
-        return values.Count <= 1
-            ? values.FirstOrDefault()
-            : throw new UsageException($"{argument.Name} is one argument, but {values.Count} were given (the second is '{values[1]}'): {remedy}");
-    }
+    protected static string? Value(CommandContext context, Argument<string> argument) =>
+        context.Parsed.GetResult(argument) is { Tokens.Count: > 0 } result ? result.Tokens[0].Value : null;
 }
-
-/// <summary>A parsed command line and the process around it.</summary>
-internal sealed record CommandContext(ParseResult Parsed, CliHost Host);

@@ -1,0 +1,50 @@
+namespace Foretoken.Cli;
+
+/// <summary>
+/// Finds the model of a command: the path given with --model, the name of a shipped model, or the default. Shipped models are the folders of
+/// <c>models/</c> beside the executable, where the build copies them, so that they are found from any working directory.
+/// </summary>
+internal static class ModelLocator
+{
+    /// <summary>The model that answers when none is named.</summary>
+    public const string DefaultModel = "reasoner";
+
+    /// <summary>The folder of the model that <paramref name="model"/> names.</summary>
+    /// <param name="model">A path, the name of a shipped model, or null for the default.</param>
+    /// <param name="host">Gives the folder of the executable.</param>
+    /// <exception cref="RunException">There is no such model.</exception>
+    public static string Find(string? model, CliHost host)
+    {
+        if (model is null) return Shipped(DefaultModel, host) ?? throw Missing($"the default model '{DefaultModel}' is not installed", host);
+        if (Directory.Exists(model)) return model;
+        if (File.Exists(model))
+        {
+            throw model.EndsWith(".gguf", StringComparison.OrdinalIgnoreCase)
+                ? new RunException($"{model}: GGUF files cannot be read by this build: give a Hugging Face directory (config.json, tokenizer.json, model.safetensors).")
+                : new RunException($"{model} is a file: give the Hugging Face directory that holds it.");
+        }
+
+        return IsName(model) && Shipped(model, host) is { } path ? path : throw Missing($"{model}: no such model directory", host);
+    }
+
+    /// <summary>The folders of the shipped models.</summary>
+    public static IReadOnlyList<string> Installed(CliHost host)
+    {
+        string folder = Path.Combine(host.BaseDirectory, "models");
+        return Directory.Exists(folder)
+            ? [.. Directory.GetDirectories(folder).Where(d => File.Exists(Path.Combine(d, "config.json"))).Order(StringComparer.Ordinal)]
+            : [];
+    }
+
+    private static string? Shipped(string name, CliHost host) => Installed(host).FirstOrDefault(d => Path.GetFileName(d) == name);
+
+    private static bool IsName(string model) => model.IndexOfAny(['/', '\\']) < 0;
+
+    private static RunException Missing(string problem, CliHost host)
+    {
+        string[] names = [.. Installed(host).Select(d => Path.GetFileName(d))];
+        return new RunException(
+            $"{problem}: give --model the path of a Hugging Face directory (config.json, tokenizer.json, model.safetensors)" +
+            (names.Length > 0 ? $" or the name of a shipped model ({string.Join(", ", names)})." : $"; no model is shipped in {Path.Combine(host.BaseDirectory, "models")}."));
+    }
+}
