@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.CommandLine.Help;
 using System.CommandLine.Parsing;
+using System.Reflection;
 using System.Text.RegularExpressions;
 using Foretoken.Cli.Commands;
 
@@ -12,6 +13,10 @@ namespace Foretoken.Cli;
 internal static partial class CliApplication
 {
     private const int HelpWidth = 120;
+
+    /// <summary>Version and, in builds from a repository, the commit.</summary>
+    public static string Version =>
+        typeof(CliApplication).Assembly.GetCustomAttribute<AssemblyInformationalVersionAttribute>()?.InformationalVersion ?? "unknown";
 
     /// <summary>Runs one command line and returns its exit code; throws nothing.</summary>
     public static int Run(IReadOnlyList<string> args, CliHost host)
@@ -50,8 +55,13 @@ internal static partial class CliApplication
 
         // Prompts may begin with '@' and may be a single dash and letters: no response files, no bundled one-letter flags.
         ParseResult parsed = root.Parse(args, new ParserConfiguration { EnablePosixBundling = false, ResponseFileTokenReplacer = null });
-        if (parsed.Action is HelpAction || root.Options.OfType<VersionOption>().Any(v => parsed.GetResult(v) is { Implicit: false }))
+        if (parsed.Action is HelpAction)
             return parsed.Invoke(new InvocationConfiguration { Output = host.Output, Error = host.Error, EnableDefaultExceptionHandler = false });
+        if (root.Options.OfType<VersionOption>().Any(v => parsed.GetResult(v) is { Implicit: false }))
+        {
+            host.Output.WriteLine(Version);
+            return ExitCode.Success;
+        }
 
         CliCommand? command = commands.FirstOrDefault(c => c.Definition == parsed.CommandResult.Command);
         if (command is null)
