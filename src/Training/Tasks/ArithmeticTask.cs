@@ -149,13 +149,7 @@ public sealed class ArithmeticTask : SplitTask
         {
             question = Operands(phrasing.Pick(ArithmeticPhrases.Requests[expression.Operation]), expression);
         }
-        question = phrasing.Close(question, 0.3);
-        string greeted = phrasing.Greet("", 0.3);
-        if (greeted.EndsWith(", ", StringComparison.Ordinal) && random.Chance(0.7))
-        {
-            question = char.ToLowerInvariant(question[0]) + question[1..];
-        }
-        return phrasing.Noise(greeted + question);
+        return phrasing.Noise(phrasing.Wrap(question, 0.3));
     }
 
     private static string Fill(string frame, string expression)

@@ -139,7 +139,7 @@ public sealed class ExtractTask : SplitTask
         };
         string question = phrasing.Close(string.Format(CultureInfo.InvariantCulture, phrasing.Pick(questions), key), 0.1);
         string steps = $"Look for {key}.\nFound:{fact.Sentence}\nThe {label}: {answer}.";
-        return Example($"{phrasing.Greet(phrasing.Pick(Openings), 0.1)}{string.Concat(sentences)}\n{question}", steps, answer, $"{label}/{Content(facts)}?{key}");
+        return Example($"{Open(random, phrasing, string.Concat(sentences))}\n{question}", steps, answer, $"{label}/{Content(facts)}?{key}");
     }
 
     private TaskExample Sentence(SeededRandom random, Phrasing phrasing, Fact[] facts)
@@ -151,7 +151,7 @@ public sealed class ExtractTask : SplitTask
             steps.Append(CultureInfo.InvariantCulture, $"{i + 1}:{facts[i].Sentence}\n");
         }
         string question = phrasing.Close(string.Format(CultureInfo.InvariantCulture, phrasing.Pick(Nth), wanted), 0.1);
-        return Example($"{phrasing.Greet(phrasing.Pick(Openings), 0.1)}{Passage(facts)}\n{question}", steps.ToString(), facts[wanted - 1].Sentence.Trim(), $"nth/{Content(facts)}?{wanted}");
+        return Example($"{Open(random, phrasing, Passage(facts))}\n{question}", steps.ToString(), facts[wanted - 1].Sentence.Trim(), $"nth/{Content(facts)}?{wanted}");
     }
 
     private TaskExample People(SeededRandom random, Phrasing phrasing, Fact[] facts)
@@ -162,8 +162,11 @@ public sealed class ExtractTask : SplitTask
         {
             steps.Append(CultureInfo.InvariantCulture, $"-{fact.Sentence} Name: {fact.Name}\n");
         }
-        return Example($"{phrasing.Greet(phrasing.Pick(Openings), 0.1)}{Passage(facts)}\n{phrasing.Close(phrasing.Pick(ListNames), 0.1)}", steps.ToString(), string.Join(", ", facts.Select(fact => fact.Name)), "names/" + Content(facts));
+        return Example($"{Open(random, phrasing, Passage(facts))}\n{phrasing.Close(phrasing.Pick(ListNames), 0.1)}", steps.ToString(), string.Join(", ", facts.Select(fact => fact.Name)), "names/" + Content(facts));
     }
+
+    private static string Open(SeededRandom random, Phrasing phrasing, string passage) =>
+        random.Chance(0.15) ? passage.TrimStart() : phrasing.Greet(phrasing.Pick(Openings), 0.1) + passage;
 
     private static string Passage(Fact[] facts) => string.Concat(facts.Select(fact => fact.Sentence));
 

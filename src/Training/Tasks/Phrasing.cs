@@ -34,8 +34,19 @@ public sealed class Phrasing(SeededRandom random, bool unseen)
     /// <summary>With some probability puts a greeting before and a closing after the question.</summary>
     public string Wrap(string question, double probability) => Greet(Close(question, probability), probability);
 
-    /// <summary>With some probability puts a greeting before the text.</summary>
-    public string Greet(string text, double probability) => random.Chance(probability) ? Pick(Greetings) + text : text;
+    /// <summary>With some probability puts a greeting before the text, which then often goes on in lower case.</summary>
+    public string Greet(string text, double probability)
+    {
+        if (!random.Chance(probability))
+        {
+            return text;
+        }
+        string greeting = Pick(Greetings);
+        int end = text.IndexOf(' ');
+        bool proper = end < 0 || Words.Names.Contains(text[..end]) || text[..end] is "I" or "JSON" or "CSV";
+        bool lower = greeting[^2] == ',' && !proper && random.Chance(0.7);
+        return greeting + (lower ? char.ToLowerInvariant(text[0]) + text[1..] : text);
+    }
 
     /// <summary>With some probability puts thanks or a request for steps after the question.</summary>
     public string Close(string question, double probability)

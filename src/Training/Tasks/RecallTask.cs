@@ -96,7 +96,8 @@ public sealed class RecallTask : SplitTask
             answers.Add(values[i]);
         }
         string content = string.Join(';', keys.Zip(values, (key, value) => $"{key}={value}").Order(StringComparer.Ordinal)) + "?" + string.Join(',', wanted);
-        return Example($"{phrasing.Greet(opening, 0.1)}{body}\n{phrasing.Close(question, 0.1)}", steps.ToString(), string.Join(", ", answers), content);
+        string start = random.Chance(0.15) ? body.TrimStart() : phrasing.Greet(opening, 0.1) + body;
+        return Example($"{start}\n{phrasing.Close(question, 0.1)}", steps.ToString(), string.Join(", ", answers), content);
     }
 
     private static string[] Values(SeededRandom random, string stored, int count, int level)

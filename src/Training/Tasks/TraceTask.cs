@@ -65,8 +65,20 @@ public sealed class TraceTask : SplitTask
         string opening = phrasing.Pick(story ? StoryOpenings : Openings).Replace("{i}", item, StringComparison.Ordinal);
         string question = phrasing.Pick(story ? StoryQuestions : Questions).Replace("{i}", item, StringComparison.Ordinal).Replace("{0}", asked, StringComparison.Ordinal);
         string prompt = phrasing.Greet(opening, 0.1) + "\n" + trace.Program + phrasing.Close(question, 0.1);
+        if (!story && lines <= 4 && random.Chance(0.15))
+        {
+            prompt = Inline(random, trace.Program.ToString()) + phrasing.Close(question, 0.1);
+        }
         string answer = trace.State[asked].ToString(CultureInfo.InvariantCulture);
         return Example(prompt, $"{trace.Steps}So {asked}={answer}", answer, trace.CanonicalProgram() + "?" + trace.Rank(asked));
+    }
+
+    /// <summary>The program as a person types it: without line numbers, on lines of its own or in one line.</summary>
+    private static string Inline(SeededRandom random, string program)
+    {
+        string separator = random.Pick(["\n", "; ", ". "]);
+        IEnumerable<string> lines = program.TrimEnd('\n').Split('\n').Select(line => line[(line.IndexOf(' ') + 1)..]);
+        return string.Join(separator, lines) + separator;
     }
 
     /// <summary>Writes a program line by line together with its trace.</summary>
