@@ -10,12 +10,19 @@ public enum KvType
 /// <summary>Shape of the cache: one slot table per (sequence, layer, KV head) over one pool of pages.</summary>
 /// <param name="LayerCount">Layers.</param>
 /// <param name="KvHeadCount">KV heads per layer.</param>
-/// <param name="HeadDim">Elements of one key or value.</param>
+/// <param name="HeadDim">Elements of one key or value; even.</param>
 /// <param name="Type">Storage type of keys and values.</param>
-/// <param name="SlotsPerPage">Tokens of one head that a page holds; a multiple of 16.</param>
-public readonly record struct KvLayout(int LayerCount, int KvHeadCount, int HeadDim, KvType Type, int SlotsPerPage);
+/// <param name="SlotsPerPage">Tokens of one head that a page holds: 16, 32, 64, …</param>
+public readonly record struct KvLayout(int LayerCount, int KvHeadCount, int HeadDim, KvType Type, int SlotsPerPage = KvLayout.DefaultSlotsPerPage)
+{
+    /// <summary>Small pages let per-head eviction give memory back; large ones save table entries.</summary>
+    public const int DefaultSlotsPerPage = 32;
+}
 
-/// <summary>What a backend sees of the KV cache: where the rows of this pass store their keys and values, and which slots they attend to.</summary>
+/// <summary>
+/// What a backend sees of the KV cache: where the rows of this pass store their keys and values, and which slots they attend to.
+/// A cache in host memory is a <see cref="HostKvView"/>.
+/// </summary>
 public abstract class KvView
 {
     public abstract KvLayout Layout { get; }

@@ -1,0 +1,25 @@
+namespace Foretoken.Backends.Cpu;
+
+/// <summary>A run of slots of one head, as the kernels see it.</summary>
+internal readonly unsafe struct AttentionSlots(byte* pool, int* pages, KvPageFormat format, int first, int end)
+{
+    public KvPageFormat Format => format;
+
+    public int First => first;
+
+    public int End => end;
+
+    /// <summary>First slot rounded down to a key tile: index 0 of scores, weights and masks.</summary>
+    public int Aligned => first & -KvPageFormat.TileSlots;
+
+    /// <summary>Slots from <see cref="Aligned"/> on, rounded up to whole tiles.</summary>
+    public int AlignedCount => (end - Aligned + KvPageFormat.TileSlots - 1) & -KvPageFormat.TileSlots;
+
+    public byte* Page(int slot) => pool + (long)pages[slot >> format.PageShift] * format.PageBytes;
+
+    /// <summary>The key tile that holds <paramref name="slot"/>.</summary>
+    public byte* KeyTile(int slot) => Page(slot) + (long)((slot & (format.SlotsPerPage - 1)) / KvPageFormat.TileSlots) * format.KeyTileBytes;
+
+    /// <summary>The value row of <paramref name="slot"/>.</summary>
+    public byte* ValueRow(int slot) => Page(slot) + format.ValueOffset + (long)(slot & (format.SlotsPerPage - 1)) * format.ValueRowBytes;
+}

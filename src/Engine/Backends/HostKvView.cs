@@ -1,0 +1,66 @@
+namespace Foretoken.Backends;
+
+/// <summary>The slots of one (sequence, layer, KV head), in increasing position. The rows of a running pass follow at Committed, Committed+1, ….</summary>
+public unsafe struct KvHeadSlots
+{
+    /// <summary>Page numbers of the head's slots. // [PageCount]</summary>
+    public int* Pages;
+
+    /// <summary>Pages that the head holds, those of the running pass included.</summary>
+    public int PageCount;
+
+    /// <summary>Slots that later passes see.</summary>
+    public int Committed;
+
+    /// <summary>The committed slots hold exactly the last <see cref="Committed"/> positions, without gaps: the slot tells the position.</summary>
+    public bool Contiguous;
+
+    /// <summary>Some slot may have an <c>expire</c> below int.MaxValue: visibility must be read from the slots.</summary>
+    public bool Expires;
+}
+
+/// <summary>
+/// The KV cache in host memory: a pool of pages and one slot table per (sequence, layer, KV head). The row at index i of its segment stores its
+/// key and value in slot Committed + i of every head. The memory belongs to the cache that made the view and lives as long as it.
+/// </summary>
+public sealed unsafe class HostKvView : KvView
+{
+    private readonly KvHeadSlots* _heads; // [sequences, layers, kvHeads]
+    private readonly int _sequences;
+
+    /// <param name="layout">Shape of the cache.</param>
+    /// <param name="pool">First page. // [pages, PageBytes]</param>
+    /// <param name="heads">Slot tables. // [sequences, layers, kvHeads]</param>
+    /// <param name="sequences">Sequences that <paramref name="heads"/> holds tables for.</param>
+    public HostKvView(KvLayout layout, byte* pool, KvHeadSlots* heads, int sequences)
+    {
+        Layout = layout;
+        Format = new KvPageFormat(layout);
+        Pool = pool;
+        _heads = heads;
+        _sequences = sequences;
+    }
+
+    public override KvLayout Layout { get; }
+
+    public KvPageFormat Format { get; }
+
+    public byte* Pool { get; }
+
+    /// <summary>The slot table of one head.</summary>
+    public KvHeadSlots* Head(int sequence, int layer, int kvHead)
+    {
+        if ((uint)sequence >= (uint)_sequences || (uint)layer >= (uint)Layout.LayerCount || (uint)kvHead >= (uint)Layout.KvHeadCount)
+            throw new ArgumentOutOfRangeException(nameof(sequence), $"No slot table for sequence {sequence}, layer {layer}, KV head {kvHead}.");
+        return _heads + ((long)sequence * Layout.LayerCount + layer) * Layout.KvHeadCount + kvHead;
+    }
+
+    /// <summary>The page that holds <paramref name="slot"/>.</summary>
+    public byte* PageOf(KvHeadSlots* head, int slot) => Pool + (long)head->Pages[slot >> Format.PageShift] * Format.PageBytes;
+
+    /// <summary>Position of <paramref name="slot"/>, to read or write.</summary>
+    public int* PositionOf(KvHeadSlots* head, int slot) => (int*)(PageOf(head, slot) + Format.PositionOffset) + (slot & (Format.SlotsPerPage - 1));
+
+    /// <summary>Last position that sees <paramref name="slot"/>, to read or write.</summary>
+    public int* ExpireOf(KvHeadSlots* head, int slot) => (int*)(PageOf(head, slot) + Format.ExpireOffset) + (slot & (Format.SlotsPerPage - 1));
+}

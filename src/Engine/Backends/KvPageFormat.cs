@@ -1,0 +1,69 @@
+using System.Numerics;
+
+namespace Foretoken.Backends;
+
+/// <summary>
+/// How a page of the KV cache is laid out in host memory. A page belongs to one (layer, KV head) and holds <see cref="SlotsPerPage"/> slots:
+/// <code>
+/// keys       [SlotsPerPage / 16 tiles]  bf16: [HeadDim/2 pairs][16 slots][2 dims]   f32: [HeadDim dims][16 slots]
+/// values     [SlotsPerPage slots]       [ValueDim/32 blocks]: bf16 [16]{dim j, dim 16+j}   f32 [32 dims]
+/// positions  [SlotsPerPage] int         position in the sequence
+/// expires    [SlotsPerPage] int         last position that sees the slot; int.MaxValue = every later one
+/// </code>
+/// A vector lane of a key tile is a slot and a vector lane of a value row is a dim, so that neither score nor sum crosses lanes. A bf16 pair is
+/// one 32-bit word: two shifts or masks make the two f32 vectors, without a shuffle.
+/// </summary>
+public sealed class KvPageFormat
+{
+    /// <summary>Slots of one key tile.</summary>
+    public const int TileSlots = 16;
+
+    /// <summary>Dims of one block of a value row.</summary>
+    public const int ValueBlock = 32;
+
+    public KvPageFormat(KvLayout layout)
+    {
+        if (layout.LayerCount < 1 || layout.KvHeadCount < 1) throw new ArgumentException($"A cache needs layers and KV heads, not {layout}.", nameof(layout));
+        if (layout.HeadDim < 2 || layout.HeadDim % 2 != 0) throw new ArgumentException($"head_dim must be even and positive, not {layout.HeadDim}.", nameof(layout));
+        if (layout.SlotsPerPage < TileSlots || !BitOperations.IsPow2(layout.SlotsPerPage))
+            throw new ArgumentException($"Slots per page must be a power of two of at least {TileSlots}, not {layout.SlotsPerPage}.", nameof(layout));
+        Type = layout.Type;
+        ElementBytes = layout.Type == KvType.F32 ? 4 : 2;
+        HeadDim = layout.HeadDim;
+        ValueDim = (layout.HeadDim + ValueBlock - 1) / ValueBlock * ValueBlock;
+        SlotsPerPage = layout.SlotsPerPage;
+        PageShift = BitOperations.Log2((uint)layout.SlotsPerPage);
+        KeyTileBytes = TileSlots * HeadDim * ElementBytes;
+        ValueRowBytes = ValueDim * ElementBytes;
+        ValueOffset = SlotsPerPage / TileSlots * KeyTileBytes;
+        PositionOffset = ValueOffset + SlotsPerPage * ValueRowBytes;
+        ExpireOffset = PositionOffset + SlotsPerPage * sizeof(int);
+        PageBytes = (ExpireOffset + SlotsPerPage * sizeof(int) + 63) / 64 * 64;
+    }
+
+    public KvType Type { get; }
+
+    public int ElementBytes { get; }
+
+    public int HeadDim { get; }
+
+    /// <summary>HeadDim rounded up to whole blocks; the padding is zero.</summary>
+    public int ValueDim { get; }
+
+    public int SlotsPerPage { get; }
+
+    /// <summary>log2 of <see cref="SlotsPerPage"/>.</summary>
+    public int PageShift { get; }
+
+    public int KeyTileBytes { get; }
+
+    public int ValueRowBytes { get; }
+
+    public int ValueOffset { get; }
+
+    public int PositionOffset { get; }
+
+    public int ExpireOffset { get; }
+
+    public int PageBytes { get; }
+}
