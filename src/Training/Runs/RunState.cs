@@ -1,0 +1,32 @@
+namespace Foretoken.Training;
+
+/// <summary>Everything but weights and optimizer moments that a run needs to go on exactly where it stopped.</summary>
+public sealed class RunState
+{
+    /// <summary>Finished steps.</summary>
+    public int Step { get; set; }
+
+    /// <summary>Tokens trained on.</summary>
+    public long Tokens { get; set; }
+
+    /// <summary>Number of the next example.</summary>
+    public long NextExample { get; set; }
+
+    /// <summary>Seconds of training so far, over all resumptions.</summary>
+    public double ElapsedSeconds { get; set; }
+
+    /// <summary>First step of the decay, once known.</summary>
+    public int? DecayStartStep { get; set; }
+
+    /// <summary>Steps of the decay, once known.</summary>
+    public int? DecaySteps { get; set; }
+
+    /// <summary>The run has ended by its schedule.</summary>
+    public bool Finished { get; set; }
+
+    /// <summary>Progress per bucket, in the order of the recipe's mixture.</summary>
+    public List<BucketProgress> Buckets { get; set; } = [];
+
+    /// <summary>Names, shapes and order of the tensors that the state files hold.</summary>
+    public string Layout { get; set; } = "";
+}

@@ -1,0 +1,81 @@
+using System.Diagnostics;
+using Foretoken.Tokenization;
+using Foretoken.Training.Tasks;
+
+namespace Foretoken.Training;
+
+/// <summary>Runs a recipe from the command line: progress, checkpoints, export.</summary>
+public static class TrainCommand
+{
+    /// <summary>Exit code of a run that was interrupted and left a checkpoint.</summary>
+    public const int Interrupted = 130;
+
+    /// <summary>
+    /// Trains <paramref name="recipePath"/> into <paramref name="outDir"/>: checkpoints, metrics.jsonl and the exported model under <c>model/</c>.
+    /// With <paramref name="resume"/> it goes on from the latest checkpoint. Returns 0, or 130 when cancelled (after writing a checkpoint).
+    /// </summary>
+    /// <exception cref="RecipeException">The recipe or the run directory cannot be used.</exception>
+    public static int Run(string recipePath, string outDir, bool resume, TextWriter progress, CancellationToken cancellation, int? threads = null)
+    {
+        TrainingRecipe recipe = TrainingRecipe.Read(recipePath);
+        string tokenizerDirectory = Path.GetFullPath(Path.Combine(Path.GetDirectoryName(Path.GetFullPath(recipePath))!, recipe.Tokenizer));
+        BpeTokenizer tokenizer = BpeTokenizer.FromDirectory(tokenizerDirectory);
+        if (tokenizer.VocabularySize > recipe.Model.VocabSize)
+            throw new RecipeException($"{recipePath}: key model.vocab_size is {recipe.Model.VocabSize}, but the tokenizer has {tokenizer.VocabularySize} tokens.");
+        if (!resume && Checkpoint.Exists(outDir))
+            throw new RecipeException($"{outDir}: the directory already has checkpoints; give --resume to go on or another --out.");
+        Directory.CreateDirectory(outDir);
+        var source = new TaskExampleSource(tokenizer, ChooseTasks(recipe, recipePath), recipe.Model.MaxPositionEmbeddings);
+        using var trainer = new Trainer(recipe, source, threads ?? Environment.ProcessorCount);
+        if (resume && trainer.Resume(outDir)) progress.WriteLine($"resumed at step {trainer.State.Step}");
+        using var report = new ProgressReport(recipe, source.Buckets, Path.Combine(outDir, "metrics.jsonl"), progress);
+        progress.WriteLine($"{recipe.Name}: {trainer.Model.Parameters.ElementCount:N0} parameters, {recipe.Parallel.Shards} shards");
+        return Loop(recipe, trainer, report, outDir, tokenizerDirectory, progress, cancellation);
+    }
+
+    private static int Loop(
+        TrainingRecipe recipe, Trainer trainer, ProgressReport report, string outDir, string tokenizerDirectory, TextWriter progress, CancellationToken cancellation)
+    {
+        long lastSave = Stopwatch.GetTimestamp();
+        while (!trainer.State.Finished)
+        {
+            if (cancellation.IsCancellationRequested)
+            {
+                trainer.Save(outDir);
+                progress.WriteLine($"interrupted; checkpoint at step {trainer.State.Step} written, go on with --resume");
+                return Interrupted;
+            }
+            WatchDecay(recipe, trainer, outDir, progress);
+            report.Add(trainer.Step(), trainer.State);
+            if (Stopwatch.GetElapsedTime(lastSave).TotalMinutes < recipe.CheckpointMinutes) continue;
+            trainer.Save(outDir);
+            ModelExport.Write(trainer.Model, tokenizerDirectory, Path.Combine(outDir, "model"));
+            lastSave = Stopwatch.GetTimestamp();
+        }
+        trainer.Save(outDir);
+        ModelExport.Write(trainer.Model, tokenizerDirectory, Path.Combine(outDir, "model"));
+        progress.WriteLine($"finished at step {trainer.State.Step}, {trainer.State.Tokens:N0} tokens, {trainer.State.ElapsedSeconds / 60:F1} minutes; model in {Path.Combine(outDir, "model")}");
+        return 0;
+    }
+
+    /// <summary>Starts the decay when the time budget asks for it or the decay file lies in the run directory; the log keeps the step counts.</summary>
+    private static void WatchDecay(TrainingRecipe recipe, Trainer trainer, string outDir, TextWriter progress)
+    {
+        RunState state = trainer.State;
+        if (state.DecayStartStep is not null || recipe.Schedule.DecayStartStep is not null || recipe.Schedule.Kind != "trapezoid" || state.Step == 0) return;
+        double minutes = state.ElapsedSeconds / 60, fraction = recipe.Schedule.DecayFraction;
+        bool asked = File.Exists(Path.Combine(outDir, Trainer.DecayFile));
+        if (!asked && (recipe.Schedule.TimeBudgetMinutes is not { } budget || minutes < budget * (1 - fraction))) return;
+        // Steps per minute so far: later batches are larger, so the decay is counted in the tokens of its batches.
+        double tokensPerMinute = state.Tokens / Math.Max(minutes, 1e-3), decayMinutes = minutes * fraction / (1 - fraction);
+        trainer.StartDecay((int)(decayMinutes * tokensPerMinute / recipe.BatchTokens(state.Tokens)));
+        progress.WriteLine($"decay starts at step {state.DecayStartStep} and lasts {state.DecaySteps} steps: to repeat this run, set decay_start_step and decay_steps to these");
+    }
+
+    private static List<ITask> ChooseTasks(TrainingRecipe recipe, string recipePath)
+    {
+        IReadOnlyList<ITask> known = TaskMixture.Default().Tasks;
+        return [.. recipe.Mixture.Select(m => known.FirstOrDefault(task => task.Bucket == m.Bucket)
+            ?? throw new RecipeException($"{recipePath}: key mixture: there is no bucket \"{m.Bucket}\"; known are {string.Join(", ", known.Select(t => t.Bucket))}."))];
+    }
+}

@@ -1,0 +1,164 @@
+using System.Text.Json;
+using System.Text.Json.Serialization;
+
+namespace Foretoken.Training;
+
+/// <summary>Sizes of the model to train; see <see cref="TransformerShape"/>.</summary>
+public sealed class RecipeModel
+{
+    public int HiddenSize { get; set; }
+    public int NumHiddenLayers { get; set; }
+    public int NumAttentionHeads { get; set; }
+    public int NumKeyValueHeads { get; set; }
+    public int HeadDim { get; set; }
+    public int IntermediateSize { get; set; }
+    public int VocabSize { get; set; }
+    public int MaxPositionEmbeddings { get; set; }
+    public double RopeTheta { get; set; } = 10000;
+    public bool TieWordEmbeddings { get; set; } = true;
+}
+
+/// <summary>Initial weights; see <see cref="Initialization"/>.</summary>
+public sealed class RecipeInitialization
+{
+    public double EmbeddingDeviation { get; set; } = 0.02;
+    public double MatrixGain { get; set; } = 1.0;
+    public double ResidualGain { get; set; }
+    public double QueryKeyGain { get; set; } = 1.25;
+}
+
+/// <summary>Batch size from a number of trained tokens on.</summary>
+public sealed class RecipeBatch
+{
+    public long FromTokens { get; set; }
+    public int Tokens { get; set; }
+}
+
+/// <summary>
+/// Learning-rate schedule: linear warm-up, then either a cosine over all steps or a plateau with a linear decay at the end (trapezoid). The end
+/// of a trapezoid is given in steps, or found from a time budget, which makes the run depend on the machine's speed; the log then names the steps.
+/// </summary>
+public sealed class RecipeSchedule
+{
+    /// <summary>"trapezoid" or "cosine".</summary>
+    public string Kind { get; set; } = "trapezoid";
+    public int WarmupSteps { get; set; } = 60;
+
+    /// <summary>cosine: all steps of the run.</summary>
+    public int? TotalSteps { get; set; }
+
+    /// <summary>trapezoid: first step of the decay.</summary>
+    public int? DecayStartStep { get; set; }
+
+    /// <summary>trapezoid: steps of the decay.</summary>
+    public int? DecaySteps { get; set; }
+
+    /// <summary>trapezoid without <see cref="DecayStartStep"/>: minutes of the whole run, of which the last <see cref="DecayFraction"/> decays.</summary>
+    public double? TimeBudgetMinutes { get; set; }
+    public double DecayFraction { get; set; } = 0.2;
+
+    /// <summary>Learning rate at the end, relative to the plateau.</summary>
+    public double FinalFactor { get; set; } = 0.02;
+}
+
+/// <summary>Data-parallel layout; the number of shards decides the bits of the result, the number of threads does not.</summary>
+public sealed class RecipeParallel
+{
+    public int Shards { get; set; } = 4;
+    public int ChunkRows { get; set; } = 1024;
+}
+
+/// <summary>Weight of a bucket in the mixture.</summary>
+public sealed class RecipeBucket
+{
+    public string Bucket { get; set; } = "";
+    public double Weight { get; set; } = 1;
+}
+
+/// <summary>A committed description of a training run, read strictly: an unknown key is an error.</summary>
+public sealed class TrainingRecipe
+{
+    public string Name { get; set; } = "";
+    public ulong Seed { get; set; }
+
+    /// <summary>Directory with tokenizer.json and tokenizer_config.json, relative to the recipe.</summary>
+    public string Tokenizer { get; set; } = "";
+    public RecipeModel Model { get; set; } = new();
+    public RecipeInitialization Initialization { get; set; } = new();
+    public OptimizerSettings Optimizer { get; set; } = new();
+    public RecipeSchedule Schedule { get; set; } = new();
+    public List<RecipeBatch> Batches { get; set; } = [];
+    public RecipeParallel Parallel { get; set; } = new();
+    public double PromptWeight { get; set; } = 0.1;
+    public List<RecipeBucket> Mixture { get; set; } = [];
+    public CurriculumSettings Curriculum { get; set; } = new();
+    public double CheckpointMinutes { get; set; } = 3;
+    public int LogEverySteps { get; set; } = 20;
+
+    /// <summary>Reads and checks a recipe file.</summary>
+    /// <exception cref="RecipeException">The file is missing, not JSON, has an unknown key or an impossible value.</exception>
+    public static TrainingRecipe Read(string path)
+    {
+        TrainingRecipe recipe;
+        try
+        {
+            using FileStream stream = File.OpenRead(path);
+            recipe = JsonSerializer.Deserialize(stream, RecipeJson.Default.TrainingRecipe) ?? throw new RecipeException($"{path}: the recipe is empty.");
+        }
+        catch (JsonException exception)
+        {
+            throw new RecipeException($"{path}: key {exception.Path ?? "(root)"}: {exception.Message} See models/recipes for a complete recipe.");
+        }
+        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
+        {
+            throw new RecipeException($"{path}: the recipe cannot be read: {exception.Message}");
+        }
+        recipe.Check(path);
+        return recipe;
+    }
+
+    /// <summary>The model's shape.</summary>
+    public TransformerShape Shape() => new()
+    {
+        VocabularySize = Model.VocabSize, HiddenSize = Model.HiddenSize, Layers = Model.NumHiddenLayers, QueryHeads = Model.NumAttentionHeads,
+        KeyValueHeads = Model.NumKeyValueHeads, HeadDim = Model.HeadDim, IntermediateSize = Model.IntermediateSize,
+        MaxPositions = Model.MaxPositionEmbeddings, RopeTheta = Model.RopeTheta, TiedEmbeddings = Model.TieWordEmbeddings,
+    };
+
+    /// <summary>Tokens of a batch after <paramref name="trained"/> tokens.</summary>
+    public int BatchTokens(long trained) => Batches.Last(batch => batch.FromTokens <= trained).Tokens;
+
+    private void Check(string path)
+    {
+        try
+        {
+            Shape().Validate();
+        }
+        catch (ArgumentException exception)
+        {
+            throw new RecipeException($"{path}: key model: {exception.Message}");
+        }
+        Require(Batches.Count > 0 && Batches[0].FromTokens == 0 && Batches.All(b => b.Tokens > 0), "batches", "must start at from_tokens 0 and have positive tokens");
+        Require(Batches.Zip(Batches.Skip(1)).All(pair => pair.First.FromTokens < pair.Second.FromTokens), "batches", "must have rising from_tokens");
+        Require(Parallel.Shards is > 0 and <= 64, "parallel.shards", "must be 1 to 64");
+        Require(Mixture.Count > 0 && Mixture.All(m => m.Weight > 0), "mixture", "must name buckets with positive weights");
+        Require(LogEverySteps > 0, "log_every_steps", "must be positive");
+        Require(PromptWeight is >= 0 and <= 1, "prompt_weight", "must be between 0 and 1");
+        bool cosine = Schedule.Kind == "cosine";
+        Require(cosine || Schedule.Kind == "trapezoid", "schedule.kind", "must be \"trapezoid\" or \"cosine\"");
+        Require(cosine ? Schedule.TotalSteps > 0 : Schedule.TimeBudgetMinutes > 0 || (Schedule.DecayStartStep > 0 && Schedule.DecaySteps > 0), "schedule",
+            "needs total_steps (cosine), or decay_start_step and decay_steps, or time_budget_minutes (trapezoid)");
+
+        void Require(bool holds, string key, string rule)
+        {
+            if (!holds) throw new RecipeException($"{path}: key {key} {rule}.");
+        }
+    }
+}
+
+[JsonSourceGenerationOptions(
+    PropertyNamingPolicy = JsonKnownNamingPolicy.SnakeCaseLower, UnmappedMemberHandling = JsonUnmappedMemberHandling.Disallow, WriteIndented = true,
+    ReadCommentHandling = JsonCommentHandling.Skip, AllowTrailingCommas = true)]
+[JsonSerializable(typeof(TrainingRecipe))]
+[JsonSerializable(typeof(RunState))]
+internal sealed partial class RecipeJson : JsonSerializerContext;
