@@ -1,0 +1,108 @@
+using System.Buffers.Binary;
+using System.Text;
+using System.Text.Json;
+using Foretoken.Formats;
+using Foretoken.Numerics;
+using Foretoken.Tokenization;
+using Foretoken.Training;
+using Foretoken.Training.Tasks;
+
+namespace Foretoken.Tests.Training;
+
+public class RecipeTests
+{
+    private static readonly string ModelsDirectory = FindModels();
+
+    [Theory]
+    [InlineData("reasoner.json", 2_756_288)]
+    [InlineData("reasoner-draft.json", 418_912)]
+    public void Shipped_recipes_are_read_and_have_the_documented_size(string file, long parameters)
+    {
+        TrainingRecipe recipe = TrainingRecipe.Read(Path.Combine(ModelsDirectory, "recipes", file));
+        using var model = new TransformerModel(recipe.Shape());
+        Assert.Equal(parameters, model.Parameters.ElementCount);
+    }
+
+    [Fact]
+    public void Unknown_key_is_refused_naming_file_and_key()
+    {
+        string path = Path.GetTempFileName();
+        try
+        {
+            string text = File.ReadAllText(Path.Combine(ModelsDirectory, "recipes", "reasoner.json"));
+            File.WriteAllText(path, text.Replace("\"clip_norm\"", "\"clip_nrom\"", StringComparison.Ordinal));
+            string message = Assert.Throws<RecipeException>(() => TrainingRecipe.Read(path)).Message;
+            Assert.Contains(path, message, StringComparison.Ordinal);
+            Assert.Contains("clip_nrom", message, StringComparison.Ordinal);
+        }
+        finally
+        {
+            File.Delete(path);
+        }
+    }
+
+    [Fact]
+    public void Impossible_value_is_refused_naming_the_key()
+    {
+        string path = Path.GetTempFileName();
+        try
+        {
+            string text = File.ReadAllText(Path.Combine(ModelsDirectory, "recipes", "reasoner.json"));
+            File.WriteAllText(path, text.Replace("\"shards\": 4", "\"shards\": 0", StringComparison.Ordinal));
+            Assert.Contains("parallel.shards", Assert.Throws<RecipeException>(() => TrainingRecipe.Read(path)).Message, StringComparison.Ordinal);
+        }
+        finally
+        {
+            File.Delete(path);
+        }
+    }
+
+    [Fact]
+    public void Examples_have_the_chat_format()
+    {
+        BpeTokenizer tokenizer = BpeTokenizer.FromDirectory(Path.Combine(ModelsDirectory, "reasoner"));
+        var source = new TaskExampleSource(tokenizer, TaskMixture.Default().Tasks, maxTokens: 1024);
+        for (int bucket = 0; bucket < source.Buckets.Count; bucket++)
+        {
+            TrainingExample example = source.Draw(new SeededRandom(4), bucket, 0)!;
+            string text = tokenizer.Decode(example.Tokens);
+            Assert.StartsWith("<|user|>", text, StringComparison.Ordinal);
+            Assert.EndsWith("<|end|>", text, StringComparison.Ordinal);
+            Assert.Contains("\n#### ", text, StringComparison.Ordinal);
+            Assert.EndsWith("<|assistant|>", tokenizer.Decode(example.Tokens.Take(example.PromptLength)), StringComparison.Ordinal);
+        }
+    }
+
+    [Fact]
+    public void Safetensors_layout_is_strict()
+    {
+        string path = Path.GetTempFileName();
+        try
+        {
+            SafetensorsWriter.Write(path, [new("b", "BF16", [3], new byte[] { 1, 2, 3, 4, 5, 6 }), new("a", "F32", [2, 1], new byte[] { 9, 0, 0, 0, 8, 0, 0, 0 })]);
+            byte[] bytes = File.ReadAllBytes(path);
+            int header = (int)BinaryPrimitives.ReadUInt64LittleEndian(bytes);
+            Assert.Equal(0, header % 8);
+            Assert.Equal(8 + header + 14, bytes.Length);
+            Assert.Equal([9, 0, 0, 0, 8, 0, 0, 0, 1, 2, 3, 4, 5, 6], bytes[(8 + header)..]);
+            using JsonDocument json = JsonDocument.Parse(Encoding.UTF8.GetString(bytes, 8, header));
+            Assert.Equal("[0,8]", json.RootElement.GetProperty("a").GetProperty("data_offsets").GetRawText());
+            Assert.Equal("[8,14]", json.RootElement.GetProperty("b").GetProperty("data_offsets").GetRawText());
+        }
+        finally
+        {
+            File.Delete(path);
+        }
+    }
+
+    [Fact]
+    public void Safetensors_bytes_must_fit_the_shape() =>
+        Assert.Throws<ArgumentException>(() => SafetensorsWriter.Write("unused", [new("a", "F32", [2], new byte[4])]));
+
+    private static string FindModels()
+    {
+        DirectoryInfo? directory = new(AppContext.BaseDirectory);
+        while (directory is not null && !Directory.Exists(Path.Combine(directory.FullName, "models", "recipes"))) directory = directory.Parent;
+        return Path.Combine(directory?.FullName ?? throw new DirectoryNotFoundException("models/recipes"), "models");
+    }
+}
