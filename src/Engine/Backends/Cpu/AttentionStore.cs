@@ -5,12 +5,11 @@ internal static unsafe class AttentionStore
 {
     /// <summary>Stores rows <paramref name="from"/>..<paramref name="to"/>−1 (indices in the segment) of one KV head.</summary>
     public static void Rows(
-        TransformerShape shape, RowBatch rows, in RowSegment segment, int from, int to, HostKvView kv, KvHeadSlots* head, int kvHead, float* qkv)
+        TransformerShape shape, in RowSegment segment, int from, int to, HostKvView kv, KvHeadSlots* head, int kvHead, float* qkv)
     {
         KvPageFormat format = kv.Format;
         int headDim = shape.HeadDim;
         long stride = (long)(shape.HeadCount + 2 * shape.KvHeadCount) * headDim;
-        ReadOnlySpan<int> positions = rows.Positions;
         if (((head->Committed + to - 1) >> format.PageShift) >= head->PageCount)
             throw new InvalidOperationException("The cache has not begun this pass: a row has no slot.");
         for (int i = from; i < to; i++)
@@ -32,9 +31,6 @@ internal static unsafe class AttentionStore
                 WriteKey((uint*)tile, inPage % KvPageFormat.TileSlots, key, headDim);
                 WriteValue((uint*)valueRow, value, headDim, format.ValueDim);
             }
-
-            ((int*)(page + format.PositionOffset))[inPage] = positions[segment.First + i];
-            ((int*)(page + format.ExpireOffset))[inPage] = int.MaxValue;
         }
     }
 
@@ -102,7 +98,7 @@ internal readonly unsafe struct AttentionStoreJob : IParallelJob
             int first = Math.Max(from, segment.First), last = Math.Min(to, segment.First + segment.Count);
             if (first >= last) continue;
             AttentionStore.Rows(
-                _shape, _rows, segment, first - segment.First, last - segment.First, _kv, _kv.Head(segment.Sequence, _layer, kvHead), kvHead, _qkv);
+                _shape, segment, first - segment.First, last - segment.First, _kv, _kv.Head(segment.Sequence, _layer, kvHead), kvHead, _qkv);
         }
     }
 }

@@ -122,7 +122,7 @@ public sealed unsafe class CpuAttention : IDisposable
             int kvHead = chunk % shape.KvHeadCount;
             RowSegment segment = rows.Segments[tile.Segment];
             KvHeadSlots* head = kv.Head(segment.Sequence, layer, kvHead);
-            if (storesKeys) AttentionStore.Rows(shape, rows, segment, 0, segment.Count, kv, head, kvHead, qkv);
+            if (storesKeys) AttentionStore.Rows(shape, segment, 0, segment.Count, kv, head, kvHead, qkv);
             var unit = new AttentionUnit(shape, rows, segment, tile, kv, head, kvHead, slidingWindow, owner._scratch[thread]);
             unit.Run(qkv, output);
         }

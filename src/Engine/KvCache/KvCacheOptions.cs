@@ -1,0 +1,28 @@
+using Foretoken.Backends;
+
+namespace Foretoken.KvCache;
+
+/// <summary>What a <see cref="PagedKvCache"/> is built for; everything is allocated from it at load.</summary>
+public sealed record KvCacheOptions
+{
+    public required KvLayout Layout { get; init; }
+
+    /// <summary>Sequences that live at a time.</summary>
+    public required int MaxSequences { get; init; }
+
+    /// <summary>Longest sequence, in committed tokens.</summary>
+    public required int MaxTokensPerSequence { get; init; }
+
+    /// <summary>Most rows that one sequence brings to a pass (its slack slots): a prompt chunk or a tree.</summary>
+    public required int MaxRowsPerSequence { get; init; }
+
+    /// <summary>Bytes of the page pool. <see cref="PagedKvCache.BytesFor"/> tells what a number of sequences and tokens needs.</summary>
+    public required long BudgetBytes { get; init; }
+
+    public IEvictionPolicy Policy { get; init; } = new DensePolicy();
+
+    /// <summary>
+    /// Expired slots of a head that wait before its survivors are moved together. Waiting saves moves and holds memory; it changes no result.
+    /// </summary>
+    public int ReclaimBatch { get; init; } = 1;
+}
