@@ -1,0 +1,149 @@
+using System.Runtime.ExceptionServices;
+using Foretoken.Backends;
+using Foretoken.Formats;
+using Foretoken.Memory;
+
+namespace Foretoken.Models;
+
+/// <summary>How a model is loaded.</summary>
+public sealed record LoadOptions
+{
+    /// <summary>The backend that will hold the weights. Stays the caller's.</summary>
+    public required IBackend Backend { get; init; }
+
+    /// <summary>Receives one entry per buffer.</summary>
+    public required MemoryPlan Plan { get; init; }
+
+    /// <summary>Most rows of one pass.</summary>
+    public required int MaxRows { get; init; }
+
+    /// <summary>Most rows of one pass that ask for logits.</summary>
+    public required int MaxLogitRows { get; init; }
+
+    /// <summary>Type in which matrices are held; null = <see cref="ModelSource.DefaultWeightType"/>.</summary>
+    public WeightType? WeightType { get; init; }
+
+    /// <summary>Longest sequence in tokens, at most the model's; null = the model's.</summary>
+    public int? ContextLength { get; init; }
+
+    public IProgress<LoadProgress>? Progress { get; init; }
+
+    public CancellationToken Cancellation { get; init; }
+}
+
+/// <summary>How far loading is.</summary>
+/// <param name="Weight">The weight that was packed last.</param>
+/// <param name="BytesRead">Bytes read from the model's files.</param>
+/// <param name="TotalBytes">Bytes that will be read.</param>
+public readonly record struct LoadProgress(string Weight, long BytesRead, long TotalBytes);
+
+/// <summary>A model whose weights are in its backend. Disposing the backend frees it.</summary>
+/// <param name="Origin">Directory, file or name that it came from.</param>
+/// <param name="Config">Its configuration.</param>
+/// <param name="WeightType">Type in which matrices are held.</param>
+/// <param name="Transformer">The forward pass.</param>
+public sealed record LoadedModel(string Origin, ModelConfig Config, WeightType WeightType, Transformer Transformer);
+
+/// <summary>Checks a model's files, then reads them once into the backend's packed weights.</summary>
+public static class ModelLoader
+{
+    /// <summary>Loads a model directory (see <see cref="ModelDirectory.Resolve"/>).</summary>
+    /// <exception cref="ModelFormatException">The files are missing, malformed or not supported.</exception>
+    /// <exception cref="OutOfMemoryBudgetException">The weights do not fit into memory.</exception>
+    public static LoadedModel Load(string path, LoadOptions options)
+    {
+        using ModelSource source = Open(path);
+        return Load(source, options);
+    }
+
+    /// <summary>Opens and checks a model without loading its weights.</summary>
+    public static ModelSource Open(string path) => new HuggingFaceSource(ModelDirectory.Resolve(path));
+
+    /// <summary>Loads from a source that the caller opened.</summary>
+    public static LoadedModel Load(ModelSource source, LoadOptions options)
+    {
+        ModelConfig config = source.Config;
+        if (options.ContextLength is { } context)
+        {
+            ArgumentOutOfRangeException.ThrowIfLessThan(context, 1, nameof(options));
+            config = config with { Shape = config.Shape with { MaxPositions = Math.Min(context, config.Shape.MaxPositions) } };
+        }
+
+        WeightType type = options.WeightType ?? source.DefaultWeightType;
+        options.Backend.Prepare(config.Shape, options.MaxRows, options.MaxLogitRows, options.Plan);
+        try
+        {
+            TransformerWeights weights = new WeightPacker(source, type, options).Pack();
+            source.VerifyUnchanged();
+            return new LoadedModel(source.Origin, config, type, new Transformer(options.Backend, config.Shape, weights));
+        }
+        catch (Exception e) when (e.InnerException is ModelFormatException cause)
+        {
+            ExceptionDispatchInfo.Throw(cause); // a packing thread met it
+            throw;
+        }
+    }
+
+    /// <summary>Hands each weight to the backend in the order of use: embedding, layers, final norm, head.</summary>
+    private sealed class WeightPacker(ModelSource source, WeightType type, LoadOptions options)
+    {
+        private readonly Dictionary<(WeightRole, int), WeightSpec> _specs = WeightSpec.Of(source.Config).ToDictionary(s => (s.Role, s.Layer));
+        private long _bytesRead;
+        private long _totalBytes;
+
+        public TransformerWeights Pack()
+        {
+            _totalBytes = _specs.Values.Sum(source.StoredBytes);
+            TensorHandle embedding = Matrix("embedding", -1, WeightRole.Embedding);
+            var layers = new LayerWeights[source.Config.Shape.LayerCount];
+            for (int i = 0; i < layers.Length; i++) layers[i] = Layer(i);
+            TensorHandle norm = Vector("final-norm", -1, WeightRole.FinalNorm);
+            TensorHandle head = source.Config.TiedEmbeddings ? embedding : Matrix("head", -1, WeightRole.Head);
+            return new TransformerWeights(embedding, layers, norm, head);
+        }
+
+        private LayerWeights Layer(int i) => new()
+        {
+            InputNorm = Vector("input-norm", i, WeightRole.InputNorm),
+            Qkv = Matrix("qkv", i, WeightRole.Query, WeightRole.Key, WeightRole.Value),
+            QkvBias = Vector("qkv-bias", i, WeightRole.QueryBias, WeightRole.KeyBias, WeightRole.ValueBias),
+            QueryNorm = Vector("query-norm", i, WeightRole.QueryNorm),
+            KeyNorm = Vector("key-norm", i, WeightRole.KeyNorm),
+            Output = Matrix("output", i, WeightRole.Output),
+            OutputBias = Vector("output-bias", i, WeightRole.OutputBias),
+            PostAttentionNorm = Vector("post-attention-norm", i, WeightRole.PostAttentionNorm),
+            GateUp = Matrix("gate-up", i, WeightRole.Gate, WeightRole.Up),
+            Down = Matrix("down", i, WeightRole.Down),
+            SlidingWindow = source.Config.SlidingWindows[i],
+        };
+
+        private TensorHandle Matrix(string name, int layer, params ReadOnlySpan<WeightRole> roles)
+        {
+            options.Cancellation.ThrowIfCancellationRequested();
+            var parts = new IRowSource[roles.Length];
+            for (int p = 0; p < parts.Length; p++) parts[p] = source.Matrix(_specs[(roles[p], layer)]);
+            TensorHandle handle = options.Backend.LoadMatrix(NameOf(name, layer), type, parts);
+            Report(name, layer, roles);
+            return handle;
+        }
+
+        /// <summary>None where the model has no such vector.</summary>
+        private TensorHandle Vector(string name, int layer, params ReadOnlySpan<WeightRole> roles)
+        {
+            if (!_specs.ContainsKey((roles[0], layer))) return TensorHandle.None;
+            var values = new List<float>();
+            foreach (WeightRole role in roles) values.AddRange(source.Vector(_specs[(role, layer)]));
+            TensorHandle handle = options.Backend.LoadVector(NameOf(name, layer), values.ToArray());
+            Report(name, layer, roles);
+            return handle;
+        }
+
+        private void Report(string name, int layer, ReadOnlySpan<WeightRole> roles)
+        {
+            foreach (WeightRole role in roles) _bytesRead += source.StoredBytes(_specs[(role, layer)]);
+            options.Progress?.Report(new LoadProgress(NameOf(name, layer), _bytesRead, _totalBytes));
+        }
+
+        private static string NameOf(string name, int layer) => layer < 0 ? name : $"layer {layer} {name}";
+    }
+}

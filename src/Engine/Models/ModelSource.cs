@@ -1,0 +1,43 @@
+using Foretoken.Backends;
+
+namespace Foretoken.Models;
+
+/// <summary>
+/// A model that can be loaded: its configuration and its weights by role, whatever file format they come from. A format is one class; everything is
+/// checked (presence, shapes, types) before the constructor returns. Reads may come from several threads at a time.
+/// </summary>
+public abstract class ModelSource : IDisposable
+{
+    /// <summary>Directory, file or name that the model comes from, for messages.</summary>
+    public abstract string Origin { get; }
+
+    public abstract ModelConfig Config { get; }
+
+    /// <summary>The weight type that loses least at no more memory than the file: f32 for f32 files, bf16 otherwise.</summary>
+    public abstract WeightType DefaultWeightType { get; }
+
+    /// <summary>A matrix of <see cref="WeightSpec.Of"/>. // [OutFeatures, InFeatures]</summary>
+    public abstract IRowSource Matrix(WeightSpec spec);
+
+    /// <summary>A vector of <see cref="WeightSpec.Of"/>. // [OutFeatures]</summary>
+    public abstract float[] Vector(WeightSpec spec);
+
+    /// <summary>Bytes that reading the weight takes from the disk, for progress reports.</summary>
+    public abstract long StoredBytes(WeightSpec spec);
+
+    /// <summary>Called after the last read: checks what can only be checked then.</summary>
+    /// <exception cref="Formats.ModelFormatException">A file was changed while it was read.</exception>
+    public virtual void VerifyUnchanged()
+    {
+    }
+
+    public void Dispose()
+    {
+        Dispose(true);
+        GC.SuppressFinalize(this);
+    }
+
+    protected virtual void Dispose(bool disposing)
+    {
+    }
+}

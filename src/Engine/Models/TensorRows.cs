@@ -1,0 +1,56 @@
+using Foretoken.Backends;
+using Foretoken.Formats;
+
+namespace Foretoken.Models;
+
+/// <summary>
+/// Rows of a stored matrix as f32. Each thread reads a window of some adjacent rows with one call, so that packing a panel costs one system call
+/// and peak memory stays near the packed weights: files are not mapped, their pages are never counted as the process's own.
+/// </summary>
+internal sealed class TensorRows(TensorFile file, StoredTensor tensor, ThreadLocal<RowWindow> windows) : IRowSource
+{
+    private const int MaxWindowRows = 16, MaxWindowBytes = 1 << 20;
+    private readonly long _rowBytes = tensor.Type.Bytes(tensor.Shape[1]);
+
+    public string Name => tensor.Name;
+
+    public int OutFeatures { get; } = checked((int)tensor.Shape[0]);
+
+    public int InFeatures { get; } = checked((int)tensor.Shape[1]);
+
+    private int WindowRows => (int)Math.Clamp(MaxWindowBytes / _rowBytes, 1, MaxWindowRows);
+
+    /// <exception cref="ModelFormatException">The file was cut since it was opened, or the row holds NaN or infinity.</exception>
+    public void ReadRow(int row, Span<float> destination)
+    {
+        ArgumentOutOfRangeException.ThrowIfGreaterThanOrEqual((uint)row, (uint)OutFeatures, nameof(row));
+        RowWindow window = windows.Value!;
+        if (window.Owner != this || row < window.FirstRow || row >= window.FirstRow + window.Rows) Fill(window, row);
+        destination = destination[..InFeatures];
+        ElementDecoder.ToSingle(tensor.Type, window.Bytes.AsSpan((int)((row - window.FirstRow) * _rowBytes), (int)_rowBytes), destination);
+        if (!ElementDecoder.AllFinite(destination)) throw NotFinite(tensor, $"row {row}");
+    }
+
+    internal static ModelFormatException NotFinite(StoredTensor tensor, string where) =>
+        new(tensor.File, $"\"{tensor.Name}\"", $"holds NaN or infinity in {where}", "The weights are damaged or do not fit their type: download or convert them again.");
+
+    /// <summary>Windows start at multiples of their size, like the panels that backends pack.</summary>
+    private void Fill(RowWindow window, int row)
+    {
+        int first = row - row % WindowRows, rows = Math.Min(WindowRows, OutFeatures - first);
+        int bytes = checked((int)(rows * _rowBytes));
+        window.Owner = null; // a failed read must not leave the old rows behind under the new owner
+        if (window.Bytes.Length < bytes) window.Bytes = new byte[bytes];
+        file.Read(tensor, first * _rowBytes, window.Bytes.AsSpan(0, bytes));
+        (window.Owner, window.FirstRow, window.Rows) = (this, first, rows);
+    }
+}
+
+/// <summary>The rows that one thread read last.</summary>
+internal sealed class RowWindow
+{
+    public TensorRows? Owner;
+    public byte[] Bytes = [];
+    public int FirstRow;
+    public int Rows;
+}

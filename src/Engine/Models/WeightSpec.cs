@@ -1,0 +1,76 @@
+namespace Foretoken.Models;
+
+/// <summary>What a tensor is for, whatever a file format calls it.</summary>
+public enum WeightRole
+{
+    Embedding,
+    InputNorm,
+    Query,
+    Key,
+    Value,
+    QueryBias,
+    KeyBias,
+    ValueBias,
+    QueryNorm,
+    KeyNorm,
+    Output,
+    OutputBias,
+    PostAttentionNorm,
+    Gate,
+    Up,
+    Down,
+    FinalNorm,
+    Head,
+}
+
+/// <summary>A tensor that a model must have.</summary>
+/// <param name="Role">What it is for.</param>
+/// <param name="Layer">Its layer, or −1 for tensors of the whole model.</param>
+/// <param name="OutFeatures">Rows of a matrix, elements of a vector.</param>
+/// <param name="InFeatures">Columns of a matrix; 0 for a vector.</param>
+public readonly record struct WeightSpec(WeightRole Role, int Layer, int OutFeatures, int InFeatures)
+{
+    public bool IsMatrix => InFeatures > 0;
+
+    /// <summary>The shape, slowest dimension first.</summary>
+    public long[] Shape => IsMatrix ? [OutFeatures, InFeatures] : [OutFeatures];
+
+    public long Elements => IsMatrix ? (long)OutFeatures * InFeatures : OutFeatures;
+
+    /// <summary>All tensors of a model in the order in which they are used.</summary>
+    public static IEnumerable<WeightSpec> Of(ModelConfig config)
+    {
+        Backends.TransformerShape s = config.Shape;
+        int queries = s.HeadCount * s.HeadDim, keys = s.KvHeadCount * s.HeadDim;
+        yield return new(WeightRole.Embedding, -1, s.VocabSize, s.HiddenSize);
+        for (int i = 0; i < s.LayerCount; i++)
+        {
+            yield return new(WeightRole.InputNorm, i, s.HiddenSize, 0);
+            yield return new(WeightRole.Query, i, queries, s.HiddenSize);
+            yield return new(WeightRole.Key, i, keys, s.HiddenSize);
+            yield return new(WeightRole.Value, i, keys, s.HiddenSize);
+            if (config.QkvBias)
+            {
+                yield return new(WeightRole.QueryBias, i, queries, 0);
+                yield return new(WeightRole.KeyBias, i, keys, 0);
+                yield return new(WeightRole.ValueBias, i, keys, 0);
+            }
+
+            if (config.QkNorm)
+            {
+                yield return new(WeightRole.QueryNorm, i, s.HeadDim, 0);
+                yield return new(WeightRole.KeyNorm, i, s.HeadDim, 0);
+            }
+
+            yield return new(WeightRole.Output, i, s.HiddenSize, queries);
+            if (config.OutputBias) yield return new(WeightRole.OutputBias, i, s.HiddenSize, 0);
+            yield return new(WeightRole.PostAttentionNorm, i, s.HiddenSize, 0);
+            yield return new(WeightRole.Gate, i, s.IntermediateSize, s.HiddenSize);
+            yield return new(WeightRole.Up, i, s.IntermediateSize, s.HiddenSize);
+            yield return new(WeightRole.Down, i, s.HiddenSize, s.IntermediateSize);
+        }
+
+        yield return new(WeightRole.FinalNorm, -1, s.HiddenSize, 0);
+        if (!config.TiedEmbeddings) yield return new(WeightRole.Head, -1, s.VocabSize, s.HiddenSize);
+    }
+}
