@@ -45,12 +45,18 @@ public sealed record TinyModel
     /// <summary>Writes the model; returns <paramref name="directory"/>.</summary>
     public string Write(string directory)
     {
-        Directory.CreateDirectory(directory);
-        WriteJson(directory, "config.json", ConfigJson());
-        WriteJson(directory, "generation_config.json", new JsonObject { ["eos_token_id"] = EndToken, ["pad_token_id"] = EndToken });
+        WriteConfig(directory);
         WriteWeights(directory, [.. Tensors()]);
         if (Vocab is >= 259 and <= 935) TinyTokenizer.Write(directory, Vocab);
         return directory;
+    }
+
+    /// <summary>Writes config.json and generation_config.json only.</summary>
+    public void WriteConfig(string directory)
+    {
+        Directory.CreateDirectory(directory);
+        WriteJson(directory, "config.json", ConfigJson());
+        WriteJson(directory, "generation_config.json", new JsonObject { ["pad_token_id"] = EndToken });
     }
 
     /// <summary>The weights before they are rounded to <see cref="DType"/>.</summary>
@@ -127,7 +133,7 @@ public sealed record TinyModel
         foreach ((string name, string? value) in Config)
         {
             if (value is null) json.Remove(name);
-            else json[name] = JsonNode.Parse(value);
+            else json[name] = JsonNode.Parse(value); // null where the text is "null"
         }
 
         return json;

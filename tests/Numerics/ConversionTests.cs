@@ -37,6 +37,21 @@ public class ConversionTests
         }
     }
 
+    [Fact]
+    public void Every_half_converts_exactly_on_the_vector_path_and_in_the_tail()
+    {
+        var halves = new byte[2 * (65536 + 5)];
+        for (int i = 0; i < 65541; i++) BitConverter.TryWriteBytes(halves.AsSpan(2 * i), (ushort)i);
+        var values = new float[65541];
+        DTypeConverter.ToSingle(DType.F16, halves, values);
+        for (int i = 0; i < values.Length; i++)
+        {
+            float expected = (float)BitConverter.UInt16BitsToHalf((ushort)i);
+            if (float.IsNaN(expected)) Assert.True(float.IsNaN(values[i]));
+            else Assert.Equal(BitConverter.SingleToUInt32Bits(expected), BitConverter.SingleToUInt32Bits(values[i]));
+        }
+    }
+
     [Theory]
     [InlineData(0x00, 0f)]
     [InlineData(0x01, 0.001953125f)]

@@ -1,6 +1,7 @@
 using System.Buffers.Text;
 using System.Text.Json;
 using System.Text.Unicode;
+using Foretoken.Numerics;
 
 namespace Foretoken.Formats;
 
@@ -87,7 +88,7 @@ internal sealed class SafetensorsHeader
 
     private void ReadTensor(ref Utf8JsonReader reader, string name)
     {
-        StoredType? type = null;
+        DType? type = null;
         List<long>? shape = null;
         List<long>? offsets = null;
         while (reader.Read() && reader.TokenType == JsonTokenType.PropertyName)
@@ -112,36 +113,35 @@ internal sealed class SafetensorsHeader
         AddTensor(name, known, shape, offsets[0], offsets[1]);
     }
 
-    private void AddTensor(string name, StoredType type, List<long> shape, long begin, long end)
+    private void AddTensor(string name, DType type, List<long> shape, long begin, long end)
     {
         if (begin > end) throw Broken($"\"{name}\".data_offsets", $"must not be reversed, but is [{begin}, {end}]");
         if (end > _dataBytes)
             throw Broken($"\"{name}\".data_offsets", $"ends at {end}, and the file holds only {_dataBytes} bytes of data: it is cut off");
-        long bits;
+        long bytes = type.ElementBytes();
         try
         {
-            bits = type.Bits();
-            foreach (long d in shape) bits = checked(bits * d);
+            foreach (long d in shape) bytes = checked(bytes * d);
         }
         catch (OverflowException)
         {
             throw Broken($"\"{name}\".shape", $"{StoredTensor.FormatShape(shape)} overflows 64 bits");
         }
 
-        if (bits % 8 != 0 || bits / 8 != end - begin)
+        if (bytes != end - begin)
         {
             throw Broken($"\"{name}\".data_offsets",
-                $"spans {end - begin} bytes, but {type} {StoredTensor.FormatShape(shape)} needs {(bits + 7) / 8}");
+                $"spans {end - begin} bytes, but {type.FileName()} {StoredTensor.FormatShape(shape)} needs {bytes}");
         }
 
         _tensors.Add(new StoredTensor(name, type, shape, _file, _dataStart + begin, end - begin));
     }
 
-    private StoredType ReadType(ref Utf8JsonReader reader, string name)
+    private DType ReadType(ref Utf8JsonReader reader, string name)
     {
         if (reader.TokenType != JsonTokenType.String) throw Broken($"\"{name}\".dtype", "must be a string");
-        ReadOnlySpan<byte> text = reader.ValueSpan;
-        return StoredTypes.FromSafetensors(text) ?? throw Broken($"\"{name}\".dtype", $"\"{reader.GetString()}\" is not a type of the format");
+        string text = reader.GetString()!;
+        return DTypes.TryParse(text, out DType type) ? type : throw Broken($"\"{name}\".dtype", $"\"{text}\" is not a type that is known here");
     }
 
     private List<long> ReadNumbers(ref Utf8JsonReader reader, string name, string key)

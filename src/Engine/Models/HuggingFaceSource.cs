@@ -1,5 +1,6 @@
 using Foretoken.Backends;
 using Foretoken.Formats;
+using Foretoken.Numerics;
 
 namespace Foretoken.Models;
 
@@ -49,8 +50,8 @@ public sealed class HuggingFaceSource : ModelSource
         var bytes = new byte[tensor.Bytes];
         _model.FileOf(tensor.Name).Read(tensor, 0, bytes);
         var values = new float[tensor.Elements];
-        ElementDecoder.ToSingle(tensor.Type, bytes, values);
-        return ElementDecoder.AllFinite(values) ? values : throw TensorRows.NotFinite(tensor, "its elements");
+        DTypeConverter.ToSingle(tensor.Type, bytes, values);
+        return FiniteCheck.AllFinite(values) ? values : throw TensorRows.NotFinite(tensor, "its elements");
     }
 
     /// <inheritdoc/>
@@ -84,13 +85,13 @@ public sealed class HuggingFaceSource : ModelSource
                     $"has shape {tensor.ShapeText}, but config.json asks for {StoredTensor.FormatShape(spec.Shape)}", "Weights and config.json must belong to the same model.");
             }
 
-            if (!tensor.Type.IsDecodable())
+            if (tensor.Type is not (DType.F32 or DType.F16 or DType.BF16 or DType.F64))
             {
-                throw new ModelFormatException(tensor.File, $"\"{name}\"", $"has type {tensor.Type}, and only F32, F16, BF16 and F64 weights are supported",
+                throw new ModelFormatException(tensor.File, $"\"{name}\"", $"has type {tensor.Type.FileName()}, and only F32, F16, BF16 and F64 weights are supported",
                     "Use the unquantised checkpoint; weights can be quantised when they are loaded.");
             }
 
-            if (spec.IsMatrix) single &= tensor.Type is StoredType.F32 or StoredType.F64;
+            if (spec.IsMatrix) single &= tensor.Type is DType.F32 or DType.F64;
         }
 
         foreach (StoredTensor tensor in _model.Tensors.Values)

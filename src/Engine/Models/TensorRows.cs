@@ -1,5 +1,6 @@
 using Foretoken.Backends;
 using Foretoken.Formats;
+using Foretoken.Numerics;
 
 namespace Foretoken.Models;
 
@@ -10,7 +11,7 @@ namespace Foretoken.Models;
 internal sealed class TensorRows(TensorFile file, StoredTensor tensor, ThreadLocal<RowWindow> windows) : IRowSource
 {
     private const int MaxWindowRows = 16, MaxWindowBytes = 1 << 20;
-    private readonly long _rowBytes = tensor.Type.Bytes(tensor.Shape[1]);
+    private readonly long _rowBytes = tensor.RowBytes;
 
     public string Name => tensor.Name;
 
@@ -27,8 +28,8 @@ internal sealed class TensorRows(TensorFile file, StoredTensor tensor, ThreadLoc
         RowWindow window = windows.Value!;
         if (window.Owner != this || row < window.FirstRow || row >= window.FirstRow + window.Rows) Fill(window, row);
         destination = destination[..InFeatures];
-        ElementDecoder.ToSingle(tensor.Type, window.Bytes.AsSpan((int)((row - window.FirstRow) * _rowBytes), (int)_rowBytes), destination);
-        if (!ElementDecoder.AllFinite(destination)) throw NotFinite(tensor, $"row {row}");
+        DTypeConverter.ToSingle(tensor.Type, window.Bytes.AsSpan((int)((row - window.FirstRow) * _rowBytes), (int)_rowBytes), destination);
+        if (!FiniteCheck.AllFinite(destination)) throw NotFinite(tensor, $"row {row}");
     }
 
     internal static ModelFormatException NotFinite(StoredTensor tensor, string where) =>
