@@ -1,3 +1,6 @@
+using System.Globalization;
+using System.Text;
+
 namespace Foretoken.Tokenization;
 
 /// <summary>A token that is matched in the text before BPE: a control token such as <c>&lt;|end|&gt;</c>, or a word added to the vocabulary.</summary>
@@ -9,4 +12,12 @@ namespace Foretoken.Tokenization;
 /// <param name="RightStrip">Takes the white space after it.</param>
 /// <param name="SingleWord">Matched only where no word character is next to it.</param>
 public sealed record AddedToken(
-    int Id, string Content, bool Special = true, bool Normalized = false, bool LeftStrip = false, bool RightStrip = false, bool SingleWord = false);
+    int Id, string Content, bool Special = true, bool Normalized = false, bool LeftStrip = false, bool RightStrip = false, bool SingleWord = false)
+{
+    /// <summary>
+    /// Never matched in untrusted text: special, or with any character that is not a letter, mark, number or white space (tokens such as
+    /// <c>&lt;tool_call&gt;</c> steer a model without being special, while runs of spaces and added words are ordinary text).
+    /// </summary>
+    public bool IsControl { get; } = Special || Content.EnumerateRunes().Any(rune =>
+        CharacterClasses.Of(rune) == CharacterClass.Other && !(Rune.GetUnicodeCategory(rune) is UnicodeCategory.NonSpacingMark or UnicodeCategory.SpacingCombiningMark));
+}

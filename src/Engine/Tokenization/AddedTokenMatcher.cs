@@ -33,7 +33,7 @@ internal sealed class AddedTokenMatcher
 
     /// <summary>
     /// The next match at or after <paramref name="from"/>, with the white space that it strips, or null. Text before <paramref name="from"/>
-    /// belongs to earlier matches. <paramref name="protectedText"/> marks UTF-16 units (of the whole text, or none) that no match may touch.
+    /// belongs to earlier matches. <paramref name="protectedText"/> marks UTF-16 units (of the whole text, or none) that no control token may touch.
     /// </summary>
     public AddedTokenMatch? Next(ReadOnlySpan<char> text, int from, bool recognizeSpecialTokens, ReadOnlySpan<bool> protectedText)
     {
@@ -62,13 +62,15 @@ internal sealed class AddedTokenMatcher
     private AddedToken? Longest(ReadOnlySpan<char> text, int start, ReadOnlySpan<bool> protectedText, out int end)
     {
         AddedToken? longest = null;
+        bool touchesProtected = false;
         end = start;
         int node = 0;
-        for (int at = start; at < text.Length && (protectedText.IsEmpty || !protectedText[at]); at++)
+        for (int at = start; at < text.Length; at++)
         {
             if (!_nodes[node].Children.TryGetValue(text[at], out node))
                 break;
-            if (_nodes[node].Token is { } token)
+            touchesProtected |= !protectedText.IsEmpty && protectedText[at];
+            if (_nodes[node].Token is { } token && !(token.IsControl && touchesProtected))
                 (longest, end) = (token, at + 1);
         }
         return longest;

@@ -12,6 +12,7 @@ internal sealed class BpeModel
     private readonly Dictionary<string, int> _vocabulary;
     private readonly Dictionary<int, int> _codePointIds = []; // code point → id, of entries of one code point (character level)
     private readonly int[] _byteIds = new int[256];           // id of each byte's token, -1 without one
+    private readonly int[] _sourceBytes;                      // [ids] UTF-8 bytes of the text that each token stands for
     private readonly BpeModelOptions _options;
     private readonly int _unknownId;
     private readonly WordCache _cache = new();
@@ -27,8 +28,13 @@ internal sealed class BpeModel
             string name = options.ByteLevel ? ByteAlphabet.ToChar((byte)value).ToString() : "<0x" + value.ToString("X2", CultureInfo.InvariantCulture) + ">";
             _byteIds[value] = (options.ByteLevel || options.ByteFallback) && vocabulary.TryGetValue(name, out int id) ? id : -1;
         }
+        _sourceBytes = new int[vocabulary.Values.DefaultIfEmpty(-1).Max() + 1];
+        foreach (var (token, id) in vocabulary)
+            _sourceBytes[id] = options.ByteLevel ? token.Length : Encoding.UTF8.GetByteCount(token);
         if (options.ByteLevel)
             return;
+        foreach (int id in _byteIds.Where(id => id >= 0))
+            _sourceBytes[id] = 1;
         foreach (var (token, id) in vocabulary)
         {
             if (Rune.DecodeFromUtf16(token, out Rune rune, out int length) == System.Buffers.OperationStatus.Done && length == token.Length)
@@ -41,6 +47,9 @@ internal sealed class BpeModel
     public MergeTable Merges { get; }
 
     public bool ByteLevel => _options.ByteLevel;
+
+    /// <summary>How many UTF-8 bytes of text a token of this model stands for.</summary>
+    public int SourceBytes(int id) => _sourceBytes[id];
 
     /// <summary>Bytes without a token; text that contains them loses them unless there is an unknown token (what the reference tokenizer does).</summary>
     public int MissingBytes => _byteIds.Count(id => id < 0);

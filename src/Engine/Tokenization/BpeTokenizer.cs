@@ -4,60 +4,80 @@ using System.Text;
 namespace Foretoken.Tokenization;
 
 /// <summary>
-/// A BPE tokenizer as stored in a Hugging Face <c>tokenizer.json</c>; method names as in Microsoft.ML.Tokenizers. Immutable and thread-safe.
-/// Text that is not well-formed UTF-16 is read with U+FFFD in place of every unpaired surrogate.
+/// A BPE tokenizer as stored in a Hugging Face <c>tokenizer.json</c>, byte-level or SentencePiece-style; method names as in
+/// Microsoft.ML.Tokenizers. Immutable and thread-safe. Text that is not well-formed UTF-16 is read with U+FFFD in place of every unpaired
+/// surrogate.
 /// </summary>
 public sealed class BpeTokenizer
 {
-    private readonly BpeModel _model;
-    private readonly PreTokenizer[] _stages;
-    private readonly AddedTokenMatcher _rawTokens;
+    private readonly TokenizerParts _parts;
+    private readonly AddedTokenMatcher _rawTokens, _normalizedTokens;
     private readonly string?[] _tokens;  // [VocabularySize] as written in the file; null where an id has no token
-    private readonly byte[]?[] _bytes;   // [VocabularySize] what each token decodes to
     private readonly bool[] _special;    // [VocabularySize]
     private readonly Dictionary<string, int> _addedIds;
 
-    internal BpeTokenizer(BpeModel model, PreTokenizer[] stages, IReadOnlyList<AddedToken> addedTokens)
+    internal BpeTokenizer(TokenizerParts parts)
     {
-        _model = model;
-        _stages = stages;
-        AddedTokens = addedTokens;
-        _addedIds = addedTokens.ToDictionary(token => token.Content, token => token.Id);
-        _rawTokens = new AddedTokenMatcher(addedTokens.Select(token => (token.Content, token)));
-        int size = model.Vocabulary.Values.Concat(_addedIds.Values).DefaultIfEmpty(-1).Max() + 1;
+        _parts = parts;
+        _addedIds = parts.AddedTokens.ToDictionary(token => token.Content, token => token.Id);
+        _rawTokens = new AddedTokenMatcher(parts.AddedTokens.Where(token => !token.Normalized).Select(token => (token.Content, token)));
+        _normalizedTokens = new AddedTokenMatcher(parts.AddedTokens.Where(token => token.Normalized).Select(token => (NormalizedContent(token), token)));
+        int size = parts.Model.Vocabulary.Values.Concat(_addedIds.Values).DefaultIfEmpty(-1).Max() + 1;
         _tokens = new string?[size];
-        _bytes = new byte[]?[size];
         _special = new bool[size];
-        foreach (var (token, id) in model.Vocabulary.Concat(_addedIds))
-        {
+        foreach (var (token, id) in parts.Model.Vocabulary.Concat(_addedIds))
             _tokens[id] = token;
-            _bytes[id] = ByteAlphabet.ToBytes(token);
-        }
-        foreach (AddedToken token in addedTokens)
+        foreach (AddedToken token in parts.AddedTokens)
             _special[token.Id] |= token.Special;
+        Decoder = new TokenDecoder(_tokens, parts.Decoder);
     }
 
     /// <summary>One more than the largest token id; ids below it may be without a token.</summary>
     public int VocabularySize => _tokens.Length;
 
     /// <summary>Tokens that are matched in the text before BPE, control tokens among them.</summary>
-    public IReadOnlyList<AddedToken> AddedTokens { get; }
+    public IReadOnlyList<AddedToken> AddedTokens => _parts.AddedTokens;
 
-    /// <summary>Reads a <c>tokenizer.json</c>.</summary>
-    /// <exception cref="TokenizerException">The file is missing, malformed or asks for something unsupported.</exception>
-    public static BpeTokenizer FromFile(string path) => TokenizerJsonReader.Read(ReadFile(path), path);
+    /// <summary>The tokens that <c>addBos</c> puts before a text: those of the post-processor's template, else the configured BOS; may be empty.</summary>
+    public IReadOnlyList<int> PrefixTokenIds => _parts.Prefix.Count > 0 || BosTokenId is null ? _parts.Prefix : [BosTokenId.Value];
+
+    /// <summary>The tokens that the post-processor's template puts after a text; never added by this class.</summary>
+    public IReadOnlyList<int> SuffixTokenIds => _parts.Suffix;
+
+    /// <summary>The <c>bos_token</c> of <c>tokenizer_config.json</c>, or null.</summary>
+    public int? BosTokenId { get; private init; }
+
+    /// <summary>The <c>eos_token</c> of <c>tokenizer_config.json</c>, or null. A model's <c>generation_config.json</c> may name more.</summary>
+    public int? EosTokenId { get; private init; }
+
+    /// <summary>
+    /// Bytes that have no token; not 0 only in incomplete byte-level vocabularies. Text with such bytes gets the unknown token in their place or,
+    /// without one, loses them, as it does in the reference implementation.
+    /// </summary>
+    public int MissingBytes => _parts.Model.ByteLevel ? _parts.Model.MissingBytes : 0;
+
+    internal TokenDecoder Decoder { get; }
+
+    /// <summary>Reads a <c>tokenizer.json</c>, and the <c>tokenizer_config.json</c> beside it if there is one.</summary>
+    /// <exception cref="TokenizerException">A file is missing, malformed or asks for something unsupported.</exception>
+    public static BpeTokenizer FromFile(string path)
+    {
+        BpeTokenizer tokenizer = TokenizerJsonReader.Read(TokenizerFiles.Read(path), path);
+        TokenizerConfigFile config = TokenizerConfigFile.FromDirectory(Path.GetDirectoryName(Path.GetFullPath(path))!);
+        return new BpeTokenizer(tokenizer._parts) { BosTokenId = tokenizer.IdOf(config.BosToken), EosTokenId = tokenizer.IdOf(config.EosToken) };
+    }
 
     /// <summary>Reads the <c>tokenizer.json</c> of a Hugging Face model directory.</summary>
     /// <exception cref="TokenizerException">As <see cref="FromFile"/>.</exception>
-    public static BpeTokenizer FromDirectory(string directory) => FromFile(Path.Combine(directory, "tokenizer.json"));
+    public static BpeTokenizer FromDirectory(string directory) => FromFile(Path.Combine(directory, TokenizerFiles.TokenizerJson));
 
     /// <summary>Reads the UTF-8 text of a <c>tokenizer.json</c>; <paramref name="name"/> stands for the file in error messages.</summary>
     /// <exception cref="TokenizerException">As <see cref="FromFile"/>.</exception>
-    public static BpeTokenizer FromJson(ReadOnlyMemory<byte> utf8, string name = "tokenizer.json") => TokenizerJsonReader.Read(utf8, name);
+    public static BpeTokenizer FromJson(ReadOnlyMemory<byte> utf8, string name = TokenizerFiles.TokenizerJson) => TokenizerJsonReader.Read(utf8, name);
 
     /// <summary>The id of a token as written in the vocabulary (byte-level tokens in their alphabet), or null.</summary>
     public int? TokenToId(string token) =>
-        _addedIds.TryGetValue(token, out int id) || _model.Vocabulary.TryGetValue(token, out id) ? id : null;
+        _addedIds.TryGetValue(token, out int id) || _parts.Model.Vocabulary.TryGetValue(token, out id) ? id : null;
 
     /// <summary>The token of an id as written in the vocabulary, or null if there is none.</summary>
     public string? IdToToken(int id) => (uint)id < (uint)_tokens.Length ? _tokens[id] : null;
@@ -65,113 +85,146 @@ public sealed class BpeTokenizer
     /// <summary>True for control tokens.</summary>
     public bool IsSpecial(int id) => (uint)id < (uint)_special.Length && _special[id];
 
-    /// <summary>The UTF-8 bytes that a token decodes to (part of a character, possibly); empty for an id without a token.</summary>
-    public ReadOnlySpan<byte> TokenBytes(int id) => (uint)id < (uint)_bytes.Length ? _bytes[id] : default;
+    /// <summary>The UTF-8 bytes that a token decodes to inside a text (part of a character, possibly); empty for an id without a token.</summary>
+    public ReadOnlySpan<byte> TokenBytes(int id) => Decoder.Bytes(id, first: false);
 
     /// <summary>Token ids of <paramref name="text"/>.</summary>
     /// <param name="text">Text.</param>
     /// <param name="recognizeSpecialTokens">Whether the text of a control token becomes that token; false for text that is not trusted.</param>
-    public IReadOnlyList<int> EncodeToIds(string text, bool recognizeSpecialTokens = true)
+    /// <param name="addBos">Whether <see cref="PrefixTokenIds"/> come first.</param>
+    public IReadOnlyList<int> EncodeToIds(string text, bool recognizeSpecialTokens = true, bool addBos = false)
     {
         ArgumentNullException.ThrowIfNull(text);
         var ids = new List<int>();
-        EncodeToIds(text, ids, recognizeSpecialTokens);
+        EncodeToIds(text, ids, recognizeSpecialTokens, addBos);
         return ids;
     }
 
-    /// <summary>Appends the token ids of <paramref name="text"/> to <paramref name="destination"/>.</summary>
-    public void EncodeToIds(ReadOnlySpan<char> text, List<int> destination, bool recognizeSpecialTokens = true)
+    /// <summary>Appends the token ids of <paramref name="text"/> to <paramref name="destination"/>; see <see cref="EncodeToIds(string, bool, bool)"/>.</summary>
+    public void EncodeToIds(ReadOnlySpan<char> text, List<int> destination, bool recognizeSpecialTokens = true, bool addBos = false)
     {
         ArgumentNullException.ThrowIfNull(destination);
-        if (!WellFormed(text))
-            text = Repair(text);
-        Encode(text, new EncodeRun(_model, destination), recognizeSpecialTokens);
+        if (addBos)
+            destination.AddRange(PrefixTokenIds);
+        Encode(text, default, new EncodeRun(_parts.Model, destination), recognizeSpecialTokens);
     }
 
     /// <summary>Writes the token ids of <paramref name="text"/> to <paramref name="destination"/> and returns their number.</summary>
-    /// <exception cref="ArgumentException">The destination is too short; a text has at most one token per UTF-8 byte.</exception>
-    public int EncodeToIds(ReadOnlySpan<char> text, Span<int> destination, bool recognizeSpecialTokens = true)
+    /// <exception cref="ArgumentException">
+    /// The destination is too short. A text without normalizer has at most one token per UTF-8 byte, and a few for the beginning.
+    /// </exception>
+    public int EncodeToIds(ReadOnlySpan<char> text, Span<int> destination, bool recognizeSpecialTokens = true, bool addBos = false)
     {
         var ids = new List<int>();
-        EncodeToIds(text, ids, recognizeSpecialTokens);
+        EncodeToIds(text, ids, recognizeSpecialTokens, addBos);
         CollectionsMarshal.AsSpan(ids).CopyTo(destination);
         return ids.Count;
     }
 
     /// <summary>The number of tokens of <paramref name="text"/>.</summary>
-    public int CountTokens(ReadOnlySpan<char> text, bool recognizeSpecialTokens = true)
+    public int CountTokens(ReadOnlySpan<char> text, bool recognizeSpecialTokens = true, bool addBos = false)
     {
         var ids = new List<int>();
-        EncodeToIds(text, ids, recognizeSpecialTokens);
+        EncodeToIds(text, ids, recognizeSpecialTokens, addBos);
         return ids.Count;
+    }
+
+    /// <summary>
+    /// How much of <paramref name="text"/> its first <paramref name="maxTokenCount"/> tokens cover, in UTF-16 units of the normalized text. A token
+    /// that ends inside a character is left out together with the character.
+    /// </summary>
+    /// <param name="text">Text.</param>
+    /// <param name="maxTokenCount">The most tokens to take.</param>
+    /// <param name="normalizedText">The normalized text that the index refers to; null if it is <paramref name="text"/> itself.</param>
+    /// <param name="tokenCount">How many tokens cover the text before the index.</param>
+    /// <param name="recognizeSpecialTokens">As in <see cref="EncodeToIds(string, bool, bool)"/>.</param>
+    public int GetIndexByTokenCount(string text, int maxTokenCount, out string? normalizedText, out int tokenCount, bool recognizeSpecialTokens = true)
+    {
+        ArgumentNullException.ThrowIfNull(text);
+        ArgumentOutOfRangeException.ThrowIfNegative(maxTokenCount);
+        var ends = new List<int>();
+        var run = new EncodeRun(_parts.Model, [], ends) { NormalizedText = new StringBuilder() };
+        Encode(text, default, run, recognizeSpecialTokens);
+        string normalized = run.NormalizedText.ToString();
+        normalizedText = normalized == text ? null : normalized;
+        tokenCount = Math.Min(maxTokenCount, ends.Count);
+        if (tokenCount == ends.Count)
+            return normalized.Length;
+        while (tokenCount > 0 && ends[tokenCount - 1] < 0)
+            tokenCount--;
+        return tokenCount == 0 ? 0 : ends[tokenCount - 1];
     }
 
     /// <summary>
     /// The text of <paramref name="ids"/>. Bytes that are not UTF-8 become U+FFFD, one per maximal invalid part; ids without a token (padding of
     /// the vocabulary) give nothing.
     /// </summary>
+    /// <exception cref="ArgumentOutOfRangeException">An id is negative.</exception>
     public string Decode(IEnumerable<int> ids, bool skipSpecialTokens = false)
     {
         ArgumentNullException.ThrowIfNull(ids);
+        var detokenizer = new IncrementalDetokenizer(this, skipSpecialTokens);
         var bytes = new MemoryStream();
         foreach (int id in ids)
-        {
-            ArgumentOutOfRangeException.ThrowIfNegative(id, nameof(ids));
-            if (!(skipSpecialTokens && IsSpecial(id)))
-                bytes.Write(TokenBytes(id));
-        }
+            bytes.Write(detokenizer.Append(id));
+        bytes.Write(detokenizer.Flush());
         return Encoding.UTF8.GetString(bytes.GetBuffer(), 0, (int)bytes.Length);
     }
 
-    private void Encode(ReadOnlySpan<char> text, EncodeRun run, bool recognizeSpecialTokens)
+    /// <summary>Encodes a text of which some parts are not trusted: no control token is matched in those.</summary>
+    internal void EncodeToIds(MarkedText text, List<int> destination) =>
+        Encode(text.Text, text.Protected, new EncodeRun(_parts.Model, destination), recognizeSpecialTokens: true);
+
+    private void Encode(ReadOnlySpan<char> text, ReadOnlySpan<bool> protectedText, EncodeRun run, bool recognizeSpecialTokens)
     {
-        int start = 0;
-        while (start < text.Length)
+        text = WellFormedText.Repair(text); // unit for unit, so that the marks stay in place
+        for (int start = 0; start < text.Length;)
         {
-            AddedTokenMatch? match = _rawTokens.Next(text, start, recognizeSpecialTokens, default);
+            AddedTokenMatch? match = _rawTokens.Next(text, start, recognizeSpecialTokens, protectedText);
             int end = match?.Start ?? text.Length;
-            run.SegmentStartsText = start == 0;
             if (end > start)
-                new WordFlow(_stages, 0, run).Pass(text[start..end], start);
+                EncodeSegment(text[start..end], protectedText.IsEmpty ? default : protectedText[start..end], start == 0, run, recognizeSpecialTokens);
             if (match is not { } found)
                 return;
-            run.Add(found.Token.Id);
+            run.AddToken(found.Token.Id, text[found.Start..found.End]);
             start = found.End;
         }
     }
 
-    private static byte[] ReadFile(string path)
+    /// <summary>A part of the text without raw added tokens: normalizes it, takes out the added tokens that are matched in normalized text, encodes the rest.</summary>
+    private void EncodeSegment(ReadOnlySpan<char> text, ReadOnlySpan<bool> protectedText, bool startsText, EncodeRun run, bool recognizeSpecialTokens)
     {
-        try
+        if (_parts.Normalizer is not null)
         {
-            return File.ReadAllBytes(path);
+            MarkedText normalized = _parts.Normalizer.Apply(new MarkedText(text.ToString(), protectedText.IsEmpty ? null : protectedText.ToArray()));
+            text = normalized.Text;
+            protectedText = normalized.Protected;
         }
-        catch (Exception error) when (error is IOException or UnauthorizedAccessException)
+        for (int start = 0; start < text.Length;)
         {
-            throw TokenizerException.For(path, "file", error is FileNotFoundException or DirectoryNotFoundException ? "does not exist" : error.Message,
-                "Give a model directory with a tokenizer.json", error);
+            AddedTokenMatch? match = _normalizedTokens.Next(text, start, recognizeSpecialTokens, protectedText);
+            int end = match?.Start ?? text.Length;
+            if (end > start)
+                run.EncodePlain(text[start..end], startsText && start == 0, _parts.Stages);
+            if (match is not { } found)
+                return;
+            run.AddToken(found.Token.Id, text[found.Start..found.End]);
+            start = found.End;
         }
     }
 
-    private static bool WellFormed(ReadOnlySpan<char> text)
+    private string NormalizedContent(AddedToken token)
     {
-        for (int at = text.IndexOfAnyInRange('\uD800', '\uDFFF'); at >= 0 && at < text.Length;)
-        {
-            if (at + 1 >= text.Length || !char.IsSurrogatePair(text[at], text[at + 1]))
-                return false;
-            int next = text[(at + 2)..].IndexOfAnyInRange('\uD800', '\uDFFF');
-            if (next < 0)
-                return true;
-            at += 2 + next;
-        }
-        return true;
+        string content = _parts.Normalizer?.Apply(token.Content).Text ?? token.Content;
+        return content.Length > 0
+            ? content
+            : throw TokenizerException.For(_parts.File, $"added_tokens[{token.Content}]", "nothing is left of the token after normalization", "Set its \"normalized\" to false");
     }
 
-    private static string Repair(ReadOnlySpan<char> text)
-    {
-        var repaired = new StringBuilder(text.Length);
-        foreach (Rune rune in text.EnumerateRunes())
-            repaired.Append(rune.ToString());
-        return repaired.ToString();
-    }
+    private int? IdOf(string? token) => token is null ? null : TokenToId(token);
 }
+
+/// <summary>What a <c>tokenizer.json</c> describes.</summary>
+internal sealed record TokenizerParts(
+    string File, BpeModel Model, Normalizer? Normalizer, PreTokenizer[] Stages, IReadOnlyList<AddedToken> AddedTokens, DecoderRules Decoder,
+    IReadOnlyList<int> Prefix, IReadOnlyList<int> Suffix);

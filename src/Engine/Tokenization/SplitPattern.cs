@@ -20,6 +20,9 @@ public abstract class SplitPattern
     /// <summary>The expression that this scanner implements, as it stands in <c>tokenizer.json</c>.</summary>
     public abstract string Expression { get; }
 
+    /// <summary>The models whose patterns are known, for messages.</summary>
+    internal static string Names => "GPT-2, Llama 3 (GPT-4) and Qwen2";
+
     /// <summary>The scanner for <paramref name="expression"/>, or null if there is none.</summary>
     public static SplitPattern? Find(string expression) => Array.Find(s_all, pattern => pattern.Expression == expression);
 

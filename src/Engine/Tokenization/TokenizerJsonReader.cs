@@ -11,15 +11,13 @@ internal static class TokenizerJsonReader
     public static BpeTokenizer Read(ReadOnlyMemory<byte> utf8, string file)
     {
         JsonField root = JsonField.Parse(utf8, file);
-        PreTokenizer[] stages = PreTokenizerReader.Read(root.Optional("pre_tokenizer"), out bool byteLevel);
         JsonField modelField = root.Required("model");
         Dictionary<string, int> vocabulary = ReadVocabulary(modelField);
+        PreTokenizer[] stages = PreTokenizerReader.Read(root.Optional("pre_tokenizer"), out bool byteLevel);
         BpeModel model = ReadModel(modelField, vocabulary, byteLevel);
-        List<AddedToken> added = ReadAddedTokens(root.Optional("added_tokens"), vocabulary);
-        JsonField normalizer = root.Optional("normalizer");
-        if (!normalizer.IsNull)
-            throw normalizer.Error($"unsupported normalizer \"{normalizer.Required("type").String()}\"", "Use a tokenizer without a normalizer");
-        return new BpeTokenizer(model, stages, added);
+        var (prefix, suffix) = PostProcessorReader.Read(root.Optional("post_processor"));
+        return new BpeTokenizer(new TokenizerParts(file, model, NormalizerReader.Read(root.Optional("normalizer")), stages,
+            ReadAddedTokens(root.Optional("added_tokens"), vocabulary), DecoderReader.Read(root.Optional("decoder")), prefix, suffix));
     }
 
     private static Dictionary<string, int> ReadVocabulary(JsonField model)
@@ -65,6 +63,8 @@ internal static class TokenizerJsonReader
         int rank = 0;
         foreach (JsonField item in field.Items())
         {
+            if (rank == 0 && item.Element.ValueKind == JsonValueKind.String && item.String().StartsWith("#version", StringComparison.Ordinal))
+                continue; // the header line of a merges.txt
             var (left, right) = ReadPair(item);
             int leftId = IdOf(item, vocabulary, left), rightId = IdOf(item, vocabulary, right), merged = IdOf(item, vocabulary, left + right);
             merges[(leftId, rightId)] = (rank++, merged);
