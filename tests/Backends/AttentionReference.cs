@@ -1,0 +1,66 @@
+using Foretoken.Backends;
+
+namespace Foretoken.Tests.Backends;
+
+/// <summary>Attention in float64 with an explicit visibility test per (row, key); written to be obviously right.</summary>
+public static class AttentionReference
+{
+    /// <summary>Output of the last token of <paramref name="path"/>. // [heads · headDim]</summary>
+    public static double[] Output(AttentionCase test, ReadOnlySpan<int> path)
+    {
+        int width = (test.Heads + 2 * test.KvHeads) * test.HeadDim, last = path.Length - 1;
+        var qkv = new float[path.Length][];
+        for (int p = 0; p < path.Length; p++) AttentionHarness.Fill(path[p], p, qkv[p] = new float[width]);
+        var output = new double[test.Heads * test.HeadDim];
+        for (int h = 0; h < test.Heads; h++)
+        {
+            int kvHead = h / (test.Heads / test.KvHeads);
+            int keyAt = (test.Heads + kvHead) * test.HeadDim, valueAt = keyAt + test.KvHeads * test.HeadDim;
+            double sum = 0, maximum = double.NegativeInfinity;
+            var scores = new double[path.Length];
+            for (int k = 0; k <= last; k++)
+            {
+                scores[k] = double.NegativeInfinity;
+                if (!Visible(test, kvHead, k, last)) continue;
+                scores[k] = 0;
+                for (int d = 0; d < test.HeadDim; d++) scores[k] += qkv[last][h * test.HeadDim + d] * Stored(test, qkv[k][keyAt + d]);
+                scores[k] /= Math.Sqrt(test.HeadDim);
+                maximum = Math.Max(maximum, scores[k]);
+            }
+
+            for (int k = 0; k <= last; k++)
+            {
+                double weight = Math.Exp(scores[k] - maximum);
+                sum += weight;
+                for (int d = 0; d < test.HeadDim; d++) output[h * test.HeadDim + d] += weight * Stored(test, qkv[k][valueAt + d]);
+            }
+
+            for (int d = 0; d < test.HeadDim; d++) output[h * test.HeadDim + d] /= sum;
+        }
+
+        return output;
+    }
+
+    public static void AssertClose(double[] expected, float[] actual, string what)
+    {
+        Assert.Equal(expected.Length, actual.Length);
+        for (int i = 0; i < expected.Length; i++)
+            Assert.True(Math.Abs(expected[i] - actual[i]) < 2e-5, $"{what}: element {i} is {actual[i]}, expected {expected[i]}");
+    }
+
+    private static bool Visible(AttentionCase test, int kvHead, int key, int query)
+    {
+        if (key == query) return true;
+        if (test.Window > 0 && key <= query - test.Window) return false;
+        return test.Expire is null || query <= test.Expire(kvHead, key);
+    }
+
+    private static double Stored(AttentionCase test, float x)
+    {
+        if (test.Type == KvType.F32) return x;
+        uint bits = BitConverter.SingleToUInt32Bits(x), low = bits & 0xFFFF;
+        bits >>= 16;
+        if (low > 0x8000 || (low == 0x8000 && (bits & 1) == 1)) bits++; // to nearest, ties to even
+        return BitConverter.UInt32BitsToSingle(bits << 16);
+    }
+}
