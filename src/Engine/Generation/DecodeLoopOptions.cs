@@ -1,0 +1,30 @@
+namespace Foretoken.Generation;
+
+/// <summary>The sizes that a <see cref="DecodeLoop"/> plans its buffers for.</summary>
+public sealed record DecodeLoopOptions
+{
+    /// <summary>Longest sequence in tokens, prompt and answer.</summary>
+    public required int ContextLength { get; init; }
+
+    /// <summary>Most sequences that run at a time; further ones wait.</summary>
+    public int MaxSequences { get; init; } = 8;
+
+    /// <summary>Most rows of one pass: prompt chunks, single tokens and drafts of all sequences together.</summary>
+    public int MaxRows { get; init; } = 128;
+
+    /// <summary>Most prompt rows of one pass, so that a long prompt does not stall running answers.</summary>
+    public int PrefillChunk { get; init; } = 64;
+
+    /// <summary>Most rows of one pass that ask for logits, for a drafter that adds up to <paramref name="draftNodes"/> nodes to a tree.</summary>
+    public int MaxLogitRows(int draftNodes) => (int)Math.Min(MaxRows, MaxSequences * (1L + draftNodes));
+
+    /// <exception cref="ArgumentException">The sizes contradict each other.</exception>
+    public void Validate()
+    {
+        ArgumentOutOfRangeException.ThrowIfLessThan(ContextLength, 2);
+        ArgumentOutOfRangeException.ThrowIfLessThan(MaxSequences, 1);
+        ArgumentOutOfRangeException.ThrowIfLessThan(PrefillChunk, 1);
+        if (MaxRows < MaxSequences)
+            throw new ArgumentException($"A pass of {MaxRows} rows cannot serve {MaxSequences} sequences: raise the rows or lower the sequences.");
+    }
+}

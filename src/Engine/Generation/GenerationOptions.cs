@@ -1,0 +1,41 @@
+using System.Globalization;
+using Foretoken.Sampling;
+
+namespace Foretoken.Generation;
+
+/// <summary>What one request asks for.</summary>
+public sealed record GenerationOptions
+{
+    public SamplingOptions Sampling { get; init; } = SamplingOptions.Greedy;
+
+    /// <summary>Most tokens of the answer; 0 = until the context is full.</summary>
+    public int MaxTokens { get; init; }
+
+    /// <summary>Token ids that end the answer, besides the model's own end tokens.</summary>
+    public IReadOnlyList<int> StopTokens { get; init; } = [];
+
+    /// <summary>Texts that end the answer; they are not part of it, wherever token boundaries fall.</summary>
+    public IReadOnlyList<string> StopStrings { get; init; } = [];
+
+    /// <summary>Goes on past the model's own end tokens (benchmarks).</summary>
+    public bool IgnoreEndTokens { get; init; }
+
+    /// <summary>Checks every option.</summary>
+    /// <exception cref="InvalidRequestException">An option is outside its range; the message names it and says what is allowed.</exception>
+    public void Validate(int vocabSize)
+    {
+        Sampling.Validate();
+        if (MaxTokens < 0)
+            throw new InvalidRequestException("max-tokens", string.Create(CultureInfo.InvariantCulture, $"max-tokens is {MaxTokens}: it must be 0 (until the context is full) or positive."));
+        foreach (string text in StopStrings)
+        {
+            if (string.IsNullOrEmpty(text)) throw new InvalidRequestException("stop", "A stop string is empty: it would end every answer at once. Remove it.");
+        }
+
+        foreach (int token in StopTokens)
+        {
+            if ((uint)token >= (uint)vocabSize)
+                throw new InvalidRequestException("stop-token", string.Create(CultureInfo.InvariantCulture, $"Stop token {token} is not in the vocabulary of {vocabSize} tokens (0 to {vocabSize - 1})."));
+        }
+    }
+}
