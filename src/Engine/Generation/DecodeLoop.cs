@@ -46,6 +46,8 @@ public sealed class DecodeLoop
         plan?.Add("loop", "rows", $"[rows {options.MaxRows}]", options.MaxRows * (6L + 8 * RowBatch.MaskWords / 4) * 4);
     }
 
+    public DecodeLoopOptions Options => _options;
+
     /// <summary>Sequences that run or wait.</summary>
     public int ActiveCount => _scheduler.RunningCount + _scheduler.WaitingCount;
 
@@ -58,6 +60,13 @@ public sealed class DecodeLoop
     {
         if (sequence.History.Capacity > _options.ContextLength)
             throw new InvalidRequestException("prompt", $"Prompt and answer take {sequence.History.Capacity} tokens, the context holds {_options.ContextLength}.");
+        long needed = PagedKvCache.BytesFor(_cache.Options.Layout, 1, _scheduler.WorstCaseTokens(sequence));
+        if (needed > _cache.Options.BudgetBytes)
+        {
+            throw new InvalidRequestException(
+                "prompt", $"Prompt and answer need {needed:N0} bytes of KV cache, its budget is {_cache.Options.BudgetBytes:N0}: ask for fewer tokens or raise the budget.");
+        }
+
         _scheduler.Enqueue(sequence);
         ForetokenTelemetry.Submitted(sequence);
     }
@@ -101,8 +110,10 @@ public sealed class DecodeLoop
         return true;
     }
 
-    private void ReleaseCancelled()
+    /// <summary>Ends the sequences that asked for it and frees what they hold; every step begins with it.</summary>
+    public void ReleaseCancelled()
     {
+        _scheduler.DropCancelled();
         for (int i = _scheduler.RunningCount - 1; i >= 0; i--)
         {
             Sequence sequence = _scheduler.Running[i];
@@ -110,6 +121,19 @@ public sealed class DecodeLoop
             sequence.EndCancelled();
             Release(sequence);
         }
+    }
+
+    /// <summary>Ends everything with an error: a pass failed half-way. The loop can go on with new sequences.</summary>
+    public void Abort(string error)
+    {
+        while (_scheduler.RunningCount > 0)
+        {
+            Sequence sequence = _scheduler.Running[^1];
+            if (!sequence.Finished) sequence.Fail(error);
+            Release(sequence);
+        }
+
+        _scheduler.FailWaiting(error);
     }
 
     private void OpenTrees(ReadOnlySpan<ScheduledSequence> batch)

@@ -18,6 +18,9 @@ public sealed record DecodeLoopOptions
     /// <summary>Most rows of one pass that ask for logits, for a drafter that adds up to <paramref name="draftNodes"/> nodes to a tree.</summary>
     public int MaxLogitRows(int draftNodes) => (int)Math.Min(MaxRows, MaxSequences * (1L + draftNodes));
 
+    /// <summary>Most rows that one sequence brings to a pass: a prompt chunk and a tree.</summary>
+    public int MaxRowsPerSequence(int draftNodes) => (int)Math.Min(MaxRows, PrefillChunk + (long)draftNodes);
+
     /// <exception cref="ArgumentException">The sizes contradict each other.</exception>
     public void Validate()
     {

@@ -30,10 +30,13 @@ public sealed class Scheduler
 
     public int RunningCount => _runningCount;
 
-    /// <summary>Sequences that ended before the coming pass (cancelled) and still hold their place in the cache.</summary>
+    /// <summary>Admitted sequences, in order of admission.</summary>
     public ReadOnlySpan<Sequence> Running => _running.AsSpan(0, _runningCount);
 
     public void Enqueue(Sequence sequence) => _waiting.Enqueue(sequence);
+
+    /// <summary>Cache slots that the sequence may come to need: the last token of the answer is never read back, drafts come on top.</summary>
+    public int WorstCaseTokens(Sequence sequence) => sequence.History.Capacity - 1 + _maxDraftNodes;
 
     /// <summary>Removes a sequence that ended.</summary>
     public void Remove(Sequence sequence)
@@ -41,6 +44,25 @@ public sealed class Scheduler
         int index = Array.IndexOf(_running, sequence, 0, _runningCount);
         Array.Copy(_running, index + 1, _running, index, --_runningCount - index);
         _running[_runningCount] = null!;
+    }
+
+    /// <summary>Ends waiting sequences that asked for it.</summary>
+    public void DropCancelled()
+    {
+        bool any = false;
+        foreach (Sequence s in _waiting) any |= s.CancelRequested;
+        for (int n = any ? _waiting.Count : 0; n > 0; n--)
+        {
+            Sequence s = _waiting.Dequeue();
+            if (s.CancelRequested) s.EndCancelled();
+            else _waiting.Enqueue(s);
+        }
+    }
+
+    /// <summary>Ends all waiting sequences with an error.</summary>
+    public void FailWaiting(string error)
+    {
+        while (_waiting.TryDequeue(out Sequence? s)) s.Fail(error);
     }
 
     /// <summary>The sequences of the coming pass and their rows; empty if there is nothing to do.</summary>
@@ -77,12 +99,6 @@ public sealed class Scheduler
     {
         while (_waiting.TryPeek(out Sequence? next))
         {
-            if (next.CancelRequested)
-            {
-                _waiting.Dequeue().EndCancelled();
-                continue;
-            }
-
             if (_runningCount == _running.Length || !TryAcquire(next)) return;
             _running[_runningCount++] = _waiting.Dequeue();
             next.Statistics.MarkStarted();
@@ -91,8 +107,14 @@ public sealed class Scheduler
 
     private bool TryAcquire(Sequence sequence)
     {
-        // the last token of the answer is never read back, so its row needs no slot
-        if (!_cache.TryAcquire(sequence.History.Capacity - 1, out int index)) return false;
+        int index = _cache.TryAcquire();
+        if (index < 0) return false;
+        if (!_cache.TryReserve(index, WorstCaseTokens(sequence)))
+        {
+            _cache.Release(index);
+            return false;
+        }
+
         sequence.CacheIndex = index;
         return true;
     }

@@ -40,8 +40,11 @@ public sealed class Sequence
     /// <summary>What went wrong, where <see cref="FinishReason"/> is Error.</summary>
     public string? Error { get; private set; }
 
-    /// <summary>Bytes of the answer's text that may be shown; the rest may be the beginning of a stop string.</summary>
+    /// <summary>Bytes of the answer's text that may be shown; the rest may be the beginning of a stop string. <see cref="StopConditions.All"/>: no limit.</summary>
     public long ShownBytes => _stops.ShownBytes;
+
+    /// <summary>Tokens of the answer that are text: all but a stop token.</summary>
+    public int TextTokens => History.GeneratedCount - (_stops.EndedByToken ? 1 : 0);
 
     /// <summary>The cache's index while running, else −1.</summary>
     internal int CacheIndex { get; set; } = -1;

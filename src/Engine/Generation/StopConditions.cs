@@ -2,7 +2,7 @@ using System.Text;
 
 namespace Foretoken.Generation;
 
-/// <summary>The bytes of text that a token stands for; empty for tokens that are not text (end of answer, roles).</summary>
+/// <summary>The bytes of text that the next token of an answer completes, as <see cref="Tokenization.IncrementalDetokenizer.Append(int)"/> gives them.</summary>
 public delegate ReadOnlySpan<byte> TokenText(int token);
 
 /// <summary>
@@ -15,20 +15,31 @@ public sealed class StopConditions
     private readonly byte[][] _patterns;  // stop strings as UTF-8
     private readonly int[][] _fallbacks;  // [pattern][k] longest proper border of its first k + 1 bytes
     private readonly int[] _matched;      // [pattern] bytes of the pattern that the text now ends with
-    private readonly TokenText _text;
+    private readonly TokenText? _text;    // null without stop strings
     private long _bytes;
 
-    public StopConditions(IEnumerable<int> stopTokens, IReadOnlyList<string> stopStrings, TokenText text)
+    /// <summary>A <see cref="ShownBytes"/> without any limit.</summary>
+    public const long All = long.MaxValue;
+
+    /// <param name="stopTokens">Tokens that end the answer.</param>
+    /// <param name="stopStrings">Texts that end the answer, not empty.</param>
+    /// <param name="text">This answer's own detokenizer; needed only for stop strings.</param>
+    public StopConditions(IEnumerable<int> stopTokens, IReadOnlyList<string> stopStrings, TokenText? text = null)
     {
+        if (stopStrings.Count > 0) ArgumentNullException.ThrowIfNull(text);
         _stopTokens = stopTokens.Distinct().ToArray();
         _patterns = stopStrings.Select(Encoding.UTF8.GetBytes).ToArray();
         _fallbacks = _patterns.Select(Borders).ToArray();
         _matched = new int[_patterns.Length];
-        _text = text;
+        _text = stopStrings.Count > 0 ? text : null;
+        ShownBytes = _text is null ? All : 0;
     }
 
-    /// <summary>Bytes of the answer's text that may be shown: what precedes a stop string or its possible beginning.</summary>
+    /// <summary>Bytes of the answer's text that may be shown: what precedes a stop string or its possible beginning, or <see cref="All"/>.</summary>
     public long ShownBytes { get; private set; }
+
+    /// <summary>Whether a stop token ended the answer; its own text is not shown.</summary>
+    public bool EndedByToken { get; private set; }
 
     /// <summary>Takes the next token of the answer.</summary>
     /// <returns>True if the answer ends with it.</returns>
@@ -36,10 +47,12 @@ public sealed class StopConditions
     {
         if (Array.IndexOf(_stopTokens, token) >= 0)
         {
-            ShownBytes = _bytes;
+            EndedByToken = true;
+            ShownBytes = All;
             return true;
         }
 
+        if (_text is null) return false;
         foreach (byte b in _text(token))
         {
             _bytes++;
@@ -56,7 +69,7 @@ public sealed class StopConditions
     }
 
     /// <summary>Releases what was held back: the answer ended without the rest of a stop string.</summary>
-    public void Flush() => ShownBytes = _bytes;
+    public void Flush() => ShownBytes = All;
 
     /// <summary>Advances every pattern by a byte; returns the length of the longest one that is now complete, or 0.</summary>
     private int Advance(byte b)
