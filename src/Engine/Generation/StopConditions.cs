@@ -2,7 +2,7 @@ using System.Text;
 
 namespace Foretoken.Generation;
 
-/// <summary>The bytes of text that the next token of an answer completes, as <see cref="Tokenization.IncrementalDetokenizer.Append(int)"/> gives them.</summary>
+/// <summary>The bytes of text that the next token of an answer completes, as an incremental detokenizer gives them.</summary>
 public delegate ReadOnlySpan<byte> TokenText(int token);
 
 /// <summary>
