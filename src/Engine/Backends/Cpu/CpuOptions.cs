@@ -1,0 +1,11 @@
+namespace Foretoken.Backends.Cpu;
+
+/// <summary>How a <see cref="CpuBackend"/> uses the machine. Neither setting changes a bit of any result.</summary>
+public sealed record CpuOptions
+{
+    /// <summary>Threads that compute, the caller included; 0 = one per processor that this process may use.</summary>
+    public int Threads { get; init; }
+
+    /// <summary>The kernels to run; null = the fastest that the machine supports.</summary>
+    public IsaLevel? IsaLevel { get; init; }
+}

@@ -1,0 +1,190 @@
+using Foretoken.Backends.Cpu.Lanes;
+
+namespace Foretoken.Backends.Cpu.Kernels;
+
+/// <summary>What happens to a panel's finished sums.</summary>
+internal enum ProductEnd
+{
+    /// <summary>output = sums + bias.</summary>
+    Store,
+
+    /// <summary>output += sums + bias.</summary>
+    AddTo,
+
+    /// <summary>output = silu(gate) · up, for a paired matrix.</summary>
+    SwiGlu,
+}
+
+/// <summary>One matrix product: output[r, n] = Σ over K of activation[r, k] · weight[n, k].</summary>
+internal unsafe struct ProductArguments
+{
+    public PanelMatrix Matrix;
+
+    /// <summary>f32 rows padded with zeros to whole steps, or blocks of <see cref="Int8Quantizer"/>, as the matrix's type needs.</summary>
+    public byte* Activations;
+
+    /// <summary>Bytes from row to row.</summary>
+    public long ActivationStride;
+
+    public int Rows;
+
+    /// <summary>Added to every row, or null. // [OutFeatures] padded to 16</summary>
+    public float* Bias;
+
+    public float* Output;
+
+    /// <summary>Floats from row to row.</summary>
+    public long OutputStride;
+
+    public ProductEnd End;
+
+    /// <summary>Per thread. // [2, BlockRows, 16] f32</summary>
+    public float* Scratch;
+
+    public int Threads;
+}
+
+/// <summary>
+/// Multiplies by panels. A chunk of work is a few neighbouring panels with all rows: every panel is read from memory once, while the next one is
+/// being prefetched, and serves the row tiles one after the other. K is cut every <see cref="SegmentSteps"/> steps, so that a segment of weights
+/// stays in the nearest cache over the tiles; the cuts are part of the accumulation contract of float types.
+/// </summary>
+internal unsafe struct PanelProduct<TLanes, TKernel> : IParallelJob
+    where TLanes : struct, ILanes<TLanes>
+    where TKernel : struct, IPanelKernel
+{
+    /// <summary>Rows that share one visit to a panel.</summary>
+    public const int BlockRows = 64;
+
+    /// <summary>Steps of 32 along K between two cuts: 2048 elements.</summary>
+    public const int SegmentSteps = 64;
+
+    /// <summary>Below this many multiply-adds a product runs on the calling thread: a fork-join would cost more.</summary>
+    private const long InlineWork = 256 * 1024;
+
+    private const long ChunkBytes = 128 * 1024;
+
+    private ProductArguments _p;
+    private int _panelsPerChunk;
+    private int _chunks;
+
+    public static void Run(in ProductArguments arguments, ThreadTeam team)
+    {
+        PanelMatrix matrix = arguments.Matrix;
+        var job = new PanelProduct<TLanes, TKernel> { _p = arguments, _panelsPerChunk = PanelsPerChunk(matrix, team.Threads) };
+        job._chunks = (matrix.Panels + job._panelsPerChunk - 1) / job._panelsPerChunk;
+        if ((long)arguments.Rows * matrix.Panels * PanelMatrix.PanelRows * matrix.Steps * PanelMatrix.StepLength >= InlineWork)
+        {
+            team.Run(ref job, job._chunks);
+            return;
+        }
+
+        for (int c = 0; c < job._chunks; c++) job.Execute(c, 0);
+    }
+
+    public readonly void Execute(int chunk, int thread)
+    {
+        PanelMatrix matrix = _p.Matrix;
+        int first = chunk * _panelsPerChunk, last = Math.Min(first + _panelsPerChunk, matrix.Panels);
+        float* sums = _p.Scratch + (long)thread * 2 * BlockRows * ILanes<TLanes>.Count;
+        for (int row = 0; row < _p.Rows; row += BlockRows)
+        {
+            int rows = Math.Min(BlockRows, _p.Rows - row);
+            for (int panel = first; panel < last; panel++)
+            {
+                bool second = _p.End == ProductEnd.SwiGlu && (panel & 1) != 0;
+                float* target = second ? sums + BlockRows * ILanes<TLanes>.Count : sums;
+                new Span<float>(target, rows * ILanes<TLanes>.Count).Clear();
+                byte* next = row != 0 ? null : panel + 1 < last ? matrix.Panel(panel + 1) : FirstPanelOf(chunk + _p.Threads);
+                MultiplyPanel(panel, row, rows, target, next);
+                if (_p.End != ProductEnd.SwiGlu) Finish(panel, row, rows, target);
+                else if (second) FinishPair(panel / 2, row, rows, sums, target);
+            }
+        }
+    }
+
+    private static int PanelsPerChunk(PanelMatrix matrix, int threads)
+    {
+        long wanted = Math.Max(1, ChunkBytes / matrix.PanelBytes), most = Math.Max(1, matrix.Panels / (8 * threads));
+        int panels = (int)Math.Min(wanted, most);
+        return matrix.Paired ? (panels + 1) / 2 * 2 : panels;
+    }
+
+    /// <summary>The first panel of the chunk that this thread will probably draw next, in this matrix or in the one that follows it.</summary>
+    private readonly byte* FirstPanelOf(int chunk)
+    {
+        if (chunk < _chunks) return _p.Matrix.Panel(chunk * _panelsPerChunk);
+        PanelMatrix? next = _p.Matrix.Next;
+        if (next is null) return null;
+        int panel = (chunk - _chunks) * PanelsPerChunk(next, _p.Threads);
+        return panel < next.Panels ? next.Panel(panel) : null;
+    }
+
+    private readonly void MultiplyPanel(int panel, int firstRow, int rows, float* sums, byte* next)
+    {
+        PanelMatrix matrix = _p.Matrix;
+        int tiles = (rows + TKernel.MaxRows - 1) / TKernel.MaxRows;
+        long perStep = (matrix.PanelBytes / ((long)matrix.Steps * tiles) + 63) & ~63L;
+        int activationStep = matrix.Type == WeightType.Int8 ? Int8Quantizer.ActivationBlockBytes : PanelMatrix.StepLength * sizeof(float);
+        long prefetched = next is null ? matrix.PanelBytes : 0;
+        var tile = new PanelTile { ActivationStride = _p.ActivationStride };
+        for (int step = 0; step < matrix.Steps; step += SegmentSteps)
+        {
+            tile.Steps = Math.Min(SegmentSteps, matrix.Steps - step);
+            tile.Weights = matrix.Panel(panel) + (long)step * matrix.StepBytes;
+            tile.Scales = (byte*)matrix.Scales(panel) + (long)step * matrix.ScaleBytes;
+            for (int row = 0; row < rows;)
+            {
+                tile.Activations = _p.Activations + (firstRow + row) * _p.ActivationStride + (long)step * activationStep;
+                tile.Sums = sums + row * ILanes<TLanes>.Count;
+                tile.Prefetch = next + prefetched;
+                tile.PrefetchBytes = prefetched < matrix.PanelBytes ? (int)perStep : 0;
+                prefetched += perStep * tile.Steps;
+                row += TKernel.Run(tile, rows - row);
+            }
+        }
+    }
+
+    private readonly void Finish(int panel, int firstRow, int rows, float* sums)
+    {
+        int feature = panel * PanelMatrix.PanelRows, count = Math.Min(PanelMatrix.PanelRows, _p.Matrix.OutFeatures - feature);
+        TLanes bias = _p.Bias is null ? TLanes.Zero : TLanes.Load(_p.Bias + feature);
+        float* edge = stackalloc float[ILanes<TLanes>.Count];
+        for (int r = 0; r < rows; r++, sums += ILanes<TLanes>.Count)
+        {
+            float* output = _p.Output + (firstRow + r) * _p.OutputStride + feature;
+            float* at = output;
+            if (count < ILanes<TLanes>.Count) // the padding must not spill into the next row
+            {
+                new Span<float>(output, count).CopyTo(new Span<float>(edge, count));
+                at = edge;
+            }
+
+            TLanes value = TLanes.Load(sums) + bias;
+            if (_p.End == ProductEnd.AddTo) value = TLanes.Load(at) + value;
+            value.Store(at);
+            if (at == edge) new Span<float>(edge, count).CopyTo(new Span<float>(output, count));
+        }
+    }
+
+    private readonly void FinishPair(int pair, int firstRow, int rows, float* gates, float* ups)
+    {
+        int feature = pair * PanelMatrix.PanelRows, count = Math.Min(PanelMatrix.PanelRows, _p.Matrix.OutFeatures / 2 - feature);
+        float* edge = stackalloc float[ILanes<TLanes>.Count];
+        TLanes one = TLanes.Broadcast(1f);
+        for (int r = 0; r < rows; r++)
+        {
+            float* output = _p.Output + (firstRow + r) * _p.OutputStride + feature;
+            TLanes gate = TLanes.Load(gates + r * ILanes<TLanes>.Count), up = TLanes.Load(ups + r * ILanes<TLanes>.Count);
+            TLanes value = gate / (one + TLanes.Exp(TLanes.Zero - gate)) * up;
+            if (count == ILanes<TLanes>.Count)
+            {
+                value.Store(output);
+                continue;
+            }
+
+            value.Store(edge);
+            new Span<float>(edge, count).CopyTo(new Span<float>(output, count));
+        }
+    }
+}
