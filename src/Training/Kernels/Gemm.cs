@@ -37,8 +37,14 @@ public sealed unsafe class Gemm : IDisposable
     public void SymmetricProduct(float* x, float* c, int side, int depth)
     {
         Multiply(x, depth, 1, x, 1, depth, c, side, side, side, depth, accumulate: false, lowerOnly: true);
-        for (int row = 0; row < side; row++)
-            for (int column = row + 1; column < side; column++) c[(long)row * side + column] = c[(long)column * side + row];
+        for (int block = 0; block < side; block += 16)
+        {
+            int rows = Math.Min(16, side - block);
+            float* first = c + (long)block * side;
+            Transpose(first, side, rows, block, c + block, side);
+            for (int row = 0; row < rows; row++)
+                for (int column = row + 1; column < rows; column++) first[(long)row * side + block + column] = first[(long)column * side + block + row];
+        }
     }
 
     private void Multiply(

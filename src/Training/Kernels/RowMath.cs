@@ -35,7 +35,7 @@ internal static unsafe class RowMath
     public static Vector512<float> Sigmoid(Vector512<float> x) => Vector512<float>.One / (Vector512<float>.One + Exp(-x));
 
     /// <summary>Loads the first <paramref name="count"/> (≤ 16) floats, the rest zero.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    [MethodImpl(MethodImplOptions.NoInlining)]
     public static Vector512<float> LoadPart(float* source, int count)
     {
         if (count >= 16) return Vector512.Load(source);
@@ -46,7 +46,7 @@ internal static unsafe class RowMath
     }
 
     /// <summary>Stores the first <paramref name="count"/> (≤ 16) lanes.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    [MethodImpl(MethodImplOptions.NoInlining)]
     public static void StorePart(Vector512<float> value, float* target, int count)
     {
         if (count >= 16)

@@ -1,3 +1,5 @@
+using System.Runtime.Intrinsics;
+
 namespace Foretoken.Training;
 
 /// <summary>
@@ -27,32 +29,37 @@ internal sealed unsafe class Muon : IDisposable
     {
         long count = (long)rows * columns;
         float beta = settings.MuonMomentum;
-        for (long i = 0; i < count; i++) momentum[i] = beta * momentum[i] + gradient[i];
         bool tall = rows > columns;
         int small = Math.Min(rows, columns), large = Math.Max(rows, columns);
-        float* x = _x.Pointer;
-        for (int r = 0; r < rows; r++)
+        float* x = _x.Pointer, nesterov = tall ? _next.Pointer : x;
+        Vector512<float> decay = Vector512.Create(beta);
+        long whole = count & ~15L;
+        for (long i = 0; i < whole; i += 16)
         {
-            for (int c = 0; c < columns; c++)
-            {
-                long i = (long)r * columns + c;
-                x[tall ? (long)c * rows + r : i] = gradient[i] + beta * momentum[i];
-            }
+            Vector512<float> g = Vector512.Load(gradient + i), m = decay * Vector512.Load(momentum + i) + g;
+            m.Store(momentum + i);
+            (g + decay * m).Store(nesterov + i);
         }
-        float* direction = Orthogonalize(small, large, settings.MuonIterations);
+        for (long i = whole; i < count; i++)
+        {
+            momentum[i] = beta * momentum[i] + gradient[i];
+            nesterov[i] = gradient[i] + beta * momentum[i];
+        }
+        if (tall) Gemm.Transpose(nesterov, columns, rows, columns, x, rows);
+        float* direction = Orthogonalize(small, large, settings.MuonIterations, out float* spare);
+        if (tall)
+        {
+            Gemm.Transpose(direction, rows, columns, rows, spare, columns);
+            direction = spare;
+        }
         float step = learningRate * MathF.Sqrt(MathF.Max(1f, (float)rows / columns)), keep = 1f - learningRate * settings.MuonWeightDecay;
-        for (int r = 0; r < rows; r++)
-        {
-            for (int c = 0; c < columns; c++)
-            {
-                long i = (long)r * columns + c;
-                value[i] = keep * value[i] - step * direction[tall ? (long)c * rows + r : i];
-            }
-        }
+        for (long i = 0; i < whole; i += 16)
+            (Vector512.Create(keep) * Vector512.Load(value + i) - Vector512.Create(step) * Vector512.Load(direction + i)).Store(value + i);
+        for (long i = whole; i < count; i++) value[i] = keep * value[i] - step * direction[i];
     }
 
-    /// <summary>X / ‖X‖, then X ← aX + (bG + cG²)X with G = XXᵀ, so that all singular values come near 1; X is [small, large].</summary>
-    private float* Orthogonalize(int small, int large, int iterations)
+    /// <summary>In place of the scratch matrix X: X / ‖X‖, then X ← aX + (bG + cG²)X with G = XXᵀ, so that all singular values come near 1; X is [small, large].</summary>
+    private float* Orthogonalize(int small, int large, int iterations, out float* spare)
     {
         float* x = _x.Pointer, next = _next.Pointer, gram = _gram.Pointer, square = _square.Pointer;
         long count = (long)small * large, sides = (long)small * small;
@@ -70,6 +77,7 @@ internal sealed unsafe class Muon : IDisposable
             next = x;
             x = done;
         }
+        spare = next;
         return x;
     }
 

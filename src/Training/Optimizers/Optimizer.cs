@@ -1,3 +1,5 @@
+using System.Runtime.Intrinsics;
+
 namespace Foretoken.Training;
 
 /// <summary>
@@ -63,7 +65,18 @@ public sealed unsafe class Optimizer : IDisposable
         float beta1 = _settings.AdamBeta1, beta2 = _settings.AdamBeta2;
         float keep = p.IsVector ? 1f : 1f - learningRate * _settings.AdamWeightDecay;
         float rate = learningRate / (1f - MathF.Pow(beta1, step)), correction = 1f / (1f - MathF.Pow(beta2, step));
-        for (long i = 0; i < p.Count; i++)
+        long whole = p.Count & ~15L;
+        Vector512<float> b1 = Vector512.Create(beta1), b2 = Vector512.Create(beta2), r = Vector512.Create(rate), epsilon = Vector512.Create(_settings.AdamEpsilon);
+        for (long i = 0; i < whole; i += 16)
+        {
+            Vector512<float> g = Vector512.Load(gradient + i);
+            Vector512<float> m = b1 * Vector512.Load(first + i) + Vector512.Create(1f - beta1) * g;
+            Vector512<float> v = b2 * Vector512.Load(second + i) + Vector512.Create(1f - beta2) * g * g;
+            m.Store(first + i);
+            v.Store(second + i);
+            (Vector512.Create(keep) * Vector512.Load(value + i) - r * m / (Vector512.Sqrt(v * Vector512.Create(correction)) + epsilon)).Store(value + i);
+        }
+        for (long i = whole; i < p.Count; i++)
         {
             float g = gradient[i];
             first[i] = beta1 * first[i] + (1f - beta1) * g;
