@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using System.Globalization;
 using Foretoken.Tokenization;
 using Foretoken.Training.Tasks;
 
@@ -64,11 +65,14 @@ public static class TrainCommand
         RunState state = trainer.State;
         if (state.DecayStartStep is not null || recipe.Schedule.DecayStartStep is not null || recipe.Schedule.Kind != "trapezoid" || state.Step == 0) return;
         double minutes = state.ElapsedSeconds / 60, fraction = recipe.Schedule.DecayFraction;
-        bool asked = File.Exists(Path.Combine(outDir, Trainer.DecayFile));
+        string file = Path.Combine(outDir, Trainer.DecayFile);
+        bool asked = File.Exists(file);
         if (!asked && (recipe.Schedule.TimeBudgetMinutes is not { } budget || minutes < budget * (1 - fraction))) return;
-        // Steps per minute so far: later batches are larger, so the decay is counted in the tokens of its batches.
+        // Batches grow during a run, so the length of the decay is reckoned in tokens.
         double tokensPerMinute = state.Tokens / Math.Max(minutes, 1e-3), decayMinutes = minutes * fraction / (1 - fraction);
-        trainer.StartDecay((int)(decayMinutes * tokensPerMinute / recipe.BatchTokens(state.Tokens)));
+        int steps = (int)(decayMinutes * tokensPerMinute / recipe.BatchTokens(state.Tokens));
+        if (asked && int.TryParse(File.ReadAllText(file), CultureInfo.InvariantCulture, out int given)) steps = given;
+        trainer.StartDecay(steps);
         progress.WriteLine($"decay starts at step {state.DecayStartStep} and lasts {state.DecaySteps} steps: to repeat this run, set decay_start_step and decay_steps to these");
     }
 

@@ -11,7 +11,7 @@ public readonly record struct StepReport(int Step, int BatchTokens, double Loss,
 /// </summary>
 public sealed unsafe class Trainer : IDisposable
 {
-    /// <summary>Dropped into a run directory, a file of this name starts the decay at the next step.</summary>
+    /// <summary>Dropped into a run directory, a file of this name starts the decay at the next step; it may hold the decay's number of steps.</summary>
     public const string DecayFile = "decay";
 
     private readonly TrainingRecipe _recipe;
