@@ -1,98 +1,78 @@
+using System.Runtime.Intrinsics;
+using Foretoken.Backends.Cpu.Kernels;
+using Foretoken.Backends.Cpu.Lanes;
+
 namespace Foretoken.Backends.Cpu;
 
-/// <summary>The inner loops of <see cref="CpuAttention"/>: scores, masks, softmax and values of a block of four columns over a run of slots.</summary>
-internal static unsafe class AttentionKernels
+/// <summary>
+/// The inner loops of <see cref="CpuAttention"/> over a run of slots and a block of up to four columns, for one instruction-set level and storage
+/// type. All of them compute the same bits: lanes are slots in <see cref="Scores"/> and dims in <see cref="Values"/>, and no sum crosses lanes.
+/// </summary>
+internal abstract unsafe class AttentionKernels
 {
-    private const int Block = AttentionScratch.Block;
+    protected const int Block = AttentionScratch.Block;
+    protected const int Stride = AttentionScratch.Slots;
 
-    /// <summary>s(k) for every slot of the run, tiles at its ends whole.</summary>
+    public static AttentionKernels For(IsaLevel level, KvType type) => (level, type) switch
+    {
+        (IsaLevel.Avx512, KvType.F32) => new AttentionKernels<Lanes512, F32Weights>(),
+        (IsaLevel.Avx512, KvType.BF16) => new AttentionKernels<Lanes512, BFloat16Weights>(),
+        (IsaLevel.Avx2, KvType.F32) => new AttentionKernels<Lanes256, F32Weights>(),
+        (IsaLevel.Avx2, KvType.BF16) => new AttentionKernels<Lanes256, BFloat16Weights>(),
+        (_, KvType.F32) => new AttentionKernels<Lanes128, F32Weights>(),
+        (_, KvType.BF16) => new AttentionKernels<Lanes128, BFloat16Weights>(),
+        _ => throw new ArgumentOutOfRangeException(nameof(type), type, "The CPU attends to f32 and bf16 caches."),
+    };
+
+    /// <summary>s(k) of every slot of the run, tiles at its ends whole.</summary>
     /// <param name="slots">The run.</param>
+    /// <param name="columns">Columns of the block, 1..4.</param>
     /// <param name="query">Scaled queries. // [headDim/2, 4, 2]</param>
     /// <param name="scores">Receives the scores. // [4, Slots]</param>
-    public static void Scores(in AttentionSlots slots, float* query, float* scores)
-    {
-        int headDim = slots.Format.HeadDim;
-        for (int i = 0; i < slots.AlignedCount; i++)
-        {
-            byte* tile = slots.KeyTile(slots.Aligned + i);
-            int lane = i % KvPageFormat.TileSlots;
-            for (int c = 0; c < Block; c++)
-            {
-                float even = 0f, odd = 0f;
-                for (int pair = 0; pair < headDim / 2; pair++)
-                {
-                    float k0, k1;
-                    if (slots.Format.Type == KvType.F32)
-                    {
-                        k0 = ((float*)tile)[2 * pair * 16 + lane];
-                        k1 = ((float*)tile)[(2 * pair + 1) * 16 + lane];
-                    }
-                    else
-                    {
-                        uint word = ((uint*)tile)[pair * 16 + lane];
-                        k0 = BitConverter.UInt32BitsToSingle(word << 16);
-                        k1 = BitConverter.UInt32BitsToSingle(word & 0xFFFF0000);
-                    }
+    /// <param name="prefetch">Whether the run's values are still in memory and should be on their way.</param>
+    public abstract void Scores(in AttentionSlots slots, int columns, float* query, float* scores, bool prefetch);
 
-                    even = MathF.FusedMultiplyAdd(query[pair * 8 + 2 * c], k0, even);
-                    odd = MathF.FusedMultiplyAdd(query[pair * 8 + 2 * c + 1], k1, odd);
-                }
+    /// <summary>Moves the running maxima up, rescales sums and outputs where one rose, and turns scores into weights in place.</summary>
+    public abstract void Softmax(in AttentionSlots slots, int columns, float* scores, float* maximum, float* sum, float* output);
 
-                scores[c * AttentionScratch.Slots + i] = even + odd;
-            }
-        }
-    }
+    /// <summary>Adds the weights to the sums and the weighted values to the outputs, slot by slot.</summary>
+    /// <param name="slots">The run.</param>
+    /// <param name="columns">Columns of the block, 1..4.</param>
+    /// <param name="weights">exp(s − m), 0 where masked. // [4, Slots]</param>
+    /// <param name="sum">Running sums. // [4]</param>
+    /// <param name="output">Running outputs. // [4, ValueDim]</param>
+    /// <param name="prefetchEnd">The keys one chunk further on are prefetched as far as this slot; 0 = none.</param>
+    public abstract void Values(in AttentionSlots slots, int columns, float* weights, float* sum, float* output, int prefetchEnd);
 
     /// <summary>Sets the scores of slots that the mask hides to −∞.</summary>
+    /// <param name="scores">Scores of one column. // [count]</param>
+    /// <param name="mask">Bit i: slot i is visible.</param>
+    /// <param name="count">Slots; whole tiles.</param>
     public static void Mask(float* scores, ulong* mask, int count)
     {
-        for (int i = 0; i < count; i++)
+        Vector256<int> bits = Vector256.Create(1, 2, 4, 8, 16, 32, 64, 128);
+        Vector256<float> hidden = Vector256.Create(float.NegativeInfinity);
+        for (int i = 0; i < count; i += Vector256<float>.Count)
         {
-            if ((mask[i >> 6] >> (i & 63) & 1) == 0) scores[i] = float.NegativeInfinity;
+            int visible = (int)(mask[i >> 6] >> (i & 63)) & 0xFF;
+            if (visible == 0xFF) continue;
+            Vector256<int> isVisible = Vector256.Equals(Vector256.Create(visible) & bits, bits);
+            Vector256.ConditionalSelect(isVisible.AsSingle(), Vector256.Load(scores + i), hidden).Store(scores + i);
         }
     }
 
-    /// <summary>Moves the running maximum up, rescales sum and output where it rose, and turns scores into weights. // [Slots, 4]</summary>
-    public static void Softmax(in AttentionSlots slots, float* scores, float* weights, float* maximum, float* sum, float* output)
+    /// <summary>The largest of <paramref name="count"/> scores, whole tiles; the order of comparisons does not matter.</summary>
+    protected static float Largest(float* scores, int count)
     {
-        int count = slots.AlignedCount, valueDim = slots.Format.ValueDim;
-        for (int c = 0; c < Block; c++)
+        Vector256<float> a = Vector256.Load(scores), b = Vector256.Load(scores + 8);
+        for (int i = KvPageFormat.TileSlots; i < count; i += KvPageFormat.TileSlots)
         {
-            float* s = scores + c * AttentionScratch.Slots;
-            float largest = float.NegativeInfinity;
-            for (int i = 0; i < count; i++) largest = MathF.Max(largest, s[i]);
-            if (largest > maximum[c])
-            {
-                float factor = MathF.Exp(maximum[c] - largest);
-                maximum[c] = largest;
-                sum[c] *= factor;
-                for (int d = 0; d < valueDim; d++) output[c * valueDim + d] *= factor;
-            }
-
-            float reference = float.IsNegativeInfinity(largest) ? 0f : maximum[c];
-            for (int i = 0; i < count; i++) weights[i * Block + c] = MathF.Exp(s[i] - reference);
+            a = Vector256.MaxNative(a, Vector256.Load(scores + i));
+            b = Vector256.MaxNative(b, Vector256.Load(scores + i + 8));
         }
-    }
 
-    /// <summary>Adds the weighted values, and the weights to the sums, slot by slot.</summary>
-    public static void Values(in AttentionSlots slots, float* weights, float* sum, float* output)
-    {
-        int valueDim = slots.Format.ValueDim;
-        for (int slot = slots.First; slot < slots.End; slot++)
-        {
-            byte* row = slots.ValueRow(slot);
-            float* w = weights + (slot - slots.Aligned) * Block;
-            for (int c = 0; c < Block; c++)
-            {
-                sum[c] += w[c];
-                for (int d = 0; d < valueDim; d++)
-                {
-                    float v = slots.Format.Type == KvType.F32 ? ((float*)row)[d] : Half(((uint*)row)[d / 32 * 16 + d % 16], d % 32 >= 16);
-                    output[c * valueDim + d] = MathF.FusedMultiplyAdd(w[c], v, output[c * valueDim + d]);
-                }
-            }
-        }
+        a = Vector256.MaxNative(a, b);
+        Vector128<float> half = Vector128.MaxNative(a.GetLower(), a.GetUpper());
+        return MathF.Max(MathF.Max(half[0], half[1]), MathF.Max(half[2], half[3]));
     }
-
-    private static float Half(uint word, bool high) => BitConverter.UInt32BitsToSingle(high ? word & 0xFFFF0000 : word << 16);
 }

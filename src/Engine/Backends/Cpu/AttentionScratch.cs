@@ -19,19 +19,15 @@ internal readonly unsafe struct AttentionScratch
     {
         float* p = (float*)memory;
         Scores = p;
-        Weights = Scores + Block * Slots;
-        Query = Weights + Block * Slots;
+        Query = Scores + Block * Slots;
         Output = Query + (long)columns * Padded(headDim);
         Maximum = Output + (long)columns * Padded(headDim);
         Sum = Maximum + columns;
         Masks = (ulong*)(Sum + columns);
     }
 
-    /// <summary>q·k of a block. // [4, Slots]</summary>
+    /// <summary>Scores of a block, then its weights exp(s − m). // [4, Slots]</summary>
     public float* Scores { get; }
-
-    /// <summary>exp(s − m) of a block. // [Slots, 4]</summary>
-    public float* Weights { get; }
 
     /// <summary>Scaled queries. // [columns/4, headDim/2, 4, 2]</summary>
     public float* Query { get; }
@@ -50,7 +46,7 @@ internal readonly unsafe struct AttentionScratch
 
     public static long Bytes(int columns, int headDim)
     {
-        long floats = 2L * Block * Slots + 2L * columns * Padded(headDim) + 2L * columns;
+        long floats = (long)Block * Slots + 2L * columns * Padded(headDim) + 2L * columns;
         return (floats * sizeof(float) + (long)columns * MaskWords * sizeof(ulong) + 63) / 64 * 64;
     }
 

@@ -15,6 +15,9 @@ internal readonly unsafe struct AttentionSlots(byte* pool, int* pages, KvPageFor
     /// <summary>Slots from <see cref="Aligned"/> on, rounded up to whole tiles.</summary>
     public int AlignedCount => (end - Aligned + KvPageFormat.TileSlots - 1) & -KvPageFormat.TileSlots;
 
+    /// <summary>Slot behind the last of the run in the page of <paramref name="slot"/>.</summary>
+    public int PageEnd(int slot) => Math.Min(end, (slot | (format.SlotsPerPage - 1)) + 1);
+
     public byte* Page(int slot) => pool + (long)pages[slot >> format.PageShift] * format.PageBytes;
 
     /// <summary>The key tile that holds <paramref name="slot"/>.</summary>

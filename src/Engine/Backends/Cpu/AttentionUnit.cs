@@ -16,6 +16,7 @@ internal readonly unsafe ref struct AttentionUnit
     private readonly KvHeadSlots* _head;
     private readonly int _kvHead;
     private readonly AttentionScratch _scratch;
+    private readonly AttentionKernels _kernels;
     private readonly AttentionMasks _masks;
     private readonly int _firstIndex;   // of the tile in its segment
     private readonly int _end;          // slots that some row of the tile may see
@@ -26,8 +27,9 @@ internal readonly unsafe ref struct AttentionUnit
 
     public AttentionUnit(
         TransformerShape shape, RowBatch rows, RowSegment segment, AttentionTile tile, HostKvView kv, KvHeadSlots* head, int kvHead, int slidingWindow,
-        AttentionScratch scratch)
+        AttentionScratch scratch, AttentionKernels kernels)
     {
+        _kernels = kernels;
         _shape = shape;
         _segment = segment;
         _tile = tile;
@@ -110,24 +112,17 @@ internal readonly unsafe ref struct AttentionUnit
     private void Attend(int chunk, int first, int end, int blocks)
     {
         bool masked = _masks.Build(chunk, first, end, _direct);
+        var slots = new AttentionSlots(_kv.Pool, _head->Pages, _format, first, end);
         for (int b = 0; b < blocks; b++)
         {
-            int column = b * Block;
-            var slots = new AttentionSlots(_kv.Pool, _head->Pages, _format, first, end);
+            int column = b * Block, columns = Math.Min(Block, Columns - column);
             float* output = _scratch.Output + (long)column * _format.ValueDim;
-            AttentionKernels.Scores(slots, _scratch.Query + (long)column * _format.HeadDim, _scratch.Scores);
+            _kernels.Scores(slots, columns, _scratch.Query + (long)column * _format.HeadDim, _scratch.Scores, prefetch: b == 0);
             MaskEnds(first, end);
-            if (masked)
-            {
-                for (int c = 0; c < Block; c++)
-                {
-                    int row = Math.Min((column + c) / _shape.QueryGroup, _tile.RowCount - 1); // columns that pad the last block repeat its last row
-                    AttentionKernels.Mask(_scratch.Scores + c * AttentionScratch.Slots, _masks.Of(row), slots.AlignedCount);
-                }
-            }
-
-            AttentionKernels.Softmax(slots, _scratch.Scores, _scratch.Weights, _scratch.Maximum + column, _scratch.Sum + column, output);
-            AttentionKernels.Values(slots, _scratch.Weights, _scratch.Sum + column, output);
+            for (int c = 0; masked && c < columns; c++)
+                AttentionKernels.Mask(_scratch.Scores + c * AttentionScratch.Slots, _masks.Of((column + c) / _shape.QueryGroup), slots.AlignedCount);
+            _kernels.Softmax(slots, columns, _scratch.Scores, _scratch.Maximum + column, _scratch.Sum + column, output);
+            _kernels.Values(slots, columns, _scratch.Scores, _scratch.Sum + column, output, prefetchEnd: b == 0 ? _end : 0);
         }
     }
 

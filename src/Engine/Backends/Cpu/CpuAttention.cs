@@ -30,6 +30,7 @@ public sealed unsafe class CpuAttention : IDisposable
 
     private readonly TransformerShape _shape;
     private readonly ThreadTeam _team;
+    private readonly AttentionKernels[] _kernels; // by KvType
     private readonly AttentionTile[] _tiles; // [maxRows]
     private readonly AttentionScratch[] _scratch; // [threads]
     private readonly NativeBuffer _scratchMemory;
@@ -39,10 +40,12 @@ public sealed unsafe class CpuAttention : IDisposable
     /// <param name="maxRows">Most rows of one pass.</param>
     /// <param name="team">Threads that share the work.</param>
     /// <param name="plan">Receives the scratch memory.</param>
-    public CpuAttention(TransformerShape shape, int maxRows, ThreadTeam team, MemoryPlan plan)
+    /// <param name="level">Instruction set to use; null = the best of the machine.</param>
+    public CpuAttention(TransformerShape shape, int maxRows, ThreadTeam team, MemoryPlan plan, IsaLevel? level = null)
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(maxRows, 1);
         _shape = shape;
+        _kernels = [.. Enum.GetValues<KvType>().Select(type => AttentionKernels.For(level ?? IsaLevels.Best, type))];
         _team = team;
         _tiles = new AttentionTile[maxRows];
         _rowsPerTile = Math.Max(1, AttentionScratch.Columns / shape.QueryGroup);
@@ -123,7 +126,7 @@ public sealed unsafe class CpuAttention : IDisposable
             RowSegment segment = rows.Segments[tile.Segment];
             KvHeadSlots* head = kv.Head(segment.Sequence, layer, kvHead);
             if (storesKeys) AttentionStore.Rows(shape, segment, 0, segment.Count, kv, head, kvHead, qkv);
-            var unit = new AttentionUnit(shape, rows, segment, tile, kv, head, kvHead, slidingWindow, owner._scratch[thread]);
+            var unit = new AttentionUnit(shape, rows, segment, tile, kv, head, kvHead, slidingWindow, owner._scratch[thread], owner._kernels[(int)kv.Layout.Type]);
             unit.Run(qkv, output);
         }
     }

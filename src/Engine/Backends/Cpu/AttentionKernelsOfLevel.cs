@@ -1,0 +1,91 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics.X86;
+using Foretoken.Backends.Cpu.Kernels;
+using Foretoken.Backends.Cpu.Lanes;
+using Foretoken.Numerics;
+
+namespace Foretoken.Backends.Cpu;
+
+/// <inheritdoc cref="AttentionKernels"/>
+internal sealed unsafe partial class AttentionKernels<TLanes, TFormat> : AttentionKernels
+    where TLanes : struct, ILanes<TLanes>
+    where TFormat : struct, IFloatWeights
+{
+    private const int Tile = KvPageFormat.TileSlots;
+
+    /// <summary>Columns whose accumulators fit the registers of the level: 32 of 16 lanes, 16 of 8, or 16 of 4.</summary>
+    private static int ColumnsAtOnce => typeof(TLanes) == typeof(Lanes512) ? 4 : typeof(TLanes) == typeof(Lanes256) ? 2 : 1;
+
+    public override void Scores(in AttentionSlots slots, int columns, float* query, float* scores, bool prefetch)
+    {
+        int pairs = slots.Format.HeadDim / 2, count = slots.AlignedCount, aligned = slots.Aligned;
+        for (int i = 0; i < count; i += Tile)
+        {
+            byte* tile = slots.KeyTile(aligned + i);
+            byte* values = prefetch ? slots.ValueRow(aligned + i) : null;
+            for (int c = 0; c < columns;)
+            {
+                float* q = query + 2 * c, s = scores + c * Stride + i;
+                int atOnce = AtOnce(columns - c);
+                if (atOnce == 4) Score4(tile, pairs, q, s, values);
+                else if (atOnce == 2) Score2(tile, pairs, q, s, values);
+                else Score1(tile, pairs, q, s, values);
+                values = null;
+                c += atOnce;
+            }
+        }
+    }
+
+    public override void Softmax(in AttentionSlots slots, int columns, float* scores, float* maximum, float* sum, float* output)
+    {
+        int count = slots.AlignedCount, valueDim = slots.Format.ValueDim;
+        for (int c = 0; c < columns; c++)
+        {
+            float* s = scores + c * Stride;
+            float largest = Largest(s, count);
+            if (largest > maximum[c])
+            {
+                float factor = VectorMath.Exp(maximum[c] - largest);
+                maximum[c] = largest;
+                sum[c] *= factor;
+                TLanes factors = TLanes.Broadcast(factor);
+                for (float* o = output + (long)c * valueDim, end = o + valueDim; o < end; o += 16) (TLanes.Load(o) * factors).Store(o);
+            }
+
+            TLanes reference = TLanes.Broadcast(float.IsNegativeInfinity(largest) ? 0f : maximum[c]); // nothing visible: −∞ − 0 gives weight 0
+            for (int i = 0; i < count; i += Tile) TLanes.Exp(TLanes.Load(s + i) - reference).Store(s + i);
+        }
+    }
+
+    public override void Values(in AttentionSlots slots, int columns, float* weights, float* sum, float* output, int prefetchEnd)
+    {
+        int valueDim = slots.Format.ValueDim;
+        for (int c = 0; c < columns;)
+        {
+            float* w = weights + c * Stride, s = sum + c, o = output + (long)c * valueDim;
+            int atOnce = AtOnce(columns - c);
+            for (int dim = 0; dim < valueDim;)
+            {
+                bool wide = ColumnsAtOnce == 4 && valueDim - dim >= 64;
+                if (atOnce == 4 && wide) Values4X64(slots, w, s, o, dim, prefetchEnd);
+                else if (atOnce == 4) Values4X32(slots, w, s, o, dim, prefetchEnd);
+                else if (atOnce == 2) Values2X32(slots, w, s, o, dim, prefetchEnd);
+                else if (wide) Values1X64(slots, w, s, o, dim, prefetchEnd);
+                else Values1X32(slots, w, s, o, dim, prefetchEnd);
+                dim += atOnce != 2 && wide ? 64 : 32;
+            }
+
+            prefetchEnd = 0;
+            c += atOnce;
+        }
+    }
+
+    /// <summary>Columns of the next call; three are done as four, the last one padding.</summary>
+    private static int AtOnce(int left) => Math.Min(ColumnsAtOnce, left > 2 ? 4 : left);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Prefetch(byte* line)
+    {
+        if (Sse.IsSupported) Sse.Prefetch0(line);
+    }
+}
