@@ -19,6 +19,9 @@ public sealed record AttentionCase
     public int MaxTokens { get; init; } = 800;
     public int Sequences { get; init; } = 3;
 
+    /// <summary>Instruction set; null = the best of the machine.</summary>
+    public IsaLevel? Level { get; init; }
+
     /// <summary>Last position that sees the key of a head at a position; null = dense.</summary>
     public Func<int, int, int>? Expire { get; init; }
 
@@ -66,7 +69,7 @@ public sealed unsafe class AttentionHarness : IDisposable
         if (test.PlacementSeed != 0) Cache.Pool.Shuffle(new SeededRandom(test.PlacementSeed).Next);
         _view = (HostKvView)Cache.View;
         _team = new ThreadTeam(test.Threads);
-        _attention = new CpuAttention(_shape, maxRows, _team, plan);
+        _attention = new CpuAttention(_shape, maxRows, _team, plan, test.Level);
         QkvWidth = (test.Heads + 2 * test.KvHeads) * test.HeadDim;
         OutputWidth = test.Heads * test.HeadDim;
         _qkv = NativeBuffer.Allocate((long)maxRows * QkvWidth * 4, "test");

@@ -1,4 +1,5 @@
 using Foretoken.Backends;
+using Foretoken.Backends.Cpu;
 using Foretoken.Numerics;
 
 namespace Foretoken.Tests.Backends;
@@ -42,7 +43,7 @@ public sealed class CpuAttentionInvarianceTests
 
     [Theory]
     [MemberData(nameof(Cases))]
-    public void Placement_pages_reclaim_and_threads_change_no_bit(KvType type, int heads, int kvHeads, int headDim, bool expires)
+    public void Placement_pages_reclaim_threads_and_instruction_sets_change_no_bit(KvType type, int heads, int kvHeads, int headDim, bool expires)
     {
         AttentionCase test = Case(type, heads, kvHeads, headDim, expires);
         int[] tokens = CpuAttentionTests.RandomTokens(2, Tokens);
@@ -54,6 +55,7 @@ public sealed class CpuAttentionInvarianceTests
             test with { Threads = 3 },
             test with { ReclaimBatch = 9, Threads = 2 },
             test with { ReclaimBatch = 100_000 }, // expired keys stay in their slots, hidden
+            .. Enum.GetValues<IsaLevel>().Where(IsaLevels.IsSupported).Select(level => test with { Level = level }),
         ];
         foreach (AttentionCase other in others)
         {

@@ -59,7 +59,7 @@ public sealed unsafe class CpuBackend : IBackend
         _shape = shape;
         _plan = plan;
         _buffers = new CpuActivations(shape, maxRows, maxLogitRows, Team.Threads, plan);
-        _attention = new CpuAttention(shape, maxRows, Team, plan);
+        _attention = new CpuAttention(shape, maxRows, Team, plan, Level);
     }
 
     public TensorHandle LoadMatrix(string name, WeightType type, ReadOnlySpan<IRowSource> parts) =>
