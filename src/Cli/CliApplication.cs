@@ -40,6 +40,9 @@ internal static partial class CliApplication
     /// <summary>Every command; one class each. Adding a command is one line here.</summary>
     internal static IReadOnlyList<CliCommand> Commands() =>
     [
+        new InspectCommand(),
+        new LogitsCommand(),
+        new TrainCliCommand(),
         new TokenizeCommand(),
         new DetokenizeCommand(),
     ];

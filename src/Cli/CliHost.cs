@@ -44,7 +44,7 @@ internal sealed class CliHost : IDisposable
     {
         Input = Console.OpenStandardInput(),
         Output = Writer(1, Console.IsOutputRedirected, Console.OpenStandardOutput),
-        Error = Writer(2, Console.IsErrorRedirected, Console.OpenStandardError),
+        Error = Writer(2, Console.IsErrorRedirected, Console.OpenStandardError, autoFlush: true),
         InputIsTerminal = !Console.IsInputRedirected,
         OutputIsTerminal = !Console.IsOutputRedirected,
         ErrorIsTerminal = !Console.IsErrorRedirected,
@@ -59,10 +59,14 @@ internal sealed class CliHost : IDisposable
         Error.Dispose();
     }
 
-    private static StreamWriter Writer(int descriptor, bool redirected, Func<Stream> console)
+    private static StreamWriter Writer(int descriptor, bool redirected, Func<Stream> console, bool autoFlush = false)
     {
         Stream stream = (redirected ? Pipe(descriptor) : null) ?? console();
-        return new StreamWriter(new PipeStream(stream), new UTF8Encoding(encoderShouldEmitUTF8Identifier: false), bufferSize: 4096) { NewLine = "\n" };
+        return new StreamWriter(new PipeStream(stream), new UTF8Encoding(encoderShouldEmitUTF8Identifier: false), bufferSize: 4096)
+        {
+            NewLine = "\n",
+            AutoFlush = autoFlush,
+        };
     }
 
     // The console's own stream swallows a closed pipe, and the command would go on computing for nobody; a file stream over the descriptor reports

@@ -1,3 +1,5 @@
+using Foretoken.Models;
+
 namespace Foretoken.Cli;
 
 /// <summary>
@@ -10,21 +12,16 @@ internal static class ModelLocator
     public const string DefaultModel = "reasoner";
 
     /// <summary>The folder of the model that <paramref name="model"/> names.</summary>
-    /// <param name="model">A path, the name of a shipped model, or null for the default.</param>
+    /// <param name="model">A path, the name of a shipped model, an entry of the Hugging Face cache (OWNER/NAME), or null for the default.</param>
     /// <param name="host">Gives the folder of the executable.</param>
-    /// <exception cref="RunException">There is no such model.</exception>
+    /// <exception cref="RunException">There is no such shipped model.</exception>
+    /// <exception cref="Formats.ModelFormatException">There is no such model.</exception>
     public static string Find(string? model, CliHost host)
     {
         if (model is null) return Shipped(DefaultModel, host) ?? throw Missing($"the default model '{DefaultModel}' is not installed", host);
-        if (Directory.Exists(model)) return model;
-        if (File.Exists(model))
-        {
-            throw model.EndsWith(".gguf", StringComparison.OrdinalIgnoreCase)
-                ? new RunException($"{model}: GGUF files cannot be read by this build: give a Hugging Face directory (config.json, tokenizer.json, model.safetensors).")
-                : new RunException($"{model} is a file: give the Hugging Face directory that holds it.");
-        }
-
-        return IsName(model) && Shipped(model, host) is { } path ? path : throw Missing($"{model}: no such model directory", host);
+        bool isName = model.IndexOfAny(['/', '\\']) < 0;
+        if (!isName || Directory.Exists(model) || File.Exists(model)) return ModelDirectory.Resolve(model);
+        return Shipped(model, host) ?? throw Missing($"{model}: no such model", host);
     }
 
     /// <summary>The folders of the shipped models.</summary>
@@ -37,8 +34,6 @@ internal static class ModelLocator
     }
 
     private static string? Shipped(string name, CliHost host) => Installed(host).FirstOrDefault(d => Path.GetFileName(d) == name);
-
-    private static bool IsName(string model) => model.IndexOfAny(['/', '\\']) < 0;
 
     private static RunException Missing(string problem, CliHost host)
     {

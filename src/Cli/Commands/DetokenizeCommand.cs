@@ -42,6 +42,7 @@ internal sealed class DetokenizeCommand : CliCommand
             using JsonDocument document = Utf8Input.ParseObject(line, "stdin", number, Expected);
             string text = tokenizer.Decode(Ids(document.RootElement, tokenizer, number), plain);
             host.Output.WriteLine(JsonText.Object(w => w.WriteString("text", text)));
+            host.Output.Flush(); // a program that writes a line and waits for its answer must get it
         }
 
         return ExitCode.Success;

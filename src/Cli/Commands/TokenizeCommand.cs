@@ -48,6 +48,7 @@ internal sealed class TokenizeCommand : CliCommand
             host.Interrupt.ThrowIfCancellationRequested();
             using JsonDocument document = Utf8Input.ParseObject(line, "stdin", number, "{\"text\": \"…\"}");
             Encode(Utf8Input.Text(document.RootElement, "text", "stdin", number));
+            host.Output.Flush(); // a program that writes a line and waits for its answer must get it
         }
 
         return ExitCode.Success;

@@ -1,0 +1,135 @@
+using System.CommandLine;
+using System.Globalization;
+using System.Text.Json;
+using Foretoken.Backends;
+using Foretoken.Cli.Options;
+using Foretoken.Cli.Output;
+using Foretoken.Formats;
+using Foretoken.Models;
+
+namespace Foretoken.Cli.Commands;
+
+/// <summary>Shows what a model directory holds: configuration, files, tensors.</summary>
+internal sealed class InspectCommand : CliCommand
+{
+    private readonly Argument<string> _path;
+    private readonly Flag<string?> _model;
+    private readonly Switch _tensors;
+    private readonly Switch _json;
+
+    public InspectCommand()
+        : base("inspect", "Shows a model's configuration, tensors and memory plan.")
+    {
+        _path = AddArgument("PATH", "The model's directory; without it, --model or the shipped reasoner.");
+        _model = Add(ModelFlags.Model());
+        _tensors = Add(new Switch("--tensors", "List every tensor."));
+        _json = Add(new Switch("--json", "One JSON object."));
+    }
+
+    public override int Run(CommandContext context)
+    {
+        CliHost host = context.Host;
+        string? path = Value(context, _path);
+        if (path is not null && _model.IsSet(context)) throw new UsageException("PATH and --model name two models: give one.");
+        bool tensors = _tensors.Get(context), json = _json.Get(context);
+        ModelInspection found = ModelInspector.Inspect(ModelLocator.Find(path ?? _model.Get(context), host));
+        if (json) host.Output.WriteLine(JsonText.Object(w => WriteJson(w, found, tensors)));
+        else WriteText(host.Output, found, tensors);
+        if (found.Problem is not { } problem) return ExitCode.Success;
+        host.Error.WriteLine($"error: {problem.Message}");
+        return ExitCode.RunError;
+    }
+
+    private static IEnumerable<(string Name, object Value)> Fields(ModelConfig config)
+    {
+        TransformerShape s = config.Shape;
+        yield return ("architecture", config.Architecture);
+        yield return ("family", config.Family);
+        yield return ("parameters", config.ParameterCount);
+        yield return ("layers", s.LayerCount);
+        yield return ("hidden_size", s.HiddenSize);
+        yield return ("intermediate_size", s.IntermediateSize);
+        yield return ("query_heads", s.HeadCount);
+        yield return ("kv_heads", s.KvHeadCount);
+        yield return ("head_dim", s.HeadDim);
+        yield return ("vocab_size", s.VocabSize);
+        yield return ("context", s.MaxPositions);
+        yield return ("rope_theta", config.Rope.Theta);
+        yield return ("rope_scaling", config.Rope.Kind.ToString().ToLowerInvariant());
+        yield return ("sliding_window", config.SlidingWindows.Max());
+        yield return ("tied_embeddings", config.TiedEmbeddings);
+        yield return ("qkv_bias", config.QkvBias);
+        yield return ("qk_norm", config.QkNorm);
+        yield return ("kv_bytes_per_token_f32", 2L * s.LayerCount * s.KvHeadCount * s.HeadDim * sizeof(float));
+    }
+
+    private static void WriteText(TextWriter output, ModelInspection found, bool tensors)
+    {
+        output.WriteLine(found.Directory);
+        if (found.Config is { } config)
+            foreach ((string name, object value) in Fields(config)) output.WriteLine($"  {name,-24}{Shown(value)}");
+        output.WriteLine($"  {"tokenizer",-24}{(found.HasTokenizer ? "tokenizer.json" : "none")}");
+        foreach ((string path, long bytes) in found.Files) output.WriteLine(string.Create(CultureInfo.InvariantCulture, $"  {Path.GetFileName(path),-24}{bytes:N0} bytes"));
+        output.WriteLine(string.Create(CultureInfo.InvariantCulture, $"  {"tensors",-24}{found.Tensors.Count}, {found.StoredElements:N0} elements, {found.StoredBytes:N0} bytes"));
+        if (!tensors) return;
+        output.WriteLine();
+        var table = new Table("tensor", "type", "shape", "bytes");
+        foreach (StoredTensor t in found.Tensors) table.Add(t.Name, t.Type.ToString(), t.ShapeText, t.Bytes.ToString("N0", CultureInfo.InvariantCulture));
+        table.Write(output, TableFormat.Text);
+    }
+
+    private static void WriteJson(Utf8JsonWriter w, ModelInspection found, bool tensors)
+    {
+        w.WriteString("directory", found.Directory);
+        if (found.Config is { } config)
+        {
+            w.WriteStartObject("config");
+            foreach ((string name, object value) in Fields(config))
+            {
+                w.WritePropertyName(name);
+                w.WriteRawValue(value is string s ? JsonText.Line(j => j.WriteStringValue(s)) : Raw(value));
+            }
+
+            w.WriteEndObject();
+        }
+
+        if (found.Problem is { } problem) w.WriteString("problem", problem.Message);
+        w.WriteBoolean("tokenizer", found.HasTokenizer);
+        w.WriteStartArray("files");
+        foreach ((string path, long bytes) in found.Files)
+        {
+            w.WriteStartObject();
+            w.WriteString("name", Path.GetFileName(path));
+            w.WriteNumber("bytes", bytes);
+            w.WriteEndObject();
+        }
+
+        w.WriteEndArray();
+        w.WriteNumber("tensor_count", found.Tensors.Count);
+        w.WriteNumber("stored_bytes", found.StoredBytes);
+        if (!tensors) return;
+        w.WriteStartArray("tensors");
+        foreach (StoredTensor t in found.Tensors)
+        {
+            w.WriteStartObject();
+            w.WriteString("name", t.Name);
+            w.WriteString("type", t.Type.ToString());
+            w.WriteStartArray("shape");
+            foreach (long d in t.Shape) w.WriteNumberValue(d);
+            w.WriteEndArray();
+            w.WriteNumber("bytes", t.Bytes);
+            w.WriteEndObject();
+        }
+
+        w.WriteEndArray();
+    }
+
+    private static string Shown(object value) => value switch
+    {
+        bool b => b ? "yes" : "no",
+        IFormattable f => f.ToString(value is double ? "G" : "N0", CultureInfo.InvariantCulture),
+        _ => value.ToString()!,
+    };
+
+    private static string Raw(object value) => value is bool b ? (b ? "true" : "false") : ((IFormattable)value).ToString(null, CultureInfo.InvariantCulture);
+}

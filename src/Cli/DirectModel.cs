@@ -1,0 +1,136 @@
+using Foretoken.Backends;
+using Foretoken.Backends.Cpu;
+using Foretoken.Cli.Output;
+using Foretoken.KvCache;
+using Foretoken.Memory;
+using Foretoken.Models;
+
+namespace Foretoken.Cli;
+
+/// <summary>What a <see cref="DirectModel"/> is loaded for.</summary>
+internal sealed record DirectModelOptions
+{
+    /// <summary>Type of the weights; null keeps the file's.</summary>
+    public WeightType? WeightType { get; init; }
+
+    public KvType KvType { get; init; } = KvType.F32;
+
+    /// <summary>0 takes one per processor.</summary>
+    public int Threads { get; init; }
+
+    /// <summary>Longest sequence in tokens.</summary>
+    public required int ContextLength { get; init; }
+
+    /// <summary>Most rows of a pass; each may ask for logits.</summary>
+    public required int MaxRows { get; init; }
+}
+
+/// <summary>
+/// A model with a cache for one sequence and no sampler: passes over given tokens, for <c>logits</c> and <c>bench</c>, which must see exactly the
+/// passes they ask for.
+/// </summary>
+internal sealed class DirectModel : IDisposable
+{
+    private readonly CpuBackend _backend;
+    private readonly PagedKvCache _cache;
+    private readonly RowBatch _rows;
+    private readonly int[] _path; // [maxRows] 0, 1, 2, …
+    private int _sequence;
+
+    private DirectModel(CpuBackend backend, LoadedModel model, MemoryPlan plan, DirectModelOptions options)
+    {
+        (_backend, Loaded, Plan) = (backend, model, plan);
+        TransformerShape shape = model.Config.Shape;
+        var layout = new KvLayout(shape.LayerCount, shape.KvHeadCount, shape.HeadDim, options.KvType);
+        _cache = new PagedKvCache(
+            new KvCacheOptions
+            {
+                Layout = layout,
+                MaxSequences = 1,
+                MaxTokensPerSequence = options.ContextLength,
+                MaxRowsPerSequence = options.MaxRows,
+                BudgetBytes = PagedKvCache.BytesFor(layout, 1, options.ContextLength + options.MaxRows),
+            },
+            plan);
+        _rows = new RowBatch(options.MaxRows);
+        _path = [.. Enumerable.Range(0, options.MaxRows)];
+        Acquire();
+    }
+
+    public LoadedModel Loaded { get; }
+
+    public MemoryPlan Plan { get; }
+
+    public CpuBackend Backend => _backend;
+
+    /// <summary>Committed tokens.</summary>
+    public int Length => _cache.Length(_sequence);
+
+    public long KvBytesHeld => _cache.Statistics.BytesHeld;
+
+    /// <summary>Loads <paramref name="source"/> onto the processor.</summary>
+    public static DirectModel Load(ModelSource source, DirectModelOptions options, CliHost host)
+    {
+        var backend = CpuBackend.Create(new CpuOptions { Threads = options.Threads });
+        try
+        {
+            var plan = new MemoryPlan();
+            using var progress = new ProgressLine(host);
+            LoadedModel model = ModelLoader.Load(source, new LoadOptions
+            {
+                Backend = backend,
+                Plan = plan,
+                MaxRows = options.MaxRows,
+                MaxLogitRows = options.MaxRows,
+                WeightType = options.WeightType,
+                ContextLength = options.ContextLength,
+                Progress = LoadReport.To(progress),
+                Cancellation = host.Interrupt,
+            });
+            return new DirectModel(backend, model, plan, options);
+        }
+        catch
+        {
+            backend.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>Runs one pass over <paramref name="tokens"/> as a chain behind the committed tokens.</summary>
+    /// <param name="tokens">At most MaxRows.</param>
+    /// <param name="allLogits">Logits of every row; otherwise of the last only.</param>
+    /// <param name="commit">Keeps the rows; otherwise the pass is taken back.</param>
+    public void Pass(ReadOnlySpan<int> tokens, bool allLogits, bool commit)
+    {
+        _rows.Clear();
+        int parent = -1, position = Length;
+        for (int i = 0; i < tokens.Length; i++)
+            parent = _rows.Add(tokens[i], position + i, _sequence, parent, wantsLogits: allLogits || i == tokens.Length - 1);
+        _cache.BeginPass(_rows);
+        Loaded.Transformer.Forward(_rows, _cache.View);
+        _cache.Commit(_sequence, commit ? _path.AsSpan(0, tokens.Length) : []);
+    }
+
+    /// <summary>Logits of the last pass. // [vocab]</summary>
+    public ReadOnlySpan<float> LogitsOf(int index) => Loaded.Transformer.LogitsOf(index);
+
+    /// <summary>Forgets all tokens.</summary>
+    public void Reset()
+    {
+        _cache.Release(_sequence);
+        Acquire();
+    }
+
+    public void Dispose()
+    {
+        _cache.Dispose();
+        _backend.Dispose();
+    }
+
+    private void Acquire()
+    {
+        _sequence = _cache.TryAcquire();
+        if (!_cache.TryReserve(_sequence, _cache.Options.MaxTokensPerSequence + _cache.Options.MaxRowsPerSequence))
+            throw new OutOfMemoryBudgetException("The KV cache does not hold the asked context: lower --context.");
+    }
+}

@@ -1,0 +1,45 @@
+using Foretoken.Backends;
+
+namespace Foretoken.Cli.Options;
+
+/// <summary>Flags that several commands share. Contract values that this build does not offer are refused by name.</summary>
+internal static class ModelFlags
+{
+    /// <summary>Most threads that make sense to ask for.</summary>
+    public const int MaximumThreads = 1024;
+
+    public static Flag<string?> Model() =>
+        new("--model", "DIR", "Hugging Face directory, or the name of a shipped model. Without it, the shipped reasoner.", Parse.NotEmpty, null);
+
+    public static Flag<WeightType?> Type() => new(
+        "--type", "TYPE", "Weights in memory: f32, bf16 or int8 (q8_0). Without it, the type that loses nothing of the file.",
+        Parse.Choice(
+            new Dictionary<string, WeightType?> { ["f32"] = WeightType.F32, ["bf16"] = WeightType.BF16, ["int8"] = WeightType.Int8, ["q8_0"] = WeightType.Int8 },
+            "f16", "q4_0", "q4_k"),
+        null);
+
+    public static Flag<KvType> KvType() => new(
+        "--kv-type", "TYPE", "Keys and values in memory: f32 or bf16.",
+        Parse.Choice(new Dictionary<string, KvType> { ["f32"] = Backends.KvType.F32, ["bf16"] = Backends.KvType.BF16 }, "int8", "f16", "fp8"),
+        Backends.KvType.F32);
+
+    public static Flag<int> Threads() => new(
+        "--threads", "N", "Threads that compute; 0 takes one per processor.", Parse.Integer(0, MaximumThreads, "0 takes one per processor."), 0);
+
+    public static Flag<int> Context() => new(
+        "--context", "N", "Longest prompt and answer together, in tokens; 0 takes the model's, at most 8192.",
+        Parse.Integer(0, Models.ModelConfig.MaxContext, "0 takes the model's."), 0);
+
+    public static Flag<string> Device() => new(
+        "--device", "NAME", "Where the model runs: cpu.", Parse.Choice(new Dictionary<string, string> { ["cpu"] = "cpu" }, "cuda"), "cpu");
+
+    public static Flag<string> Kv() => new(
+        "--kv", "POLICY", "What the cache keeps: dense.",
+        Parse.Choice(new Dictionary<string, string> { ["dense"] = "dense" }, "dms", "window", "sinks", "tova", "h2o", "snapkv"), "dense");
+
+    public static Flag<string> Draft() => new(
+        "--draft", "DRAFTER", "Who drafts tokens: none.",
+        Parse.Choice(
+            new Dictionary<string, string> { ["none"] = "none" }, "auto", "ngram", "suffix", "model", "medusa", "eagle", "swift", "recycling", "oracle"),
+        "none");
+}

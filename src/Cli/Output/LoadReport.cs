@@ -1,0 +1,20 @@
+using System.Globalization;
+using Foretoken.Models;
+
+namespace Foretoken.Cli.Output;
+
+/// <summary>Draws the loading of a model as a progress line.</summary>
+internal sealed class LoadReport : IProgress<LoadProgress>
+{
+    private readonly ProgressLine _line;
+
+    private LoadReport(ProgressLine line) => _line = line;
+
+    public static LoadReport To(ProgressLine line) => new(line);
+
+    public void Report(LoadProgress value)
+    {
+        string text = string.Create(CultureInfo.InvariantCulture, $"loading {value.BytesRead / 1e6:F1} of {value.TotalBytes / 1e6:F1} MB");
+        _line.Report((text, value.TotalBytes == 0 ? 1 : (double)value.BytesRead / value.TotalBytes));
+    }
+}

@@ -1,0 +1,83 @@
+using System.Diagnostics;
+using Foretoken.Cli;
+using Foretoken.Tests.Fixtures;
+
+namespace Foretoken.Tests.Cli;
+
+/// <summary>What only a real process shows: signals, pipes, and that the executable starts from any working directory.</summary>
+public sealed class ChildProcessTests : IDisposable
+{
+    private static readonly TimeSpan s_patience = TimeSpan.FromSeconds(60); // loaded machines; a pass takes well under a second
+    private readonly TempDirectory _directory = new();
+
+    public void Dispose() => _directory.Dispose();
+
+    [Fact]
+    public async Task Interrupt_ends_a_waiting_command_with_130_and_no_trace()
+    {
+        if (OperatingSystem.IsWindows()) return;
+        string model = TinyModel.Write(_directory.File("model"), "qwen3");
+        using Process process = Start("tokenize", "--jsonl", "--tokenizer", model);
+        await process.StandardInput.WriteAsync("{\"text\": \"a\"}\n");
+        await process.StandardInput.FlushAsync();
+        Assert.Equal("{\"ids\":[97]}", await process.StandardOutput.ReadLineAsync().WaitAsync(s_patience)); // so the handler stands, and the command now waits for more input
+
+        Assert.Equal(0, RunTool("kill", "-INT", process.Id.ToString(System.Globalization.CultureInfo.InvariantCulture)));
+        Assert.Equal(("error: interrupted.\n", ExitCode.Interrupted), End(process));
+    }
+
+    [Fact]
+    public void Closed_pipe_ends_the_command_quietly()
+    {
+        if (OperatingSystem.IsWindows()) return;
+        string model = TinyModel.Write(_directory.File("model"), "qwen3");
+        string lines = _directory.File("lines.jsonl");
+        File.WriteAllLines(lines, Enumerable.Repeat("{\"text\": \"one line of many\"}", 20_000));
+        string executable = Executable();
+        using Process shell = Start(new ProcessStartInfo("bash")
+        {
+            ArgumentList = { "-c", "\"$0\" tokenize --jsonl --tokenizer \"$1\" < \"$2\" | head -n 1; echo ${PIPESTATUS[0]}", executable, model, lines },
+        });
+        string output = shell.StandardOutput.ReadToEnd();
+        Assert.Equal(("", 0), End(shell));
+        string[] parts = output.Split('\n', StringSplitOptions.RemoveEmptyEntries);
+        Assert.StartsWith("{\"ids\":[", parts[0], StringComparison.Ordinal);
+        Assert.Equal("0", parts[1]);
+    }
+
+    private static (string Error, int Code) End(Process process)
+    {
+        Task<string> error = process.StandardError.ReadToEndAsync();
+        if (!process.WaitForExit(s_patience))
+        {
+            process.Kill(entireProcessTree: true);
+            Assert.Fail("The process did not end.");
+        }
+
+        return (error.Result, process.ExitCode);
+    }
+
+    private static int RunTool(string file, params string[] arguments)
+    {
+        using Process tool = Process.Start(file, arguments);
+        tool.WaitForExit();
+        return tool.ExitCode;
+    }
+
+    private Process Start(params string[] arguments)
+    {
+        var start = new ProcessStartInfo(Executable());
+        foreach (string a in arguments) start.ArgumentList.Add(a);
+        return Start(start);
+    }
+
+    private Process Start(ProcessStartInfo start)
+    {
+        start.WorkingDirectory = _directory.Path;
+        start.RedirectStandardInput = start.RedirectStandardOutput = start.RedirectStandardError = true;
+        foreach (string name in start.Environment.Keys.Where(k => k.StartsWith("FORETOKEN_", StringComparison.Ordinal)).ToArray()) start.Environment.Remove(name);
+        return Process.Start(start)!;
+    }
+
+    private static string Executable() => Path.Combine(AppContext.BaseDirectory, OperatingSystem.IsWindows() ? "foretoken.exe" : "foretoken");
+}

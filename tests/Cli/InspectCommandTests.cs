@@ -1,0 +1,65 @@
+using System.Text.Json;
+using Foretoken.Cli;
+using Foretoken.Tests.Fixtures;
+
+namespace Foretoken.Tests.Cli;
+
+public sealed class InspectCommandTests : IDisposable
+{
+    private readonly TempDirectory _directory = new();
+    private readonly string _model;
+
+    public InspectCommandTests() => _model = TinyModel.Write(_directory.File("models/tiny"), "qwen2");
+
+    public void Dispose() => _directory.Dispose();
+
+    [Fact]
+    public void Json_holds_configuration_files_and_tensors()
+    {
+        CliResult result = new CliTestHost().Run("inspect", _model, "--json", "--tensors");
+        Assert.Equal((ExitCode.Success, ""), (result.Code, result.Error));
+        JsonElement root = JsonDocument.Parse(result.Output).RootElement;
+        Assert.Equal("qwen2", root.GetProperty("config").GetProperty("family").GetString());
+        Assert.Equal(2, root.GetProperty("config").GetProperty("layers").GetInt32());
+        Assert.True(root.GetProperty("config").GetProperty("qkv_bias").GetBoolean());
+        Assert.Equal(root.GetProperty("tensor_count").GetInt32(), root.GetProperty("tensors").GetArrayLength());
+        Assert.Equal(1, root.GetProperty("files").GetArrayLength());
+    }
+
+    [Fact]
+    public void Text_names_every_tensor_with_its_shape()
+    {
+        string text = new CliTestHost().Run("inspect", _model, "--tensors").Output;
+        Assert.Contains("Qwen2ForCausalLM", text, StringComparison.Ordinal);
+        Assert.Matches(@"model\.layers\.1\.mlp\.down_proj\.weight +F32 +\[64, 108\]", text);
+    }
+
+    [Fact]
+    public void Shipped_model_is_found_by_name_from_anywhere()
+    {
+        var host = new CliTestHost { BaseDirectory = _directory.Path };
+        Assert.StartsWith(_model, host.Run("inspect", "tiny").Output, StringComparison.Ordinal);
+        host.Run("inspect").FailsWith(ExitCode.RunError, "the default model 'reasoner' is not installed", "(tiny)");
+        host.Run("inspect", "other").FailsWith(ExitCode.RunError, "other: no such model", "(tiny)");
+        host.Run("inspect", "tiny", "--model", "tiny").FailsWith(ExitCode.Usage, "PATH and --model");
+    }
+
+    [Fact]
+    public void Model_that_cannot_be_loaded_is_shown_as_far_as_possible()
+    {
+        string config = Path.Combine(_model, "config.json");
+        File.WriteAllText(config, File.ReadAllText(config).Replace("Qwen2ForCausalLM", "MambaForCausalLM", StringComparison.Ordinal));
+        CliResult result = new CliTestHost().Run("inspect", _model);
+        Assert.Equal(ExitCode.RunError, result.Code);
+        Assert.Contains("model.safetensors", result.Output, StringComparison.Ordinal);
+        Assert.Contains("MambaForCausalLM", result.Error, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Gguf_files_are_refused_with_what_to_use_instead()
+    {
+        string file = _directory.File("model.gguf");
+        File.WriteAllBytes(file, [1]);
+        new CliTestHost().Run("inspect", file).FailsWith(ExitCode.RunError, file, "GGUF", "safetensors");
+    }
+}
