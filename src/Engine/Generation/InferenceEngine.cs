@@ -1,0 +1,109 @@
+using Foretoken.Sampling;
+using Foretoken.Tokenization;
+
+namespace Foretoken.Generation;
+
+/// <summary>
+/// Serves several requests over one <see cref="DecodeLoop"/>. There is no thread of its own: whoever waits for an answer runs steps, and each step
+/// advances every request. Thread-safe.
+/// </summary>
+public sealed class InferenceEngine
+{
+    private readonly Lock _gate = new();
+    private readonly DecodeLoop _loop;
+    private readonly int _vocabSize;
+    private readonly int[] _endTokens;
+
+    /// <param name="loop">The loop; from now on only this engine steps it.</param>
+    /// <param name="vocabSize">Tokens of the model.</param>
+    /// <param name="endTokens">The model's own end tokens.</param>
+    /// <param name="tokenizer">Gives answers their text; null = tokens only.</param>
+    public InferenceEngine(DecodeLoop loop, int vocabSize, IReadOnlyList<int> endTokens, BpeTokenizer? tokenizer)
+    {
+        (_loop, _vocabSize, _endTokens, Tokenizer) = (loop, vocabSize, [.. endTokens], tokenizer);
+    }
+
+    public BpeTokenizer? Tokenizer { get; }
+
+    /// <summary>Longest prompt and answer together, in tokens.</summary>
+    public int ContextLength => _loop.Options.ContextLength;
+
+    /// <summary>Requests that run or wait.</summary>
+    public int ActiveCount
+    {
+        get
+        {
+            lock (_gate) return _loop.ActiveCount;
+        }
+    }
+
+    /// <summary>Passes run so far.</summary>
+    public long Steps => _loop.Steps;
+
+    /// <summary>Starts a request. It advances whenever this or another session is pulled.</summary>
+    /// <param name="prompt">Token ids, at least one and fewer than the context holds.</param>
+    /// <param name="options">What to generate; null = greedy until the end token.</param>
+    /// <exception cref="InvalidRequestException">The prompt or an option is out of range, or the cache could never hold the request.</exception>
+    public GenerationSession Start(ReadOnlySpan<int> prompt, GenerationOptions? options = null)
+    {
+        options ??= new GenerationOptions();
+        options.Validate(_vocabSize);
+        CheckPrompt(prompt);
+        if (Tokenizer is null && options.StopStrings.Count > 0)
+            throw new InvalidRequestException("stop", "Stop strings need the model's tokenizer, which was not loaded: use stop tokens.");
+        int room = ContextLength - prompt.Length;
+        IEnumerable<int> stopTokens = options.IgnoreEndTokens ? options.StopTokens : options.StopTokens.Concat(_endTokens);
+        TokenText? text = Tokenizer is null ? null : new IncrementalDetokenizer(Tokenizer, skipSpecialTokens: true).Append;
+        var sequence = new Sequence(
+            prompt, options.MaxTokens == 0 ? room : Math.Min(options.MaxTokens, room), options.Sampling, new StopConditions(stopTokens, options.StopStrings, text));
+        var session = new GenerationSession(this, sequence);
+        lock (_gate) _loop.Submit(sequence);
+        return session;
+    }
+
+    /// <summary>Runs steps until the sequence has more than <paramref name="seen"/> answer tokens or has ended.</summary>
+    internal void RunUntil(Sequence sequence, int seen, Action read)
+    {
+        lock (_gate)
+        {
+            while (!sequence.Finished && (sequence.History.GeneratedCount <= seen || sequence.CancelRequested)) StepOrAbort();
+            read();
+        }
+    }
+
+    /// <summary>Ends a request whose caller has left and frees what it holds.</summary>
+    internal void Abandon(Sequence sequence)
+    {
+        sequence.Cancel();
+        lock (_gate) _loop.ReleaseCancelled();
+    }
+
+    private void StepOrAbort()
+    {
+        try
+        {
+            _loop.Step();
+        }
+        catch (Exception e)
+        {
+            _loop.Abort($"The engine failed in the middle of a pass: {e.Message}");
+            throw;
+        }
+    }
+
+    private void CheckPrompt(ReadOnlySpan<int> prompt)
+    {
+        if (prompt.IsEmpty) throw new InvalidRequestException("prompt", "The prompt is empty: give at least one token.");
+        if (prompt.Length >= ContextLength)
+        {
+            throw new InvalidRequestException(
+                "prompt", $"The prompt has {prompt.Length} tokens and the context holds {ContextLength}, the answer included: shorten the prompt or raise the context.");
+        }
+
+        foreach (int token in prompt)
+        {
+            if ((uint)token >= (uint)_vocabSize)
+                throw new InvalidRequestException("prompt", $"The prompt holds token {token}; the vocabulary has {_vocabSize} tokens (0 to {_vocabSize - 1}).");
+        }
+    }
+}

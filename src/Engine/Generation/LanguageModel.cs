@@ -1,0 +1,168 @@
+using Foretoken.Backends;
+using Foretoken.Backends.Cpu;
+using Foretoken.KvCache;
+using Foretoken.Memory;
+using Foretoken.Models;
+using Foretoken.Sampling;
+using Foretoken.Speculation;
+using Foretoken.Tokenization;
+
+namespace Foretoken.Generation;
+
+/// <summary>
+/// A model, its tokenizer and an engine, ready to answer.
+/// <code>
+/// using var model = LanguageModel.Load("models/reasoner");
+/// using GenerationSession session = model.Generate("What is 2 + 3?");
+/// while (session.MoveNext()) Console.Write(session.NewText);
+/// </code>
+/// </summary>
+public sealed class LanguageModel : IDisposable
+{
+    private readonly IBackend _backend;
+    private readonly IDrafter _drafter;
+
+    private LanguageModel(LoadedModel model, IBackend backend, PagedKvCache cache, IDrafter drafter, DecodeLoopOptions loopOptions, BpeTokenizer? tokenizer, MemoryPlan plan)
+    {
+        (_backend, Cache, _drafter, Plan, Loaded, Tokenizer) = (backend, cache, drafter, plan, model, tokenizer);
+        var loop = new DecodeLoop(model.Transformer, cache, drafter, loopOptions, plan);
+        IReadOnlyList<int> ends = model.Config.EosTokenIds;
+        if (ends.Count == 0 && tokenizer?.EosTokenId is { } end) ends = [end];
+        Engine = new InferenceEngine(loop, model.Config.Shape.VocabSize, ends, tokenizer);
+    }
+
+    /// <summary>The configuration and the forward pass.</summary>
+    public LoadedModel Loaded { get; }
+
+    public ModelConfig Config => Loaded.Config;
+
+    /// <summary>Null for a model without tokenizer files or of random weights: token ids only.</summary>
+    public BpeTokenizer? Tokenizer { get; }
+
+    public InferenceEngine Engine { get; }
+
+    public PagedKvCache Cache { get; }
+
+    /// <summary>Every buffer that was allocated at load.</summary>
+    public MemoryPlan Plan { get; }
+
+    /// <summary>The device and its kernels, for example <c>cpu-avx512</c>.</summary>
+    public string BackendName => _backend.Name;
+
+    /// <summary>Longest prompt and answer together, in tokens.</summary>
+    public int ContextLength => Engine.ContextLength;
+
+    /// <summary>Loads a Hugging Face directory.</summary>
+    /// <exception cref="Formats.ModelFormatException">Files are missing, malformed or not supported.</exception>
+    /// <exception cref="TokenizerException">The tokenizer's files are missing, malformed or not supported.</exception>
+    /// <exception cref="OutOfMemoryBudgetException">Weights or buffers do not fit into memory.</exception>
+    /// <exception cref="InvalidRequestException">An option is out of range.</exception>
+    public static LanguageModel Load(string directory, LanguageModelOptions? options = null)
+    {
+        using ModelSource source = ModelLoader.Open(directory);
+        return Load(source, BpeTokenizer.FromDirectory(ModelDirectory.Resolve(directory)), options);
+    }
+
+    /// <summary>Loads from an opened source, for example random weights of a named shape.</summary>
+    /// <param name="source">Stays the caller's.</param>
+    /// <param name="tokenizer">Null = token ids only.</param>
+    /// <param name="options">Null = defaults.</param>
+    public static LanguageModel Load(ModelSource source, BpeTokenizer? tokenizer, LanguageModelOptions? options = null)
+    {
+        options ??= new LanguageModelOptions();
+        Check(options);
+        IDrafter drafter = options.Drafter ?? new NoDrafter();
+        DecodeLoopOptions loop = LoopOptions(options, source.Config);
+        var plan = new MemoryPlan();
+        CpuBackend backend = CpuBackend.Create(new CpuOptions { Threads = options.Threads });
+        PagedKvCache? cache = null;
+        try
+        {
+            LoadedModel model = ModelLoader.Load(source, new LoadOptions
+            {
+                Backend = backend,
+                Plan = plan,
+                MaxRows = loop.MaxRows,
+                MaxLogitRows = loop.MaxLogitRows(drafter.MaxNodes),
+                WeightType = options.WeightType,
+                ContextLength = loop.ContextLength,
+                Progress = options.Progress,
+                Cancellation = options.Cancellation,
+            });
+            cache = new PagedKvCache(CacheOptions(options, loop, model.Config.Shape, drafter.MaxNodes), plan);
+            return new LanguageModel(model, backend, cache, drafter, loop, tokenizer, plan);
+        }
+        catch
+        {
+            cache?.Dispose();
+            backend.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>Continues a text.</summary>
+    /// <exception cref="InvalidRequestException">The prompt or an option is out of range.</exception>
+    public GenerationSession Generate(string prompt, GenerationOptions? options = null) => Generate(Encode(prompt), options);
+
+    /// <summary>Continues a list of token ids.</summary>
+    /// <exception cref="InvalidRequestException">The prompt or an option is out of range.</exception>
+    public GenerationSession Generate(ReadOnlySpan<int> prompt, GenerationOptions? options = null) => Engine.Start(prompt, options);
+
+    /// <summary>Token ids of a text, with the tokens that the model's tokenizer puts in front of every text.</summary>
+    public int[] Encode(string text) => Tokenizer is { } tokenizer
+        ? [.. tokenizer.EncodeToIds(text, addBos: true)]
+        : throw new InvalidRequestException("prompt", "The model was loaded without tokenizer: give token ids.");
+
+    /// <summary>Ends everything. Sessions of the model must not be used afterwards.</summary>
+    public void Dispose()
+    {
+        _drafter.Dispose();
+        _backend.Dispose();
+        Cache.Dispose();
+    }
+
+    private static DecodeLoopOptions LoopOptions(LanguageModelOptions options, ModelConfig config)
+    {
+        int own = config.Shape.MaxPositions;
+        if (options.ContextLength > own)
+            throw new InvalidRequestException("context", $"context is {options.ContextLength}: the model was made for at most {own} tokens.");
+        return new DecodeLoopOptions
+        {
+            ContextLength = options.ContextLength > 0 ? options.ContextLength : Math.Min(own, LanguageModelOptions.DefaultContextLimit),
+            MaxSequences = options.MaxSequences,
+            MaxRows = Math.Max(options.MaxRows, options.MaxSequences),
+            PrefillChunk = options.PrefillChunk,
+        };
+    }
+
+    private static KvCacheOptions CacheOptions(LanguageModelOptions options, DecodeLoopOptions loop, TransformerShape shape, int draftNodes)
+    {
+        var layout = new KvLayout(shape.LayerCount, shape.KvHeadCount, shape.HeadDim, options.KvType);
+        int slack = loop.MaxRowsPerSequence(draftNodes);
+        long one = PagedKvCache.BytesFor(layout, 1, loop.ContextLength + draftNodes), all = one * loop.MaxSequences;
+        long bytes = options.KvBytes > 0 ? options.KvBytes : Math.Min(all, Math.Max(one, GC.GetGCMemoryInfo().TotalAvailableMemoryBytes / 4));
+        return new KvCacheOptions
+        {
+            Layout = layout,
+            MaxSequences = loop.MaxSequences,
+            MaxTokensPerSequence = loop.ContextLength,
+            MaxRowsPerSequence = slack,
+            BudgetBytes = bytes,
+        };
+    }
+
+    private static void Check(LanguageModelOptions options)
+    {
+        Require(options.Threads is >= 0 and <= 1024, "threads", options.Threads, "between 0 (one per processor) and 1024");
+        Require(options.ContextLength is 0 or >= 2, "context", options.ContextLength, "0 (the model's own) or at least 2");
+        Require(options.MaxSequences is >= 1 and <= 4096, "max-sequences", options.MaxSequences, "between 1 and 4096");
+        Require(options.MaxRows is >= 1 and <= 65536, "max-rows", options.MaxRows, "between 1 and 65536");
+        Require(options.PrefillChunk >= 1, "prefill-chunk", options.PrefillChunk, "at least 1");
+        Require(options.KvBytes >= 0, "kv-memory", options.KvBytes, "0 (automatic) or a number of bytes");
+    }
+
+    private static void Require(bool holds, string field, long value, string rule)
+    {
+        if (!holds) throw new InvalidRequestException(field, $"{field} is {value}: it must be {rule}.");
+    }
+}

@@ -1,0 +1,42 @@
+using Foretoken.Backends;
+using Foretoken.Models;
+using Foretoken.Speculation;
+
+namespace Foretoken.Generation;
+
+/// <summary>How a <see cref="LanguageModel"/> is loaded and what it is planned for. No setting but the two types changes a bit of any answer.</summary>
+public sealed record LanguageModelOptions
+{
+    /// <summary>Longest context that is planned for unless another one is asked for, in tokens.</summary>
+    public const int DefaultContextLimit = 8192;
+
+    /// <summary>Threads that compute; 0 = one per processor.</summary>
+    public int Threads { get; init; }
+
+    /// <summary>Type in which matrices are held; null = the one that loses least at no more memory than the file.</summary>
+    public WeightType? WeightType { get; init; }
+
+    public KvType KvType { get; init; } = KvType.BF16;
+
+    /// <summary>Longest prompt and answer together, in tokens; 0 = the model's own, at most <see cref="DefaultContextLimit"/>.</summary>
+    public int ContextLength { get; init; }
+
+    /// <summary>Most requests that run at a time.</summary>
+    public int MaxSequences { get; init; } = 8;
+
+    /// <summary>Most rows of one pass.</summary>
+    public int MaxRows { get; init; } = 128;
+
+    /// <summary>Most prompt rows of one pass.</summary>
+    public int PrefillChunk { get; init; } = 64;
+
+    /// <summary>Bytes of the KV cache; 0 = what all sequences need at full context, at most a quarter of the memory, but at least one sequence.</summary>
+    public long KvBytes { get; init; }
+
+    /// <summary>Drafts tokens for speculative decoding; null = plain decoding. Disposed with the model.</summary>
+    public IDrafter? Drafter { get; init; }
+
+    public IProgress<LoadProgress>? Progress { get; init; }
+
+    public CancellationToken Cancellation { get; init; }
+}
