@@ -28,6 +28,9 @@ public sealed class InferenceEngine
     /// <summary>Longest prompt and answer together, in tokens.</summary>
     public int ContextLength => _loop.Options.ContextLength;
 
+    /// <summary>The loop, for tests and measurements that step it themselves.</summary>
+    internal DecodeLoop Loop => _loop;
+
     /// <summary>Requests that run or wait.</summary>
     public int ActiveCount
     {
