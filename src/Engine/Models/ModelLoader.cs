@@ -60,6 +60,8 @@ public static class ModelLoader
     public static ModelSource Open(string path) => new HuggingFaceSource(ModelDirectory.Resolve(path));
 
     /// <summary>Loads from a source that the caller opened.</summary>
+    /// <exception cref="ModelFormatException">A weight is damaged or cannot be packed in the asked type.</exception>
+    /// <exception cref="OperationCanceledException">Cancelled between two weights.</exception>
     public static LoadedModel Load(ModelSource source, LoadOptions options)
     {
         ModelConfig config = source.Config;
@@ -77,10 +79,14 @@ public static class ModelLoader
             source.VerifyUnchanged();
             return new LoadedModel(source.Origin, config, type, new Transformer(options.Backend, config.Shape, weights));
         }
-        catch (Exception e) when (e.InnerException is ModelFormatException cause)
+        catch (InvalidOperationException e) when (e.InnerException is ModelFormatException cause)
         {
             ExceptionDispatchInfo.Throw(cause); // a packing thread met it
             throw;
+        }
+        catch (Exception e) when ((e as ArgumentException ?? e.InnerException as ArgumentException) is { } refused)
+        {
+            throw new ModelFormatException(source.Origin, "weights", $"cannot be packed as {type}: {refused.Message}", "Load the model with another weight type.", e);
         }
     }
 
