@@ -13,12 +13,15 @@ public sealed class ReferenceTransformer
     private readonly Dictionary<string, double[]> _weights = [];
     private readonly int _hidden, _heads, _kvHeads, _headDim, _intermediate, _vocab, _layers;
     private readonly double _epsilon;
+    private readonly Func<double, double> _stored;
     private readonly double[] _frequencies;
 
     /// <param name="directory">A Hugging Face directory.</param>
     /// <param name="matrixRow">Applied to every row of every matrix, for example to round it as a weight type does.</param>
-    public ReferenceTransformer(string directory, Action<float[]>? matrixRow = null)
+    /// <param name="stored">Applied to every element of the keys (after RoPE) and values, for example to round it as a KV type does.</param>
+    public ReferenceTransformer(string directory, Action<float[]>? matrixRow = null, Func<double, double>? stored = null)
     {
+        _stored = stored ?? (v => v);
         using JsonDocument document = JsonDocument.Parse(File.ReadAllText(Path.Combine(directory, "config.json")));
         _config = document.RootElement.Clone();
         _hidden = Int("hidden_size");
@@ -56,7 +59,8 @@ public sealed class ReferenceTransformer
     {
         string name = $"model.layers.{layer}.self_attn.";
         int rows = x.Length, window = Window(layer);
-        double[][][] q = Heads(x, name + "q", _heads, rotate: true), k = Heads(x, name + "k", _kvHeads, rotate: true), v = Heads(x, name + "v", _kvHeads, rotate: false);
+        double[][][] q = Heads(x, name + "q", _heads, rotate: true);
+        double[][][] k = Stored(Heads(x, name + "k", _kvHeads, rotate: true)), v = Stored(Heads(x, name + "v", _kvHeads, rotate: false));
         var output = new double[rows][]; // [rows, heads·headDim]
         for (int t = 0; t < rows; t++)
         {
@@ -76,6 +80,8 @@ public sealed class ReferenceTransformer
 
         return output;
     }
+
+    private double[][][] Stored(double[][][] rows) => [.. rows.Select(heads => heads.Select(head => head.Select(_stored).ToArray()).ToArray())];
 
     /// <summary>Projection, bias, per-head norm, rotation. // [rows][heads][headDim]</summary>
     private double[][][] Heads(double[][] x, string name, int heads, bool rotate)

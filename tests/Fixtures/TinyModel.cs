@@ -56,7 +56,7 @@ public sealed record TinyModel
     {
         Directory.CreateDirectory(directory);
         WriteJson(directory, "config.json", ConfigJson());
-        WriteJson(directory, "generation_config.json", new JsonObject { ["pad_token_id"] = EndToken });
+        WriteJson(directory, "generation_config.json", new JsonObject { ["do_sample"] = false });
     }
 
     /// <summary>The weights before they are rounded to <see cref="DType"/>.</summary>
@@ -126,7 +126,7 @@ public sealed record TinyModel
             ["max_position_embeddings"] = MaxPositions,
             ["vocab_size"] = Vocab,
             ["tie_word_embeddings"] = Tied,
-            ["eos_token_id"] = EndToken,
+            ["eos_token_id"] = Vocab > EndToken ? EndToken : Vocab - 1,
             ["torch_dtype"] = DType switch { "BF16" => "bfloat16", "F16" => "float16", _ => "float32" },
         };
         if (Family == "mistral" || SlidingWindow is not null) json["sliding_window"] = SlidingWindow;

@@ -27,22 +27,58 @@ public class ParityTests
         Assert.InRange(Logits.MaxDifference(expected, actual), 0, 5e-4);
     }
 
+    /// <summary>
+    /// Rounding keys and values to bf16 moves these logits by up to 0.17 (rms 0.008 and 0.023): the engine must add nothing to that, so it is held to
+    /// the reference with rounded keys and values. Where an f32 sum falls on the other side of a tie than the f64 sum, single elements differ by a bit.
+    /// </summary>
     [Theory]
     [InlineData("llama-tiny")]
     [InlineData("qwen2-bias")]
-    public void Sixteen_bit_keys_and_values_stay_within_5e_2(string model)
+    public void Bf16_keys_and_values_cost_their_rounding_and_nothing_else(string model)
     {
         int[] ids = RepoFiles.ReadInt32(RepoFiles.Parity(model, "ids-200.i32"));
-        float[] expected = RepoFiles.ReadSingle(RepoFiles.Parity(model, "logits-200.f32kv-prefill.f32"));
+        float[] single = RepoFiles.ReadSingle(RepoFiles.Parity(model, "logits-200.f32kv-prefill.f32"));
         using var runner = new ModelRunner(RepoFiles.Parity(model), kvType: KvType.BF16);
-        double difference = Logits.MaxDifference(expected, runner.Run(ids, 200));
-        Assert.InRange(difference, 1e-4, 5e-2); // not below: that would not be 16 bits
+        float[] actual = runner.Run(ids, 200);
+        Assert.Equal(actual, runner.Run(ids, 1));
+        Assert.InRange(Logits.RootMeanSquareDifference(single, actual), 1e-3, 5e-2);
+        float[] rounded = Logits.Of(new ReferenceTransformer(RepoFiles.Parity(model), stored: Logits.RoundToBFloat16), ids);
+        Assert.InRange(Logits.MaxDifference(rounded, actual), 0, 5e-2);
+        Assert.InRange(Logits.RootMeanSquareDifference(rounded, actual), 0, 2e-3);
+    }
+
+    [Theory]
+    [InlineData("llama-tiny")]
+    [InlineData("qwen2-bias")]
+    public void Bf16_weights_give_the_exact_answer_for_the_rounded_weights(string model)
+    {
+        int[] ids = RepoFiles.ReadInt32(RepoFiles.Parity(model, "ids-33.i32"));
+        float[] expected = RepoFiles.ReadSingle(RepoFiles.Parity(model, "logits-33.BF16.dequant-ref.f32"));
+        using var runner = new ModelRunner(RepoFiles.Parity(model), WeightType.BF16);
+        Assert.InRange(Logits.MaxDifference(expected, runner.Run(ids, 33)), 0, 5e-4);
+    }
+
+    /// <summary>The weights are those of a Q8_0 file; what remains is the rounding of activations, which costs another engine rms 0.044 and 0.109.</summary>
+    [Theory]
+    [InlineData("llama-tiny", 0.048)]
+    [InlineData("qwen2-bias", 0.12)]
+    public void Int8_weights_are_those_of_Q8_0(string model, double bound)
+    {
+        int[] ids = RepoFiles.ReadInt32(RepoFiles.Parity(model, "ids-33.i32"));
+        float[] expected = RepoFiles.ReadSingle(RepoFiles.Parity(model, "logits-33.Q8_0.dequant-ref.f32"));
+        using var runner = new ModelRunner(RepoFiles.Parity(model), WeightType.Int8);
+        Assert.InRange(Logits.RootMeanSquareDifference(expected, runner.Run(ids, 33)), 0.01, bound);
     }
 }
 
 /// <summary>Distances between rows of logits.</summary>
 internal static class Logits
 {
+    /// <summary>All logits of the reference. // [ids · vocab]</summary>
+    public static float[] Of(ReferenceTransformer reference, int[] ids) => [.. reference.Forward(ids).SelectMany(r => r).Select(v => (float)v)];
+
+    public static double RoundToBFloat16(double value) => BitConverter.UInt32BitsToSingle((uint)RawSafetensors.ToBFloat16((float)value) << 16);
+
     public static double MaxDifference(float[] expected, float[] actual)
     {
         Assert.Equal(expected.Length, actual.Length);
