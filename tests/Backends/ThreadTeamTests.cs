@@ -35,6 +35,21 @@ public class ThreadTeamTests
     }
 
     [Fact]
+    public void Late_threads_never_touch_a_finished_job()
+    {
+        using var team = new ThreadTeam(4); // more threads than cores: some come after the job has ended
+        var total = new int[40];
+        for (int round = 0; round < 20_000; round++)
+        {
+            int chunks = 2 + round % 39;
+            var job = new Count { Hits = total };
+            Array.Clear(total);
+            team.Run(ref job, chunks);
+            for (int c = 0; c < total.Length; c++) Assert.Equal(c < chunks ? 1 : 0, total[c]);
+        }
+    }
+
+    [Fact]
     public void Threads_that_fell_asleep_wake_up()
     {
         using var team = new ThreadTeam(2);

@@ -1,10 +1,12 @@
 using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
 
 namespace Foretoken.Backends.Cpu;
 
 /// <summary>
-/// Dedicated threads that run one <see cref="IParallelJob"/> at a time together with the caller. Chunks are drawn from a shared counter, so that a
-/// thread that loses its core does not hold up the others' work; waiting spins briefly and then yields. Run allocates nothing.
+/// Dedicated threads that run one <see cref="IParallelJob"/> at a time together with the caller. Chunks are drawn from a shared counter, and the caller
+/// waits for chunks, not for threads: a thread that has no core when a job begins holds up nothing, one that loses its core holds up one chunk.
+/// Waiting spins briefly, then yields, then sleeps. Run allocates nothing.
 /// </summary>
 public sealed unsafe class ThreadTeam : IDisposable
 {
@@ -12,16 +14,15 @@ public sealed unsafe class ThreadTeam : IDisposable
     private const int YieldsBeforeSleep = 2_000;
     private readonly Thread[] _threads;
     private readonly object _sleep = new();
-    private volatile int _generation;
-    private volatile int _pending;
+    private Counters _counters;
     private volatile bool _stop;
-    private int _next;
-    private int _chunks;
-    private void* _job;
-    private delegate*<void*, int, int, void> _execute;
     private volatile Exception? _failure;
     private volatile int _sleepers;
+    private void* _job;
+    private delegate*<void*, int, int, void> _execute;
+    private int _chunks;
 
+    /// <summary>Starts <paramref name="threads"/> − 1 threads; the caller of <see cref="Run"/> is the last one.</summary>
     public ThreadTeam(int threads)
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(threads, 1);
@@ -38,7 +39,8 @@ public sealed unsafe class ThreadTeam : IDisposable
     /// <summary>Threads that work on a job, the caller included.</summary>
     public int Threads { get; }
 
-    /// <summary>Runs chunks 0..<paramref name="chunks"/>−1 of <paramref name="job"/> and returns when all are done.</summary>
+    /// <summary>Runs chunks 0..<paramref name="chunks"/>−1 of <paramref name="job"/> and returns when all are done. One caller at a time.</summary>
+    /// <exception cref="InvalidOperationException">A chunk failed; the inner exception is the first failure. Chunks after it may not have run.</exception>
     /// <remarks>The job may hold references: it lives on the caller's stack, which the collector updates in place.</remarks>
     public void Run<TJob>(ref TJob job, int chunks)
         where TJob : struct, IParallelJob
@@ -52,13 +54,13 @@ public sealed unsafe class ThreadTeam : IDisposable
         _job = Unsafe.AsPointer(ref job);
         _execute = &Invoke<TJob>;
         _chunks = chunks;
-        Volatile.Write(ref _next, 0);
-        _pending = _threads.Length;
-        Interlocked.Increment(ref _generation); // a full fence: the workers see the job before the generation, and sleepers are counted after it
+        _counters.Done = 0;
+        long generation = (_counters.Ticket >> 32) + 1;
+        Interlocked.Exchange(ref _counters.Ticket, generation << 32); // a full fence: sleepers are counted after the job can be seen
         if (_sleepers != 0) Wake();
         Drain(0);
         int spins = 0;
-        while (_pending != 0) Pause(ref spins);
+        while (Volatile.Read(ref _counters.Done) != chunks) Pause(ref spins);
         if (_failure is { } failure)
         {
             _failure = null;
@@ -70,7 +72,8 @@ public sealed unsafe class ThreadTeam : IDisposable
     {
         if (_stop) return;
         _stop = true;
-        Interlocked.Increment(ref _generation);
+        _chunks = 0;
+        Interlocked.Add(ref _counters.Ticket, 1L << 32);
         Wake();
         foreach (Thread t in _threads) t.Join();
     }
@@ -78,35 +81,57 @@ public sealed unsafe class ThreadTeam : IDisposable
     private static void Invoke<TJob>(void* job, int chunk, int thread)
         where TJob : struct, IParallelJob => Unsafe.AsRef<TJob>(job).Execute(chunk, thread);
 
+    /// <summary>
+    /// Takes chunks while there are any. A successful exchange proves that the ticket's job still runs, as one of its chunks was free until then; so the
+    /// job's fields, read before the exchange, belong to it, however late this thread comes.
+    /// </summary>
     private void Drain(int thread)
+    {
+        int done = 0;
+        while (true)
+        {
+            long ticket = Volatile.Read(ref _counters.Ticket);
+            int chunk = (int)ticket;
+            void* job = _job;
+            delegate*<void*, int, int, void> execute = _execute;
+            if (chunk >= _chunks) break;
+            if (Interlocked.CompareExchange(ref _counters.Ticket, ticket + 1, ticket) != ticket) continue;
+            if (_failure is null) Execute(execute, job, chunk, thread);
+            done++;
+        }
+
+        if (done != 0) Interlocked.Add(ref _counters.Done, done);
+    }
+
+    private void Execute(delegate*<void*, int, int, void> execute, void* job, int chunk, int thread)
     {
         try
         {
-            for (int c; (c = Interlocked.Increment(ref _next) - 1) < _chunks;) _execute(_job, c, thread);
+            execute(job, chunk, thread);
         }
         catch (Exception e)
         {
             _failure = e;
-            Volatile.Write(ref _next, _chunks);
         }
     }
 
     private void Work(int thread)
     {
-        int seen = 0;
+        long seen = 0;
         while (true)
         {
             seen = WaitForWork(seen);
             if (_stop) return;
             Drain(thread);
-            Interlocked.Decrement(ref _pending);
         }
     }
 
-    private int WaitForWork(int seen)
+    /// <summary>Returns the generation of a job that is not <paramref name="seen"/>.</summary>
+    private long WaitForWork(long seen)
     {
         int spins = 0;
-        while (_generation == seen)
+        long generation;
+        while ((generation = Volatile.Read(ref _counters.Ticket) >> 32) == seen)
         {
             if (spins < SpinsBeforeYield + YieldsBeforeSleep)
             {
@@ -117,12 +142,12 @@ public sealed unsafe class ThreadTeam : IDisposable
             lock (_sleep) // idle engines must not burn a core
             {
                 Interlocked.Increment(ref _sleepers);
-                while (_generation == seen) Monitor.Wait(_sleep);
+                while (Volatile.Read(ref _counters.Ticket) >> 32 == seen) Monitor.Wait(_sleep);
                 Interlocked.Decrement(ref _sleepers);
             }
         }
 
-        return _generation;
+        return generation;
     }
 
     private void Wake()
@@ -134,5 +159,18 @@ public sealed unsafe class ThreadTeam : IDisposable
     {
         if (++spins < SpinsBeforeYield) Thread.SpinWait(1);
         else Thread.Yield();
+    }
+
+    /// <summary>The words that all threads write, each on cache lines of its own.</summary>
+    [StructLayout(LayoutKind.Explicit, Size = 384)]
+    private struct Counters
+    {
+        /// <summary>Upper half: the job's number; lower half: the next chunk.</summary>
+        [FieldOffset(128)]
+        public long Ticket;
+
+        /// <summary>Chunks that are finished.</summary>
+        [FieldOffset(256)]
+        public int Done;
     }
 }
