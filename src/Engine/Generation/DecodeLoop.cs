@@ -1,4 +1,3 @@
-using System.Diagnostics;
 using Foretoken.Backends;
 using Foretoken.KvCache;
 using Foretoken.Memory;
@@ -67,44 +66,50 @@ public sealed class DecodeLoop
                 "prompt", $"Prompt and answer need {needed:N0} bytes of KV cache, its budget is {_cache.Options.BudgetBytes:N0}: ask for fewer tokens or raise the budget.");
         }
 
+        sequence.MarkSubmitted();
         _scheduler.Enqueue(sequence);
-        ForetokenTelemetry.Submitted(sequence);
     }
 
     /// <summary>Runs one pass: schedule → draft → forward → verify → commit → emit.</summary>
     /// <returns>False if no sequence runs or waits.</returns>
     public bool Step()
     {
+        // schedule: prompt chunks and single tokens of all sequences, under one row budget
         ReleaseCancelled();
         ReadOnlySpan<ScheduledSequence> batch = _scheduler.Next();
         if (batch.IsEmpty) return false;
 
+        // draft: a tree per sequence that chooses tokens; its root is the last sampled token
         OpenTrees(batch);
         ReadOnlySpan<DraftRequest> requests = _requests.AsSpan(0, _requestCount);
         _drafter.Propose(requests, _forest);
 
+        // forward: all rows of all sequences in one pass
         LayRows(batch);
         _cache.BeginPass(_rows);
         _model.Forward(_rows, _cache.View);
 
+        // verify and commit: the longest accepted path of each tree joins the cache, the other rows leave no trace
         int tree = 0;
         for (int i = 0; i < batch.Length; i++)
         {
-            Sequence sequence = batch[i].Sequence;
-            Span<int> path = _acceptedRows.AsSpan(); // the chain of prompt rows, the root, the accepted drafts
-            int promptRows = batch[i].PromptRows, accepted = 0;
-            for (int r = 0; r < promptRows; r++) path[r] = _rows.Segments[i].First + r;
+            Span<int> path = _acceptedRows; // the chain of prompt rows, the root, the accepted drafts
+            int kept = batch[i].PromptRows;
+            for (int r = 0; r < kept; r++) path[r] = _rows.Segments[i].First + r;
             if (batch[i].HasRoot)
             {
-                ref Acceptance acceptance = ref _acceptances[tree];
-                acceptance = SampleAndMatch.Walk(_forest, _requests[tree++], _model, _sampler, sequence.Sampling, sequence.RemainingTokens, path[promptRows..]);
-                accepted = acceptance.AcceptedRows;
+                Sequence sequence = batch[i].Sequence;
+                _acceptances[tree] = SampleAndMatch.Walk(
+                    _forest, requests[tree], _model, _sampler, sequence.Sampling, sequence.RemainingTokens, path[kept..]);
+                kept += _acceptances[tree++].AcceptedRows;
             }
 
-            _cache.Commit(sequence.CacheIndex, path[..(promptRows + accepted)]);
+            _cache.Commit(batch[i].Sequence.CacheIndex, path[..kept]);
         }
 
         _drafter.Observe(requests, _acceptances.AsSpan(0, tree), _forest);
+
+        // emit: stop conditions, limits, statistics
         Emit(batch);
         Steps++;
         return true;
@@ -193,6 +198,5 @@ public sealed class DecodeLoop
         _drafter.Release(sequence.CacheIndex);
         _cache.Release(sequence.CacheIndex);
         sequence.CacheIndex = -1;
-        ForetokenTelemetry.Ended(sequence);
     }
 }

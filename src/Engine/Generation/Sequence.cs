@@ -1,5 +1,7 @@
+using System.Diagnostics;
 using Foretoken.Sampling;
 using Foretoken.Speculation;
+using Foretoken.Telemetry;
 
 namespace Foretoken.Generation;
 
@@ -11,6 +13,7 @@ public sealed class Sequence
 {
     private readonly StopConditions _stops;
     private volatile bool _cancelRequested;
+    private Activity? _activity;
 
     /// <param name="prompt">At least one token.</param>
     /// <param name="maxTokens">Most tokens of the answer, at least 1; prompt and answer fit the context.</param>
@@ -24,7 +27,6 @@ public sealed class Sequence
         Sampling = sampling;
         _stops = stops;
         Statistics.PromptTokens = prompt.Length;
-        Statistics.MarkSubmitted();
     }
 
     public TokenHistory History { get; }
@@ -56,6 +58,12 @@ public sealed class Sequence
 
     /// <summary>Asks the loop to end the request at its next step. May be called from any thread.</summary>
     public void Cancel() => _cancelRequested = true;
+
+    internal void MarkSubmitted()
+    {
+        Statistics.MarkSubmitted();
+        _activity = ForetokenTelemetry.Submitted(History.PromptCount);
+    }
 
     /// <summary>Takes the tokens that verification appended to the history and ends the request where a stop condition, a limit or bad logits say so.</summary>
     internal void Emit(in Acceptance acceptance)
@@ -92,6 +100,7 @@ public sealed class Sequence
         Statistics.GeneratedTokens = History.GeneratedCount;
         Statistics.MarkEnded();
         FinishReason = reason;
+        ForetokenTelemetry.Ended(this, _activity);
     }
 
     private string InvalidLogitsMessage() =>

@@ -25,10 +25,15 @@ public static class ForetokenTelemetry
     private static readonly Histogram<double> Prefill = Meter.CreateHistogram<double>("foretoken.request.prefill", "ms", "First pass to first token.");
     private static readonly Histogram<double> Decode = Meter.CreateHistogram<double>("foretoken.request.decode", "ms", "First token to last.");
 
-    internal static void Submitted(Sequence sequence)
+    /// <summary>Counts a request and, if somebody listens, starts its activity as a child of the caller's.</summary>
+    internal static Activity? Submitted(int promptTokens)
     {
         Requests.Add(1);
-        PromptTokens.Add(sequence.History.PromptCount);
+        PromptTokens.Add(promptTokens);
+        Activity? current = Activity.Current;
+        Activity? activity = ActivitySource.StartActivity("foretoken.request");
+        Activity.Current = current; // the request ends in a later step: it must not become the parent of what the caller does meanwhile
+        return activity;
     }
 
     internal static void Stepped(in Acceptance acceptance)
@@ -37,10 +42,19 @@ public static class ForetokenTelemetry
         Accepted.Add(acceptance.AcceptedRows - 1);
     }
 
-    internal static void Ended(Sequence sequence)
+    internal static void Ended(Sequence sequence, Activity? activity)
     {
+        GenerationStatistics statistics = sequence.Statistics;
         if (sequence.FinishReason == FinishReason.Error) Failures.Add(1);
-        Prefill.Record(sequence.Statistics.PrefillMilliseconds);
-        Decode.Record(sequence.Statistics.DecodeMilliseconds);
+        Prefill.Record(statistics.PrefillMilliseconds);
+        Decode.Record(statistics.DecodeMilliseconds);
+        if (activity is null) return;
+        activity.SetTag("foretoken.tokens.prompt", statistics.PromptTokens);
+        activity.SetTag("foretoken.tokens.generated", statistics.GeneratedTokens);
+        activity.SetTag("foretoken.finish_reason", sequence.FinishReason.ToString());
+        if (sequence.Error is { } error) activity.SetStatus(ActivityStatusCode.Error, error);
+        Activity? current = Activity.Current;
+        activity.Dispose();
+        Activity.Current = current;
     }
 }
