@@ -40,9 +40,14 @@ internal static partial class CliApplication
     /// <summary>Every command; one class each. Adding a command is one line here.</summary>
     internal static IReadOnlyList<CliCommand> Commands() =>
     [
-        new InspectCommand(),
-        new LogitsCommand(),
+        new RunCommand(),
+        new ChatCommand(),
+        new EvalCommand(),
         new TrainCliCommand(),
+        new InspectCommand(),
+        new BenchCommand(),
+        new DoctorCommand(),
+        new LogitsCommand(),
         new TokenizeCommand(),
         new DetokenizeCommand(),
     ];

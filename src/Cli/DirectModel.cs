@@ -25,6 +25,14 @@ internal sealed record DirectModelOptions
     public required int MaxRows { get; init; }
 }
 
+/// <summary>Which rows of a pass go through the head.</summary>
+internal enum LogitRows
+{
+    None,
+    Last,
+    All,
+}
+
 /// <summary>
 /// A model with a cache for one sequence and no sampler: passes over given tokens, for <c>logits</c> and <c>bench</c>, which must see exactly the
 /// passes they ask for.
@@ -66,7 +74,7 @@ internal sealed class DirectModel : IDisposable
     /// <summary>Committed tokens.</summary>
     public int Length => _cache.Length(_sequence);
 
-    public long KvBytesHeld => _cache.Statistics.BytesHeld;
+    public KvType KvType => _cache.Options.Layout.Type;
 
     /// <summary>Loads <paramref name="source"/> onto the processor.</summary>
     public static DirectModel Load(ModelSource source, DirectModelOptions options, CliHost host)
@@ -98,14 +106,18 @@ internal sealed class DirectModel : IDisposable
 
     /// <summary>Runs one pass over <paramref name="tokens"/> as a chain behind the committed tokens.</summary>
     /// <param name="tokens">At most MaxRows.</param>
-    /// <param name="allLogits">Logits of every row; otherwise of the last only.</param>
+    /// <param name="logits">Rows whose logits are computed.</param>
     /// <param name="commit">Keeps the rows; otherwise the pass is taken back.</param>
-    public void Pass(ReadOnlySpan<int> tokens, bool allLogits, bool commit)
+    public void Pass(ReadOnlySpan<int> tokens, LogitRows logits, bool commit)
     {
         _rows.Clear();
         int parent = -1, position = Length;
         for (int i = 0; i < tokens.Length; i++)
-            parent = _rows.Add(tokens[i], position + i, _sequence, parent, wantsLogits: allLogits || i == tokens.Length - 1);
+        {
+            bool wantsLogits = logits == LogitRows.All || (logits == LogitRows.Last && i == tokens.Length - 1);
+            parent = _rows.Add(tokens[i], position + i, _sequence, parent, wantsLogits);
+        }
+
         _cache.BeginPass(_rows);
         Loaded.Transformer.Forward(_rows, _cache.View);
         _cache.Commit(_sequence, commit ? _path.AsSpan(0, tokens.Length) : []);

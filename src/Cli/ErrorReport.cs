@@ -1,5 +1,6 @@
 using System.Reflection;
 using System.Text.Json;
+using Foretoken.Sampling;
 
 namespace Foretoken.Cli;
 
@@ -39,6 +40,7 @@ internal static class ErrorReport
         ClosedPipeException => (null, ExitCode.Success),
         OperationCanceledException => ("interrupted.", ExitCode.Interrupted),
         UsageException => (e.Message, ExitCode.Usage),
+        InvalidRequestException { Field: not "prompt" } => (e.Message, ExitCode.Usage),
         RunException => (e.Message, ExitCode.RunError),
         FileNotFoundException { FileName: { Length: > 0 } file } => ($"{file}: no such file. Check the path.", ExitCode.RunError),
         DirectoryNotFoundException or FileNotFoundException => ($"{e.Message} Check the path.", ExitCode.RunError),

@@ -5,6 +5,8 @@ using Foretoken.Backends;
 using Foretoken.Cli.Options;
 using Foretoken.Cli.Output;
 using Foretoken.Formats;
+using Foretoken.Generation;
+using Foretoken.Memory;
 using Foretoken.Models;
 
 namespace Foretoken.Cli.Commands;
@@ -13,16 +15,18 @@ namespace Foretoken.Cli.Commands;
 internal sealed class InspectCommand : CliCommand
 {
     private readonly Argument<string> _path;
-    private readonly Flag<string?> _model;
+    private readonly LanguageModelFlags _model = new();
     private readonly Switch _tensors;
+    private readonly Switch _memory;
     private readonly Switch _json;
 
     public InspectCommand()
         : base("inspect", "Shows a model's configuration, tensors and memory plan.")
     {
         _path = AddArgument("PATH", "The model's directory; without it, --model or the shipped reasoner.");
-        _model = Add(ModelFlags.Model());
         _tensors = Add(new Switch("--tensors", "List every tensor."));
+        _memory = Add(new Switch("--memory", "Load the model and list every buffer, as run would allocate them."));
+        foreach (Flag flag in _model.All) Add(flag);
         _json = Add(new Switch("--json", "One JSON object."));
     }
 
@@ -30,15 +34,68 @@ internal sealed class InspectCommand : CliCommand
     {
         CliHost host = context.Host;
         string? path = Value(context, _path);
-        if (path is not null && _model.IsSet(context)) throw new UsageException("PATH and --model name two models: give one.");
-        bool tensors = _tensors.Get(context), json = _json.Get(context);
-        ModelInspection found = ModelInspector.Inspect(ModelLocator.Find(path ?? _model.Get(context), host));
-        if (json) host.Output.WriteLine(JsonText.Object(w => WriteJson(w, found, tensors)));
-        else WriteText(host.Output, found, tensors);
+        if (path is not null && _model.Model.IsSet(context)) throw new UsageException("PATH and --model name two models: give one.");
+        bool tensors = _tensors.Get(context), memory = _memory.Get(context), json = _json.Get(context);
+        LanguageModelOptions options = _model.Get(context, sequences: 1);
+        ModelInspection found = ModelInspector.Inspect(ModelLocator.Find(path ?? _model.Model.Get(context), host));
+        MemoryPlan? plan = memory && found.Problem is null ? Plan(found.Directory, options, host) : null;
+        if (json)
+        {
+            host.Output.WriteLine(JsonText.Object(w =>
+            {
+                WriteJson(w, found, tensors);
+                if (plan is not null) WriteJson(w, plan);
+            }));
+        }
+        else
+        {
+            WriteText(host.Output, found, tensors);
+            if (plan is not null) WriteText(host.Output, plan);
+        }
+
         if (found.Problem is not { } problem) return ExitCode.Success;
         host.Error.WriteLine($"error: {problem.Message}");
         return ExitCode.RunError;
     }
+
+    private static MemoryPlan Plan(string directory, LanguageModelOptions options, CliHost host)
+    {
+        using var progress = new ProgressLine(host);
+        using ModelSource source = ModelLoader.Open(directory);
+        using var model = LanguageModel.Load(source, tokenizer: null, options with { Progress = LoadReport.To(progress) });
+        return model.Plan;
+    }
+
+    private static void WriteText(TextWriter output, MemoryPlan plan)
+    {
+        output.WriteLine();
+        var table = new Table("buffer", "shape", "bytes");
+        foreach (MemoryPlanEntry e in plan.Entries) table.Add($"{e.Group}/{e.Name}", e.Shape, Bytes(e.Bytes));
+        foreach (var group in plan.Entries.GroupBy(e => e.Group)) table.Add($"all {group.Key}", "", Bytes(group.Sum(e => e.Bytes)));
+        table.Add("total", "", Bytes(plan.TotalBytes));
+        table.Write(output, TableFormat.Text);
+    }
+
+    private static void WriteJson(Utf8JsonWriter w, MemoryPlan plan)
+    {
+        w.WriteStartObject("memory");
+        w.WriteNumber("total_bytes", plan.TotalBytes);
+        w.WriteStartArray("buffers");
+        foreach (MemoryPlanEntry e in plan.Entries)
+        {
+            w.WriteStartObject();
+            w.WriteString("group", e.Group);
+            w.WriteString("name", e.Name);
+            w.WriteString("shape", e.Shape);
+            w.WriteNumber("bytes", e.Bytes);
+            w.WriteEndObject();
+        }
+
+        w.WriteEndArray();
+        w.WriteEndObject();
+    }
+
+    private static string Bytes(long bytes) => bytes.ToString("N0", CultureInfo.InvariantCulture);
 
     private static IEnumerable<(string Name, object Value)> Fields(ModelConfig config)
     {

@@ -31,7 +31,7 @@ internal sealed class LogitsCommand : CliCommand
         _ids = Add(new Flag<string?>("--ids", "FILE", "Token ids as little-endian int32.", Parse.NotEmpty, null));
         _out = Add(new Flag<string?>("--out", "FILE", "Receives float32 [rows, vocab], little-endian.", Parse.NotEmpty, null));
         _type = Add(ModelFlags.Type());
-        _kvType = Add(ModelFlags.KvType());
+        _kvType = Add(ModelFlags.KvType(KvType.F32));
         _threads = Add(ModelFlags.Threads());
         _prefill = Add(new Switch("--prefill", $"Passes of {PrefillRows} rows (the default)."));
         _stepwise = Add(new Switch("--stepwise", "One row per pass."));
@@ -61,7 +61,7 @@ internal sealed class LogitsCommand : CliCommand
         {
             host.Interrupt.ThrowIfCancellationRequested();
             int rows = Math.Min(options.MaxRows, ids.Length - done);
-            model.Pass(ids.AsSpan(done, rows), allLogits: true, commit: true);
+            model.Pass(ids.AsSpan(done, rows), LogitRows.All, commit: true);
             for (int r = 0; r < rows; r++) Write(output.Stream, model.LogitsOf(r));
             done += rows;
         }

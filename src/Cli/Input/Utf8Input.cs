@@ -113,7 +113,9 @@ internal static class Utf8Input
         throw new RunException($"{name} line {line} has no string \"{field}\": write {{\"{field}\": \"…\"}}.");
     }
 
-    private static string Decode(ReadOnlySpan<byte> utf8, string name)
+    /// <summary>Strict UTF-8; a byte order mark is left out.</summary>
+    /// <exception cref="RunException">Not UTF-8.</exception>
+    public static string Decode(ReadOnlySpan<byte> utf8, string name)
     {
         ReadOnlySpan<byte> mark = [0xEF, 0xBB, 0xBF];
         if (utf8.StartsWith(mark)) utf8 = utf8[mark.Length..];

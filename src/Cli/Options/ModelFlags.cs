@@ -18,10 +18,11 @@ internal static class ModelFlags
             "f16", "q4_0", "q4_k"),
         null);
 
-    public static Flag<KvType> KvType() => new(
-        "--kv-type", "TYPE", "Keys and values in memory: f32 or bf16.",
+    /// <param name="fallback">What the library takes; f32 where exact logits are asked for.</param>
+    public static Flag<KvType> KvType(KvType fallback) => new(
+        "--kv-type", "TYPE", $"Keys and values in memory: f32 or bf16; without it {fallback.ToString().ToLowerInvariant()}.",
         Parse.Choice(new Dictionary<string, KvType> { ["f32"] = Backends.KvType.F32, ["bf16"] = Backends.KvType.BF16 }, "int8", "f16", "fp8"),
-        Backends.KvType.F32);
+        fallback);
 
     public static Flag<int> Threads() => new(
         "--threads", "N", "Threads that compute; 0 takes one per processor.", Parse.Integer(0, MaximumThreads, "0 takes one per processor."), 0);

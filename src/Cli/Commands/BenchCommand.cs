@@ -1,0 +1,167 @@
+using System.CommandLine;
+using System.Globalization;
+using Foretoken.Backends;
+using Foretoken.Cli.Benchmarks;
+using Foretoken.Cli.Options;
+using Foretoken.Cli.Output;
+using Foretoken.Models;
+using Stopwatch = System.Diagnostics.Stopwatch;
+
+namespace Foretoken.Cli.Commands;
+
+/// <summary>Measures passes of a model, or of random weights of a named shape, beside the machine's read bandwidth.</summary>
+internal sealed class BenchCommand : CliCommand
+{
+    private const int MaximumContext = 1 << 20;
+    private static readonly string[] s_planned = ["spec", "kv", "tokenizer"];
+    private readonly Argument<string> _kind;
+    private readonly Flag<string?> _model = ModelFlags.Model();
+    private readonly Flag<string?> _shape;
+    private readonly Flag<WeightType?> _type = ModelFlags.Type();
+    private readonly Flag<KvType> _kvType = ModelFlags.KvType(KvType.BF16);
+    private readonly Flag<int> _threads = ModelFlags.Threads();
+    private readonly Flag<string> _device = ModelFlags.Device();
+    private readonly Flag<int> _repeat;
+    private readonly Flag<int> _tokens;
+    private readonly Flag<int> _prompt;
+    private readonly Flag<int> _depth;
+    private readonly Flag<int[]> _rows;
+    private readonly Flag<int[]> _depths;
+    private readonly Switch _json = new("--json", "One JSON object.");
+    private readonly Switch _csv = new("--csv", "Comma-separated values.");
+    private readonly Switch _markdown = new("--markdown", "A Markdown table.");
+
+    public BenchCommand()
+        : base("bench", "Measures speed: decode, prefill, rows, depth or load; without a name, decode and prefill.")
+    {
+        _kind = AddArgument("TEST", "decode: tokens one by one. prefill: a prompt. rows: passes of n rows against one. depth: one token at several depths. load: reading the files.");
+        Add(_model);
+        _shape = Add(new Flag<string?>("--shape", "NAME", $"Random weights of a known shape, without any file: {string.Join(", ", NamedShapes.Names)}.", Shape, null));
+        foreach (Flag flag in new Flag[] { _type, _kvType, _threads, _device }) Add(flag);
+        _repeat = Add(new Flag<int>("--repeat", "N", "Repeats of each test; medians are reported.", Parse.Integer(1, 1000, "5 is usual."), 5));
+        _tokens = Add(new Flag<int>("--tokens", "N", "Tokens that decode makes in a repeat.", Parse.Integer(1, MaximumContext, "64 is usual."), 64));
+        _prompt = Add(new Flag<int>("--prompt", "N", "Tokens of the prompt of prefill.", Parse.Integer(1, MaximumContext, "512 is usual."), 512));
+        _depth = Add(new Flag<int>("--depth", "N", "Tokens before those of decode and rows.", Parse.Integer(0, MaximumContext, "0 starts empty."), 0));
+        _rows = Add(new Flag<int[]>("--rows", "N,N,…", "Row counts of rows.", Parse.IntegerList(1, 256, "for example 2,4,8,16."), [2, 4, 8, 16, 32, 64]));
+        _depths = Add(new Flag<int[]>("--depths", "N,N,…", "Depths of depth.", Parse.IntegerList(0, MaximumContext, "for example 0,1024,4096."), [0, 1024, 4096]));
+        foreach (Flag flag in new Flag[] { _json, _csv, _markdown }) Add(flag);
+    }
+
+    public override int Run(CommandContext context)
+    {
+        CliHost host = context.Host;
+        BenchKind[] kinds = Kinds(Value(context, _kind));
+        _ = _device.Get(context);
+        TableFormat? format = Format(context);
+        string? shape = _shape.Get(context), model = _model.Get(context);
+        if (shape is not null && _model.IsSet(context)) throw new UsageException("--shape and --model exclude each other: give one.");
+        int repeats = _repeat.Get(context), threads = _threads.Get(context);
+        var sizes = new BenchSizes
+        {
+            Tokens = _tokens.Get(context),
+            Prompt = _prompt.Get(context),
+            Depth = _depth.Get(context),
+            Rows = _rows.Get(context),
+            Depths = _depths.Get(context),
+        };
+        var options = new DirectModelOptions
+        {
+            WeightType = _type.Get(context),
+            KvType = _kvType.Get(context),
+            Threads = threads,
+            ContextLength = sizes.ContextFor(kinds),
+            MaxRows = sizes.MaxRowsFor(kinds),
+        };
+        if (kinds.Contains(BenchKind.Load))
+        {
+            if (shape is not null) throw new UsageException("load measures the reading of files, and --shape has none: give --model.");
+            return Load(ModelLocator.Find(model, host), options, repeats, format, host);
+        }
+
+        using ModelSource source = shape is null
+            ? ModelLoader.Open(ModelLocator.Find(model, host))
+            : new RandomSource(NamedShapes.Create(shape, Math.Max(options.ContextLength, 1)));
+        if (options.ContextLength > source.Config.Shape.MaxPositions)
+            throw new UsageException($"The asked sizes need a context of {options.ContextLength} tokens, and the model has {source.Config.Shape.MaxPositions}: lower --tokens, --prompt, --depth or --depths.");
+        return Measure(source, shape, kinds, sizes, options, repeats, format, host);
+    }
+
+    private static int Measure(
+        ModelSource source, string? shape, BenchKind[] kinds, BenchSizes sizes, DirectModelOptions options, int repeats, TableFormat? format, CliHost host)
+    {
+        using var model = DirectModel.Load(source, options, host);
+        var cases = new BenchCases(model, sizes, host.Interrupt);
+        IReadOnlyList<BenchResult> results;
+        using (var progress = new ProgressLine(host))
+        {
+            results = new BenchRunner(model.Backend.Team, repeats, host.Interrupt).Run(
+                [.. kinds.SelectMany(cases.Of)], (text, fraction) => progress.Report((text, fraction)));
+        }
+
+        var subject = new BenchSubject(
+            shape ?? Path.GetFileName(Path.TrimEndingDirectorySeparator(source.Origin)), model.Loaded.WeightType.ToString().ToLowerInvariant(),
+            options.KvType.ToString().ToLowerInvariant(), model.Backend.Name, model.Backend.Team.Threads, cases.WeightBytes, repeats);
+        if (format is { } f) BenchReport.WriteTable(host.Output, f, subject, results);
+        else host.Output.WriteLine(BenchReport.Json(subject, results));
+        host.Error.WriteLine(string.Create(
+            CultureInfo.InvariantCulture, $"[{subject.Backend}, {cases.WeightBytes / 1e6:F1} MB of weights per pass, medians of {repeats}, probe alternated with every repeat]"));
+        return ExitCode.Success;
+    }
+
+    private static int Load(string directory, DirectModelOptions options, int repeats, TableFormat? format, CliHost host)
+    {
+        double bytes = ModelInspector.Inspect(directory).StoredBytes;
+        var seconds = new double[repeats];
+        for (int i = 0; i < repeats; i++)
+        {
+            long start = Stopwatch.GetTimestamp();
+            using ModelSource source = ModelLoader.Open(directory);
+            using var model = DirectModel.Load(source, options, host);
+            seconds[i] = Stopwatch.GetElapsedTime(start).TotalSeconds;
+        }
+
+        double median = BenchRunner.Median(seconds);
+        if (format is { } f)
+        {
+            var table = new Table("test", "model", "seconds", "file MB", "MB/s");
+            table.Add("load", Path.GetFileName(directory), Number(median, 4), Number(bytes / 1e6, 1), Number(bytes / 1e6 / median, 1));
+            table.Write(host.Output, f);
+        }
+        else
+        {
+            host.Output.WriteLine(JsonText.Object(w =>
+            {
+                w.WriteString("model", Path.GetFileName(directory));
+                w.WriteNumber("file_bytes", bytes);
+                w.WriteRounded("seconds", median, 6);
+                w.WriteRounded("mb_per_second", bytes / 1e6 / median, 1);
+            }));
+        }
+
+        return ExitCode.Success;
+    }
+
+    private static BenchKind[] Kinds(string? name)
+    {
+        if (name is null) return [BenchKind.Decode, BenchKind.Prefill];
+        string[] known = [.. Enum.GetNames<BenchKind>().Select(n => n.ToLowerInvariant())];
+        if (Array.IndexOf(known, name) is >= 0 and var index) return [(BenchKind)index];
+        string rule = s_planned.Contains(name) ? $"'bench {name}' is not available in this build" : $"'{name}' is not a test of bench";
+        throw new UsageException($"{rule}: available are {string.Join(", ", known)}.");
+    }
+
+    private static string Shape(string text, string source) => NamedShapes.Names.Contains(text, StringComparer.OrdinalIgnoreCase)
+        ? text.ToLowerInvariant()
+        : throw new UsageException($"{source} does not know '{text}': known shapes are {string.Join(", ", NamedShapes.Names)}.");
+
+    /// <summary>The table's format, or null for JSON.</summary>
+    private TableFormat? Format(CommandContext context)
+    {
+        bool json = _json.Get(context), csv = _csv.Get(context), markdown = _markdown.Get(context);
+        if ((json ? 1 : 0) + (csv ? 1 : 0) + (markdown ? 1 : 0) > 1) throw new UsageException("--json, --csv and --markdown exclude each other: give one.");
+        if (json) return null;
+        return csv ? TableFormat.Csv : markdown ? TableFormat.Markdown : TableFormat.Text;
+    }
+
+    private static string Number(double value, int digits) => value.ToString("F" + digits.ToString(CultureInfo.InvariantCulture), CultureInfo.InvariantCulture);
+}

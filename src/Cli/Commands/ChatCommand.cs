@@ -1,0 +1,79 @@
+using Foretoken.Cli.Input;
+using Foretoken.Cli.Options;
+using Foretoken.Cli.Output;
+using Foretoken.Generation;
+using Foretoken.Sampling;
+using Foretoken.Tokenization;
+
+namespace Foretoken.Cli.Commands;
+
+/// <summary>A conversation: one line of stdin is one message; <c>/reset</c> forgets, <c>/exit</c> or the end of input leaves.</summary>
+internal sealed class ChatCommand : CliCommand
+{
+    private const string Reset = "/reset", Exit = "/exit";
+    private readonly Switch _json;
+    private readonly LanguageModelFlags _model = new();
+    private readonly GenerationFlags _generation = new();
+
+    public ChatCommand()
+        : base("chat", $"A conversation: each line of stdin is a message; {Reset} forgets it all, {Exit} leaves.")
+    {
+        foreach (Flag flag in _model.All.Concat(_generation.All)) Add(flag);
+        _json = Add(new Switch("--json", "One JSON object per answer."));
+    }
+
+    public override int Run(CommandContext context)
+    {
+        CliHost host = context.Host;
+        LanguageModelOptions options = _model.Get(context, sequences: 1);
+        GenerationOptions generation = _generation.Get(context);
+        bool json = _json.Get(context);
+        using ChatModel model = LanguageModelFlags.Load(ModelLocator.Find(_model.Model.Get(context), host), options, host);
+        var messages = new List<ChatMessage>();
+        if (host.InputIsTerminal) host.Error.WriteLine($"{model.Name}: {Reset} forgets the conversation, {Exit} leaves.");
+        Prompt(host);
+        foreach ((int number, byte[] line) in Utf8Input.Lines(host.Input, "stdin", host.Interrupt))
+        {
+            string text = Utf8Input.Decode(line, $"stdin line {number}").TrimEnd('\r');
+            if (text == Exit) break;
+            if (text == Reset) messages.Clear();
+            else if (text.Length > 0 && Answer(text, messages, model, generation, host, json) is var code && code != ExitCode.Success) return code;
+            Prompt(host);
+        }
+
+        return ExitCode.Success;
+    }
+
+    private static int Answer(string text, List<ChatMessage> messages, ChatModel model, GenerationOptions generation, CliHost host, bool json)
+    {
+        messages.Add(new ChatMessage("user", text));
+        using GenerationSession session = Start(messages, model, generation, host);
+        int code = AnswerWriter.Write(session, model, host, json);
+        messages.Add(new ChatMessage("assistant", session.Text));
+        return code;
+    }
+
+    /// <summary>Starts the answer; where the conversation no longer fits the context, its oldest turns are left out.</summary>
+    private static GenerationSession Start(List<ChatMessage> messages, ChatModel model, GenerationOptions generation, CliHost host)
+    {
+        while (true)
+        {
+            try
+            {
+                return model.Language.Generate(model.Encode(messages), generation);
+            }
+            catch (InvalidRequestException e) when (e.Field == "prompt" && messages.Count > 2)
+            {
+                messages.RemoveRange(0, 2);
+                host.Error.WriteLine("[the conversation no longer fits the context: its oldest turn is left out]");
+            }
+        }
+    }
+
+    private static void Prompt(CliHost host)
+    {
+        if (!host.InputIsTerminal) return;
+        host.Error.Write("> ");
+        host.Error.Flush();
+    }
+}

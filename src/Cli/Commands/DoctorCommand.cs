@@ -1,0 +1,94 @@
+using System.Globalization;
+using System.Runtime.InteropServices;
+using System.Runtime.Intrinsics.Arm;
+using System.Runtime.Intrinsics.X86;
+using Foretoken.Backends.Cpu;
+using Foretoken.Cli.Options;
+using Foretoken.Cli.Output;
+
+namespace Foretoken.Cli.Commands;
+
+/// <summary>What this machine offers and what the engine will use of it.</summary>
+internal sealed class DoctorCommand : CliCommand
+{
+    private const int ProbeRuns = 5;
+    private readonly Flag<int> _threads;
+    private readonly Switch _json;
+
+    public DoctorCommand()
+        : base("doctor", "Checks the machine: processor features, memory bandwidth, models found.")
+    {
+        _threads = Add(ModelFlags.Threads());
+        _json = Add(new Switch("--json", "One JSON object."));
+    }
+
+    public override int Run(CommandContext context)
+    {
+        CliHost host = context.Host;
+        int threads = _threads.Get(context);
+        bool json = _json.Get(context);
+        (string Name, string Value)[] findings = [.. Findings(threads == 0 ? Environment.ProcessorCount : threads, host)];
+        if (json)
+        {
+            host.Output.WriteLine(JsonText.Object(w =>
+            {
+                foreach ((string name, string value) in findings) w.WriteString(name.Replace(' ', '_'), value);
+            }));
+            return ExitCode.Success;
+        }
+
+        foreach ((string name, string value) in findings) host.Output.WriteLine($"{name,-18}{value}");
+        return ExitCode.Success;
+    }
+
+    private static IEnumerable<(string Name, string Value)> Findings(int threads, CliHost host)
+    {
+        yield return ("foretoken", CliApplication.Version);
+        yield return ("runtime", $"{RuntimeInformation.FrameworkDescription}, {RuntimeInformation.RuntimeIdentifier}");
+        yield return ("system", RuntimeInformation.OSDescription);
+        yield return ("processor", ProcessorName());
+        yield return ("vector features", string.Join(' ', Features()));
+        yield return ("kernels", $"{IsaLevels.Best} ({string.Join(", ", Enum.GetValues<IsaLevel>().Where(IsaLevels.IsSupported))} supported)");
+        yield return ("threads", string.Create(CultureInfo.InvariantCulture, $"{threads} of {Environment.ProcessorCount} processors"));
+        GCMemoryInfo memory = GC.GetGCMemoryInfo();
+        yield return ("memory", string.Create(CultureInfo.InvariantCulture, $"{memory.TotalAvailableMemoryBytes / 1e9:F1} GB for this process"));
+        yield return ("read bandwidth", Bandwidth(threads, host));
+        yield return ("cuda", "not in this build");
+        IReadOnlyList<string> models = ModelLocator.Installed(host);
+        yield return ("models", models.Count == 0 ? $"none in {Path.Combine(host.BaseDirectory, "models")}" : string.Join(", ", models));
+    }
+
+    private static string Bandwidth(int threads, CliHost host)
+    {
+        using var team = new ThreadTeam(threads);
+        using var probe = new MemoryProbe(team);
+        var runs = new double[ProbeRuns];
+        for (int i = 0; i < runs.Length; i++)
+        {
+            host.Interrupt.ThrowIfCancellationRequested();
+            runs[i] = probe.Run();
+        }
+
+        Array.Sort(runs);
+        return string.Create(CultureInfo.InvariantCulture, $"{runs[ProbeRuns / 2]:F1} GB/s (median of {ProbeRuns}, {runs[0]:F1} to {runs[^1]:F1})");
+    }
+
+    private static IEnumerable<string> Features()
+    {
+        (string Name, bool Supported)[] all =
+        [
+            ("SSE4.2", Sse42.IsSupported), ("AVX", Avx.IsSupported), ("AVX2", Avx2.IsSupported), ("FMA", Fma.IsSupported), ("AVX-VNNI", AvxVnni.IsSupported),
+            ("AVX-512F", Avx512F.IsSupported), ("AVX-512BW", Avx512BW.IsSupported), ("AVX-512DQ", Avx512DQ.IsSupported), ("AVX-512VBMI", Avx512Vbmi.IsSupported),
+            ("AdvSimd", AdvSimd.IsSupported), ("Dp", Dp.IsSupported),
+        ];
+        return all.Where(f => f.Supported).Select(f => f.Name).DefaultIfEmpty("none");
+    }
+
+    private static string ProcessorName()
+    {
+        const string cpuInfo = "/proc/cpuinfo", key = "model name";
+        if (File.Exists(cpuInfo) && File.ReadLines(cpuInfo).FirstOrDefault(l => l.StartsWith(key, StringComparison.Ordinal)) is { } line)
+            return line[(line.IndexOf(':', StringComparison.Ordinal) + 1)..].Trim();
+        return RuntimeInformation.ProcessArchitecture.ToString();
+    }
+}

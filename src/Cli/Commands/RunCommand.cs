@@ -1,0 +1,40 @@
+using System.CommandLine;
+using Foretoken.Cli.Input;
+using Foretoken.Cli.Options;
+using Foretoken.Cli.Output;
+using Foretoken.Generation;
+
+namespace Foretoken.Cli.Commands;
+
+/// <summary>Answers one prompt.</summary>
+internal sealed class RunCommand : CliCommand
+{
+    private readonly Argument<string> _prompt;
+    private readonly Flag<string?> _file;
+    private readonly Switch _raw;
+    private readonly Switch _json;
+    private readonly LanguageModelFlags _model = new();
+    private readonly GenerationFlags _generation = new();
+
+    public RunCommand()
+        : base("run", "Answers one prompt, step by step on stdout.")
+    {
+        _prompt = AddArgument("PROMPT", "The prompt; without it and --file, all of stdin.");
+        _file = Add(new Flag<string?>("--file", "FILE", "Read the prompt from a file; - is stdin.", Parse.NotEmpty, null, "-f"));
+        foreach (Flag flag in _model.All.Concat(_generation.All)) Add(flag);
+        _raw = Add(new Switch("--raw", "Continue the text as it is, without the model's chat template."));
+        _json = Add(new Switch("--json", "One JSON object with text and statistics, instead of streaming."));
+    }
+
+    public override int Run(CommandContext context)
+    {
+        CliHost host = context.Host;
+        LanguageModelOptions options = _model.Get(context, sequences: 1);
+        GenerationOptions generation = _generation.Get(context);
+        bool raw = _raw.Get(context), json = _json.Get(context);
+        string prompt = PromptReader.Read(Value(context, _prompt), _file.Get(context), host);
+        using ChatModel model = LanguageModelFlags.Load(ModelLocator.Find(_model.Model.Get(context), host), options, host);
+        using GenerationSession session = model.Language.Generate(model.Encode(prompt, raw), generation);
+        return AnswerWriter.Write(session, model, host, json);
+    }
+}

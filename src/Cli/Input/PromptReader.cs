@@ -1,0 +1,28 @@
+namespace Foretoken.Cli.Input;
+
+/// <summary>Finds the prompt: the argument, a file, or stdin. One line end at the end of a file or of stdin is not part of it.</summary>
+internal static class PromptReader
+{
+    /// <exception cref="UsageException">There is no prompt, it is empty, or there are two.</exception>
+    /// <exception cref="RunException">The file cannot be read or is not UTF-8.</exception>
+    public static string Read(string? argument, string? file, CliHost host)
+    {
+        if (argument is not null && file is not null) throw new UsageException("PROMPT and --file are two prompts: give one.");
+        string prompt = argument ?? (file is not null and not "-" ? WithoutLineEnd(Utf8Input.ReadFile(file, host.Interrupt)) : FromInput(host));
+        return prompt.Length > 0
+            ? prompt
+            : throw new UsageException("The prompt is empty: give it as an argument, with --file, or on stdin.");
+    }
+
+    private static string FromInput(CliHost host)
+    {
+        if (host.InputIsTerminal) throw new UsageException("The prompt is missing: give it as an argument, with --file, or on stdin ('foretoken chat' is interactive).");
+        return WithoutLineEnd(Utf8Input.ReadAll(host.Input, "stdin", host.Interrupt));
+    }
+
+    private static string WithoutLineEnd(string text)
+    {
+        if (text.EndsWith("\r\n", StringComparison.Ordinal)) return text[..^2];
+        return text.EndsWith('\n') ? text[..^1] : text;
+    }
+}

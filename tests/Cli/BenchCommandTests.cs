@@ -1,0 +1,86 @@
+using System.Text.Json;
+using Foretoken.Cli;
+using Foretoken.Tests.Fixtures;
+
+namespace Foretoken.Tests.Cli;
+
+public sealed class BenchCommandTests : IDisposable
+{
+    private readonly TempDirectory _directory = new();
+    private readonly string _model;
+
+    public BenchCommandTests() => _model = new TinyModel { MaxPositions = 256 }.Write(_directory.File("models/tiny"));
+
+    public void Dispose() => _directory.Dispose();
+
+    [Fact]
+    public void Rows_are_compared_with_plain_steps()
+    {
+        JsonElement root = Json("bench", "rows", "--rows", "2,5", "--repeat", "2", "--depth", "3");
+        JsonElement[] results = [.. root.GetProperty("results").EnumerateArray()];
+        Assert.Equal(["rows1", "rows2", "rows5"], results.Select(r => r.GetProperty("test").GetString()));
+        Assert.Equal(1, results[0].GetProperty("plain_steps").GetDouble());
+        Assert.All(results, r => Assert.Equal(2, r.GetProperty("seconds").GetArrayLength()));
+        Assert.All(results, r => Assert.True(r.GetProperty("probe_gb_per_second").GetDouble() > 0));
+        Assert.Equal(5 * results[2].GetProperty("passes").GetInt32(), results[2].GetProperty("tokens").GetInt32());
+    }
+
+    [Fact]
+    public void Decode_and_prefill_are_measured_without_a_name()
+    {
+        JsonElement root = Json("bench", "--tokens", "4", "--prompt", "70", "--repeat", "1", "--type", "int8");
+        Assert.Equal("int8", root.GetProperty("weights").GetString());
+        JsonElement[] results = [.. root.GetProperty("results").EnumerateArray()];
+        Assert.Equal(["tg4", "pp70"], results.Select(r => r.GetProperty("test").GetString()));
+        Assert.Equal([4, 2], results.Select(r => r.GetProperty("passes").GetInt32()));
+        double weights = root.GetProperty("weight_bytes").GetDouble(), shown = results[0].GetProperty("gb_per_second").GetDouble() * 1e9 * results[0].GetProperty("seconds")[0].GetDouble();
+        Assert.InRange(shown / (4 * weights), 0.95, 1.3); // each token reads all weights and a few keys and values
+    }
+
+    [Fact]
+    public void Tables_have_one_line_per_test()
+    {
+        string[] csv = Run("bench", "depth", "--depths", "0,9", "--repeat", "1", "--csv").Output.Split('\n', StringSplitOptions.RemoveEmptyEntries);
+        Assert.Equal(3, csv.Length);
+        Assert.StartsWith("test,model,weights,kv,threads,tok/s", csv[0], StringComparison.Ordinal);
+        Assert.StartsWith("tg@9,tiny,f32,bf16,", csv[2], StringComparison.Ordinal);
+        Assert.StartsWith("| tg@0 | tiny |", Run("bench", "depth", "--depths", "0", "--repeat", "1", "--markdown").Output.Split('\n')[2], StringComparison.Ordinal);
+        Assert.Contains("load", Run("bench", "load", "--repeat", "1").Output, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("'bench spec' is not available in this build", "bench", "spec")]
+    [InlineData("'speed' is not a test of bench", "bench", "speed")]
+    [InlineData("--shape does not know 'gpt-5'", "bench", "--shape", "gpt-5")]
+    [InlineData("--shape and --model exclude each other", "bench", "--shape", "qwen3-0.6b", "--model", "x")]
+    [InlineData("--json, --csv and --markdown exclude each other", "bench", "--json", "--csv")]
+    [InlineData("--repeat must be an integer from 1", "bench", "--repeat", "0")]
+    [InlineData("--rows must be an integer from 1 to 256", "bench", "rows", "--rows", "2,x")]
+    [InlineData("load measures the reading of files", "bench", "load", "--shape", "qwen3-0.6b")]
+    public void Bad_command_lines_are_usage_errors(string message, params string[] args) => new CliTestHost().Run(args).FailsWith(ExitCode.Usage, message);
+
+    [Fact]
+    public void Sizes_beyond_the_context_are_refused() =>
+        new CliTestHost().Run("bench", "--model", _model, "--prompt", "300").FailsWith(ExitCode.Usage, "context of 300 tokens", "256");
+
+    [Fact]
+    public void Doctor_names_kernels_bandwidth_and_models()
+    {
+        CliResult result = new CliTestHost { BaseDirectory = _directory.Path }.Run("doctor", "--json", "--threads", "1");
+        Assert.Equal((ExitCode.Success, ""), (result.Code, result.Error));
+        JsonElement root = JsonDocument.Parse(result.Output).RootElement;
+        Assert.Contains("GB/s", root.GetProperty("read_bandwidth").GetString(), StringComparison.Ordinal);
+        Assert.Contains("supported", root.GetProperty("kernels").GetString(), StringComparison.Ordinal);
+        Assert.Equal(_model, root.GetProperty("models").GetString());
+        Assert.Equal("not in this build", root.GetProperty("cuda").GetString());
+    }
+
+    private JsonElement Json(params string[] args) => JsonDocument.Parse(Run([.. args, "--json"]).Output).RootElement;
+
+    private CliResult Run(params string[] args)
+    {
+        CliResult result = new CliTestHost().Run([.. args, "--model", _model]);
+        Assert.True(result.Code == ExitCode.Success, result.Error);
+        return result;
+    }
+}

@@ -1,0 +1,203 @@
+using System.Text.Json;
+using Foretoken.Cli;
+using Foretoken.Tests.Fixtures;
+
+namespace Foretoken.Tests.Cli;
+
+public sealed class RunCommandTests : IDisposable
+{
+    private const int Context = 128;
+    private readonly TempDirectory _directory = new();
+    private readonly string _model;
+
+    public RunCommandTests() => _model = new TinyModel { MaxPositions = Context }.Write(_directory.File("models/reasoner"));
+
+    public void Dispose() => _directory.Dispose();
+
+    [Fact]
+    public void Answer_goes_to_stdout_and_statistics_to_stderr()
+    {
+        CliResult result = Run("--max-tokens", "12", "abc");
+        Assert.Equal(ExitCode.Success, result.Code);
+        Assert.NotEqual("", result.Output);
+        Assert.EndsWith("\n", result.Output, StringComparison.Ordinal);
+        Assert.Contains("12 tokens", result.Error, StringComparison.Ordinal);
+        Assert.DoesNotContain("tokens in", result.Output, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Json_is_one_object_with_the_text_and_nothing_on_stderr()
+    {
+        CliResult result = Run("--max-tokens", "12", "--json", "abc");
+        Assert.Equal("", result.Error);
+        JsonElement root = JsonDocument.Parse(result.Output).RootElement;
+        Assert.Equal(Run("--max-tokens", "12", "abc").Output.TrimEnd('\n'), root.GetProperty("text").GetString()!.TrimEnd('\n'));
+        Assert.Equal(12, root.GetProperty("completion_tokens").GetInt32());
+        Assert.Equal("length", root.GetProperty("finish_reason").GetString());
+        Assert.Equal("reasoner", root.GetProperty("model").GetString());
+    }
+
+    [Fact]
+    public void Prompt_comes_from_argument_file_or_stdin_alike()
+    {
+        string expected = Run("--max-tokens", "8", "abc").Output;
+        string file = _directory.File("prompt.txt");
+        File.WriteAllText(file, "abc\n");
+        Assert.Equal(expected, Run("--max-tokens", "8", "-f", file).Output);
+        Assert.Equal(expected, Host().RunWithInput("abc\r\n", "run", "--max-tokens", "8").Output);
+        Assert.Equal(expected, Host().RunWithInput("abc", "run", "--max-tokens", "8", "--file", "-").Output);
+    }
+
+    [Fact]
+    public void Prompt_passes_the_chat_template_unless_raw()
+    {
+        int Tokens(params string[] flags) => JsonDocument.Parse(Run([.. flags, "--json", "--max-tokens", "1", "xyz"]).Output).RootElement.GetProperty("prompt_tokens").GetInt32();
+        Assert.Equal(2, Tokens() - Tokens("--raw")); // <|user|> and <|assistant|>
+    }
+
+    [Fact]
+    public void Same_seed_gives_the_same_answer_and_another_seed_another()
+    {
+        string Sampled(string seed) => Run("--max-tokens", "24", "--temperature", "1.5", "--seed", seed, "abc").Output;
+        Assert.Equal(Sampled("7"), Sampled("7"));
+        Assert.NotEqual(Sampled("7"), Sampled("8"));
+    }
+
+    [Fact]
+    public void Environment_twin_stands_in_for_a_flag_and_the_flag_wins()
+    {
+        CliTestHost host = Host();
+        host.Environment["FORETOKEN_MAX_TOKENS"] = "3";
+        host.Environment["FORETOKEN_JSON"] = "1";
+        int Tokens(params string[] flags) => JsonDocument.Parse(host.Run(["run", .. flags, "abc"]).Output).RootElement.GetProperty("completion_tokens").GetInt32();
+        Assert.Equal(3, Tokens());
+        Assert.Equal(5, Tokens("--max-tokens", "5"));
+        host.Environment["FORETOKEN_MAX_TOKENS"] = "-3";
+        host.Run("run", "abc").FailsWith(ExitCode.Usage, "FORETOKEN_MAX_TOKENS must be an integer from 1", "'-3'");
+    }
+
+    [Theory]
+    [InlineData("--temperature", "NaN")]
+    [InlineData("--temperature", "-1")]
+    [InlineData("--temperature", "1e9")]
+    [InlineData("--top-p", "0")]
+    [InlineData("--top-p", "1.1")]
+    [InlineData("--min-p", "-0.1")]
+    [InlineData("--top-k", "-1")]
+    [InlineData("--max-tokens", "0")]
+    [InlineData("--max-tokens", "-5")]
+    [InlineData("--max-tokens", "99999999999999")]
+    [InlineData("--seed", "-1")]
+    [InlineData("--seed", "1.5")]
+    [InlineData("--threads", "100000")]
+    [InlineData("--context", "-1")]
+    [InlineData("--repetition-penalty", "0")]
+    [InlineData("--stop", "")]
+    [InlineData("--type", "q2_k")]
+    [InlineData("--kv-type", "f64")]
+    public void Bad_parameter_is_a_usage_error_that_names_the_flag_and_the_value(string flag, string value) =>
+        Run(flag, value, "abc").FailsWith(ExitCode.Usage, flag, value.Length == 0 ? "empty" : value);
+
+    [Theory]
+    [InlineData("--draft", "ngram", "none")]
+    [InlineData("--draft", "model=some/dir", "none")]
+    [InlineData("--kv", "dms", "dense")]
+    [InlineData("--device", "cuda", "cpu")]
+    [InlineData("--kv-type", "int8", "f32, bf16")]
+    public void Contract_value_that_this_build_lacks_is_refused_with_the_available_ones(string flag, string value, string available) =>
+        Run(flag, value, "abc").FailsWith(ExitCode.Usage, $"{flag} {value} is not available in this build", available);
+
+    [Fact]
+    public void Missing_empty_and_double_prompts_are_refused()
+    {
+        Host().Run("run").FailsWith(ExitCode.Usage, "The prompt is empty");
+        Run("").FailsWith(ExitCode.Usage, "The prompt is empty");
+        Run("-f", "a", "b").FailsWith(ExitCode.Usage, "PROMPT and --file");
+        Run("-f", _directory.File("missing.txt")).FailsWith(ExitCode.RunError, "missing.txt: no such file");
+        Run("-f", _directory.Path).FailsWith(ExitCode.RunError, "is a folder");
+        Host().RunWithInput([0xC3, 0x28], "run").FailsWith(ExitCode.RunError, "stdin is not UTF-8");
+    }
+
+    [Fact]
+    public void Prompt_longer_than_the_context_is_refused_with_both_lengths() =>
+        Run(new string('é', Context)).FailsWith(ExitCode.RunError, "prompt", "128", "shorten the prompt");
+
+    [Fact]
+    public void Context_beyond_the_models_own_is_refused() => Run("--context", "129", "abc").FailsWith(ExitCode.Usage, "context", "129", "128");
+
+    [Fact]
+    public void Interrupt_before_the_answer_ends_with_130()
+    {
+        var host = new CliTestHost { BaseDirectory = _directory.Path, Interrupt = new CancellationToken(canceled: true) };
+        Assert.Equal(ExitCode.Interrupted, host.Run("run", "abc").Code);
+    }
+
+    [Fact]
+    public void Interrupt_in_the_middle_keeps_what_came_and_ends_with_130()
+    {
+        using var source = new CancellationTokenSource();
+        using var writer = new InterruptingWriter(source, after: 5);
+        var host = new CliTestHost { BaseDirectory = _directory.Path, Interrupt = source.Token, Output = writer };
+        CliResult result = host.Run("run", "--temperature", "2", "abc");
+        Assert.Equal(ExitCode.Interrupted, result.Code);
+        Assert.NotEqual("", writer.ToString());
+        Assert.Contains("interrupted", result.Error, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Closed_pipe_ends_quietly()
+    {
+        using var writer = new ClosedWriter();
+        CliResult result = new CliTestHost { BaseDirectory = _directory.Path, Output = writer }.Run("run", "abc");
+        Assert.Equal((ExitCode.Success, ""), (result.Code, result.Error));
+    }
+
+    [Fact]
+    public void Stop_string_ends_the_answer_before_it()
+    {
+        string whole = Run("--max-tokens", "40", "--temperature", "1", "abc").Output;
+        string stop = whole.Substring(whole.Length / 2, 2);
+        string cut = Run("--max-tokens", "40", "--temperature", "1", "--stop", stop, "--stop", "never", "abc").Output;
+        Assert.Equal(whole[..whole.IndexOf(stop, StringComparison.Ordinal)], cut.TrimEnd('\n'));
+    }
+
+    [Fact]
+    public void Chat_answers_each_line_and_forgets_on_reset()
+    {
+        CliResult result = Host().RunWithInput("abc\nxyz\n/reset\nabc\n/exit\nnever\n", "chat", "--json", "--max-tokens", "6");
+        Assert.Equal(ExitCode.Success, result.Code);
+        JsonElement[] answers = [.. result.Output.Split('\n', StringSplitOptions.RemoveEmptyEntries).Select(l => JsonDocument.Parse(l).RootElement)];
+        Assert.Equal(3, answers.Length);
+        Assert.Equal(answers[0].GetProperty("text").GetString(), answers[2].GetProperty("text").GetString());
+        Assert.True(answers[1].GetProperty("prompt_tokens").GetInt32() > 2 * answers[0].GetProperty("prompt_tokens").GetInt32());
+    }
+
+    [Fact]
+    public void Chat_drops_the_oldest_turns_when_the_context_is_full()
+    {
+        string input = string.Concat(Enumerable.Repeat("0123456789012345678901234567890123456789\n", 6));
+        CliResult result = Host().RunWithInput(input, "chat", "--max-tokens", "10");
+        Assert.Equal(ExitCode.Success, result.Code);
+        Assert.Contains("oldest turn is left out", result.Error, StringComparison.Ordinal);
+    }
+
+    private CliTestHost Host() => new() { BaseDirectory = _directory.Path };
+
+    private CliResult Run(params string[] args) => Host().Run(["run", .. args]);
+
+    private sealed class InterruptingWriter(CancellationTokenSource source, int after) : StringWriter
+    {
+        private int _writes;
+
+        public override void Write(string? value)
+        {
+            base.Write(value);
+            if (++_writes == after) source.Cancel();
+        }
+    }
+
+    private sealed class ClosedWriter : StringWriter
+    {
+        public override void Write(string? value) => throw new ClosedPipeException();
+    }
+}
