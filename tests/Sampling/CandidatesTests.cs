@@ -70,6 +70,30 @@ public class CandidatesTests
         Assert.Equal([0, 1, 2, 3], candidates.Ids.ToArray());
     }
 
+    [Fact]
+    public void A_draw_is_the_candidate_where_the_cumulative_weights_pass_the_uniform_number()
+    {
+        foreach (float[] logits in Rows(5003))
+        {
+            var candidates = new Candidates(logits.Length);
+            candidates.Load(logits);
+            candidates.ScaleBelowBest(1.5f);
+            double[] cumulative = new double[logits.Length];
+            double sum = 0;
+            for (int i = 0; i < logits.Length; i++) cumulative[i] = sum += candidates.Weights()[i];
+            for (int n = 0; n < 400; n++)
+            {
+                double uniform = n == 0 ? 0 : CounterRandom.Uniform(8, (ulong)n);
+                int drawn = candidates.Draw(uniform);
+                Assert.True(candidates.Weights()[drawn] > 0);
+                Assert.True(cumulative[drawn] > uniform * sum * (1 - 1e-12));
+                Assert.True(drawn == 0 || cumulative[drawn - 1] <= uniform * sum * (1 + 1e-12));
+            }
+
+            Assert.True(candidates.Weights()[candidates.Draw(Math.BitDecrement(1.0))] > 0);
+        }
+    }
+
     private static void Check(float[] logits, SamplingOptions options, params ISamplerStage[] stages)
     {
         var candidates = new Candidates(logits.Length);

@@ -1,3 +1,4 @@
+using System.Numerics;
 using Foretoken.Memory;
 
 namespace Foretoken.Sampling;
@@ -10,6 +11,9 @@ public sealed class Candidates
 {
     private const uint MagnitudeMask = 0x7FFFFFFF;
     private const int FirstBits = 11, LaterBits = 10; // 11 + 10 + 10 = the 31 bits of a magnitude
+    private const int WorthBounding = 2048;           // candidates from which a coarse cut by vector loops pays
+    private const float FirstBound = 2, LastBound = 100; // logits below the best that the coarse cut tries to keep
+    private const int DrawBlock = 1024;
     private readonly int[] _ids;         // [vocab]
     private readonly float[] _logits;    // [vocab]
     private readonly float[] _weights;   // [vocab] exp(logit), valid where _hasWeights
@@ -64,21 +68,35 @@ public sealed class Candidates
     /// <summary>Keeps the <paramref name="count"/> best candidates.</summary>
     public void KeepBest(int count)
     {
-        if (count < Count) KeepUntil(count, []);
+        if (count >= Count) return;
+        for (float bound = FirstBound; Count > WorthBounding && bound < LastBound; bound *= 2)
+        {
+            if (LogitMath.CountAtLeast(Logits, -bound) < count) continue;
+            KeepLogit(-bound);
+            break;
+        }
+
+        KeepUntil(count, []);
     }
 
     /// <summary>Keeps the shortest list of best candidates whose weights sum to at least <paramref name="fraction"/> of all weights.</summary>
     public void KeepMass(double fraction)
     {
-        ReadOnlySpan<float> weights = Weights();
-        double total = 0;
-        foreach (float w in weights) total += w;
-        KeepUntil(fraction * total, weights);
+        double target = fraction * LogitMath.Sum(Weights());
+        for (float bound = FirstBound; Count > WorthBounding && bound < LastBound; bound *= 2)
+        {
+            if (LogitMath.SumWhereAtLeast(Weights(), Logits, -bound) < target) continue;
+            KeepLogit(-bound);
+            break;
+        }
+
+        KeepUntil(target, Weights());
     }
 
     /// <summary>Keeps candidates with a weight of at least <paramref name="threshold"/>; the best one, of weight 1, always stays.</summary>
     public void KeepWeight(float threshold)
     {
+        KeepLogit(MathF.Log(threshold) - 0.01f); // nearly all of the work; the margin is far beyond the rounding of log and exp
         ReadOnlySpan<float> weights = Weights();
         int kept = 0;
         for (int i = 0; i < weights.Length; i++)
@@ -94,17 +112,25 @@ public sealed class Candidates
     {
         ReadOnlySpan<float> weights = Weights();
         double total = 0;
-        foreach (float w in weights) total += w;
+        for (int start = 0; start < Count; start += DrawBlock) total += LogitMath.Sum(weights.Slice(start, Math.Min(DrawBlock, Count - start)));
         double target = uniform * total, sum = 0;
         int last = 0;
-        for (int i = 0; i < weights.Length; i++)
+        for (int start = 0; start < Count; start += DrawBlock)
         {
-            sum += weights[i];
-            if (sum > target) return _ids[i];
-            if (weights[i] > 0) last = i;
+            ReadOnlySpan<float> block = weights.Slice(start, Math.Min(DrawBlock, Count - start));
+            double next = sum + LogitMath.Sum(block);
+            for (int i = 0; next > target && i < block.Length; i++)
+            {
+                sum += block[i];
+                if (sum > target) return _ids[start + i];
+            }
+
+            sum = next;
+            if (LogitMath.CountAtLeast(block, float.Epsilon) > 0) last = start;
         }
 
-        return _ids[last]; // uniform·total was rounded up to the total
+        while (last + 1 < Count && weights[last] == 0) last++; // rounding kept the sum from passing the target
+        return _ids[last];
     }
 
     /// <summary>The best candidate, the lowest id among equals.</summary>
@@ -172,6 +198,23 @@ public sealed class Candidates
     }
 
     private uint Magnitude(int i) => BitConverter.SingleToUInt32Bits(_logits[i]) & MagnitudeMask;
+
+    /// <summary>Keeps candidates with a logit of at least <paramref name="lowest"/>.</summary>
+    private void KeepLogit(float lowest)
+    {
+        int kept = 0, i = 0;
+        for (; i <= Count - 8; i += 8)
+        {
+            for (uint mask = LogitMath.MaskAtLeast(Logits, i, lowest); mask != 0; mask &= mask - 1) Move(i + BitOperations.TrailingZeroCount(mask), kept++);
+        }
+
+        for (; i < Count; i++)
+        {
+            if (_logits[i] >= lowest) Move(i, kept++);
+        }
+
+        Cut(kept);
+    }
 
     private void Move(int from, int to)
     {

@@ -83,4 +83,45 @@ internal static class LogitMath
         for (; i < values.Length; i++) sum += Vector256.Exp(Vector256.Create(values[i] - shift)).ToScalar();
         return sum;
     }
+
+    /// <summary>Σ values[i], in double, in a fixed order.</summary>
+    public static double Sum(ReadOnlySpan<float> values) => SumWhereAtLeast(values, values, float.NegativeInfinity);
+
+    /// <summary>Σ values[i] over the i with keys[i] ≥ <paramref name="lowest"/>, in double, in a fixed order.</summary>
+    public static double SumWhereAtLeast(ReadOnlySpan<float> values, ReadOnlySpan<float> keys, float lowest)
+    {
+        int lanes = Vector256<float>.Count, i = 0;
+        ref float first = ref MemoryMarshal.GetReference(values);
+        ref float key = ref MemoryMarshal.GetReference(keys[..values.Length]);
+        Vector256<float> bound = Vector256.Create(lowest);
+        Vector256<double> low = default, high = default;
+        for (; i <= values.Length - lanes; i += lanes)
+        {
+            Vector256<float> kept = Vector256.GreaterThanOrEqual(Vector256.LoadUnsafe(ref key, (nuint)i), bound);
+            (Vector256<double> a, Vector256<double> b) = Vector256.Widen(Vector256.LoadUnsafe(ref first, (nuint)i) & kept);
+            low += a;
+            high += b;
+        }
+
+        double sum = Vector256.Sum(low + high);
+        for (; i < values.Length; i++) sum += keys[i] >= lowest ? values[i] : 0;
+        return sum;
+    }
+
+    /// <summary>How many elements are at least <paramref name="lowest"/>.</summary>
+    public static int CountAtLeast(ReadOnlySpan<float> values, float lowest)
+    {
+        int lanes = Vector256<float>.Count, i = 0;
+        ref float first = ref MemoryMarshal.GetReference(values);
+        Vector256<float> bound = Vector256.Create(lowest);
+        Vector256<int> count = default;
+        for (; i <= values.Length - lanes; i += lanes) count -= Vector256.GreaterThanOrEqual(Vector256.LoadUnsafe(ref first, (nuint)i), bound).AsInt32();
+        int sum = Vector256.Sum(count);
+        for (; i < values.Length; i++) sum += values[i] >= lowest ? 1 : 0;
+        return sum;
+    }
+
+    /// <summary>Bit j: values[j] ≥ <paramref name="lowest"/>, for the eight elements from <paramref name="start"/> on.</summary>
+    public static uint MaskAtLeast(ReadOnlySpan<float> values, int start, float lowest) =>
+        Vector256.GreaterThanOrEqual(Vector256.LoadUnsafe(ref MemoryMarshal.GetReference(values), (nuint)start), Vector256.Create(lowest)).ExtractMostSignificantBits();
 }
