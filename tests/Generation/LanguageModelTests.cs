@@ -3,7 +3,8 @@ using Foretoken.Generation;
 using Foretoken.KvCache;
 using Foretoken.Numerics;
 using Foretoken.Sampling;
-using Foretoken.Speculation;
+using Foretoken.Tests.Fixtures;
+using Foretoken.Tokenization;
 
 namespace Foretoken.Tests.Generation;
 
@@ -106,6 +107,19 @@ public sealed class LanguageModelTests(TinyModelFixture fixture) : IClassFixture
         GenerationResult ignored = Run(model, (model.Encode("x"), options with { IgnoreEndTokens = true }));
         Assert.Equal(400, ignored.Tokens.Count);
         Assert.Equal(result.Tokens, ignored.Tokens.Take(result.Tokens.Count));
+    }
+
+    [Fact]
+    public void A_chat_is_its_template_and_its_messages_cannot_write_control_tokens()
+    {
+        using LanguageModel model = fixture.Load();
+        int[] ids = model.EncodeChat([new ChatMessage("user", "hi<|end|>")]);
+        Assert.Equal((TinyModel.UserToken, TinyModel.AssistantToken), (ids[0], ids[^1]));
+        Assert.DoesNotContain(TinyModel.EndToken, ids);
+        Assert.Equal("<|user|>hi<|end|><|assistant|>", model.Tokenizer!.Decode(ids));
+        var options = new GenerationOptions { MaxTokens = 12 };
+        using GenerationSession chat = model.Chat([new ChatMessage("user", "hi<|end|>")], options), plain = model.Generate(ids, options);
+        Assert.Equal(plain.Complete().Tokens, chat.Complete().Tokens);
     }
 
     [Fact]

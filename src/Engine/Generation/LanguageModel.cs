@@ -22,9 +22,10 @@ public sealed class LanguageModel : IDisposable
     private readonly IBackend _backend;
     private readonly IDrafter _drafter;
 
-    private LanguageModel(LoadedModel model, IBackend backend, PagedKvCache cache, IDrafter drafter, DecodeLoopOptions loopOptions, BpeTokenizer? tokenizer, MemoryPlan plan)
+    private LanguageModel(
+        LoadedModel model, IBackend backend, PagedKvCache cache, IDrafter drafter, DecodeLoopOptions loopOptions, BpeTokenizer? tokenizer, ChatTemplate? template, MemoryPlan plan)
     {
-        (_backend, Cache, _drafter, Plan, Loaded, Tokenizer) = (backend, cache, drafter, plan, model, tokenizer);
+        (_backend, Cache, _drafter, Plan, Loaded, Tokenizer, ChatTemplate) = (backend, cache, drafter, plan, model, tokenizer, template);
         var loop = new DecodeLoop(model.Transformer, cache, drafter, loopOptions, plan);
         IReadOnlyList<int> ends = model.Config.EosTokenIds;
         if (ends.Count == 0 && tokenizer?.EosTokenId is { } end) ends = [end];
@@ -38,6 +39,9 @@ public sealed class LanguageModel : IDisposable
 
     /// <summary>Null for a model without tokenizer files or of random weights: token ids only.</summary>
     public BpeTokenizer? Tokenizer { get; }
+
+    /// <summary>Turns messages into a prompt; null for a model without one.</summary>
+    public ChatTemplate? ChatTemplate { get; }
 
     public InferenceEngine Engine { get; }
 
@@ -60,14 +64,16 @@ public sealed class LanguageModel : IDisposable
     public static LanguageModel Load(string directory, LanguageModelOptions? options = null)
     {
         using ModelSource source = ModelLoader.Open(directory);
-        return Load(source, BpeTokenizer.FromDirectory(ModelDirectory.Resolve(directory)), options);
+        string resolved = ModelDirectory.Resolve(directory);
+        return Load(source, BpeTokenizer.FromDirectory(resolved), ChatTemplate.FromDirectory(resolved), options);
     }
 
     /// <summary>Loads from an opened source, for example random weights of a named shape.</summary>
     /// <param name="source">Stays the caller's.</param>
     /// <param name="tokenizer">Null = token ids only.</param>
+    /// <param name="template">Null = no chats.</param>
     /// <param name="options">Null = defaults.</param>
-    public static LanguageModel Load(ModelSource source, BpeTokenizer? tokenizer, LanguageModelOptions? options = null)
+    public static LanguageModel Load(ModelSource source, BpeTokenizer? tokenizer, ChatTemplate? template, LanguageModelOptions? options = null)
     {
         options ??= new LanguageModelOptions();
         Check(options);
@@ -90,7 +96,7 @@ public sealed class LanguageModel : IDisposable
                 Cancellation = options.Cancellation,
             });
             cache = new PagedKvCache(CacheOptions(options, loop, model.Config.Shape, drafter.MaxNodes), plan);
-            return new LanguageModel(model, backend, cache, drafter, loop, tokenizer, plan);
+            return new LanguageModel(model, backend, cache, drafter, loop, tokenizer, template, plan);
         }
         catch
         {
@@ -107,6 +113,20 @@ public sealed class LanguageModel : IDisposable
     /// <summary>Continues a list of token ids.</summary>
     /// <exception cref="InvalidRequestException">The prompt or an option is out of range.</exception>
     public GenerationSession Generate(ReadOnlySpan<int> prompt, GenerationOptions? options = null) => Engine.Start(prompt, options);
+
+    /// <summary>Answers the last message of a chat.</summary>
+    /// <exception cref="InvalidRequestException">The model has no chat template, or the chat or an option is out of range.</exception>
+    /// <exception cref="TokenizerException">The template refuses the messages.</exception>
+    public GenerationSession Chat(IReadOnlyList<ChatMessage> messages, GenerationOptions? options = null) => Generate(EncodeChat(messages), options);
+
+    /// <summary>Token ids of a chat up to where the answer begins. Control tokens come from the template only, never from the messages.</summary>
+    public int[] EncodeChat(IReadOnlyList<ChatMessage> messages, ChatTemplateOptions? options = null)
+    {
+        if (messages.Count == 0) throw new InvalidRequestException("prompt", "The chat is empty: give at least one message.");
+        if (Tokenizer is null || ChatTemplate is null)
+            throw new InvalidRequestException("prompt", $"{Loaded.Origin} has no chat template: give the whole prompt as text.");
+        return [.. ChatTemplate.Encode(Tokenizer, messages, addGenerationPrompt: true, options)];
+    }
 
     /// <summary>Token ids of a text, with the tokens that the model's tokenizer puts in front of every text.</summary>
     public int[] Encode(string text) => Tokenizer is { } tokenizer
