@@ -65,15 +65,15 @@ public sealed class LanguageModel : IDisposable
     {
         using ModelSource source = ModelLoader.Open(directory);
         string resolved = ModelDirectory.Resolve(directory);
-        return Load(source, BpeTokenizer.FromDirectory(resolved), ChatTemplate.FromDirectory(resolved), options);
+        return Load(source, BpeTokenizer.FromDirectory(resolved), options, ChatTemplate.FromDirectory(resolved));
     }
 
     /// <summary>Loads from an opened source, for example random weights of a named shape.</summary>
     /// <param name="source">Stays the caller's.</param>
     /// <param name="tokenizer">Null = token ids only.</param>
-    /// <param name="template">Null = no chats.</param>
     /// <param name="options">Null = defaults.</param>
-    public static LanguageModel Load(ModelSource source, BpeTokenizer? tokenizer, ChatTemplate? template, LanguageModelOptions? options = null)
+    /// <param name="template">Null = no chats.</param>
+    public static LanguageModel Load(ModelSource source, BpeTokenizer? tokenizer, LanguageModelOptions? options = null, ChatTemplate? template = null)
     {
         options ??= new LanguageModelOptions();
         Check(options);
