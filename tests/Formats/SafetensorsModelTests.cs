@@ -85,6 +85,7 @@ public sealed class SafetensorsModelTests : IDisposable
     [InlineData("""{"weight_map":{"a":"one.safetensors","a":"one.safetensors"}}""", "content", "valid JSON")]
     [InlineData("""{"weight_map":""", "content", "valid JSON")]
     [InlineData("""[1]""", "content", "must be a JSON object")]
+    [InlineData("""{"weight_map":{"\ud800":"one.safetensors"}}""", "content", "valid JSON")]
     public void A_malformed_index_is_refused(string index, string field, string rule)
     {
         Shard("one", "a");

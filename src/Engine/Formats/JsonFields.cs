@@ -1,4 +1,5 @@
 using System.Text.Json;
+using System.Text.Unicode;
 
 namespace Foretoken.Formats;
 
@@ -47,8 +48,10 @@ public sealed class JsonFields
     public static JsonFields Parse(string file, ReadOnlyMemory<byte> utf8)
     {
         if (utf8.Span.StartsWith("\uFEFF"u8)) utf8 = utf8[3..];
+        if (!Utf8.IsValid(utf8.Span)) throw new ModelFormatException(file, "content", "must be UTF-8", "Correct the file or download it again.");
         try
         {
+            CheckStrings(utf8.Span);
             using JsonDocument document = JsonDocument.Parse(utf8, new JsonDocumentOptions { AllowDuplicateProperties = false, MaxDepth = 64 });
             if (document.RootElement.ValueKind != JsonValueKind.Object)
                 throw new ModelFormatException(file, "content", $"must be a JSON object, but is {Describe(document.RootElement)}", "Check that it is the right file.");
@@ -57,6 +60,16 @@ public sealed class JsonFields
         catch (Exception e) when (e is JsonException or InvalidOperationException)
         {
             throw new ModelFormatException(file, "content", $"must be valid JSON (NaN and Infinity are not): {e.Message}", "Correct the file or download it again.", e);
+        }
+    }
+
+    /// <summary>An escaped lone surrogate is valid JSON and no string: it would be met only when the field is read.</summary>
+    private static void CheckStrings(ReadOnlySpan<byte> utf8)
+    {
+        var reader = new Utf8JsonReader(utf8);
+        while (reader.Read())
+        {
+            if (reader.TokenType is JsonTokenType.String or JsonTokenType.PropertyName && reader.ValueIsEscaped) _ = reader.GetString();
         }
     }
 

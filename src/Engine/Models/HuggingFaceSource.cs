@@ -73,7 +73,7 @@ public sealed class HuggingFaceSource : ModelSource
     private WeightType CheckTensors()
     {
         var expected = new HashSet<string>(StringComparer.Ordinal);
-        bool single = true;
+        bool bfloat16 = true;
         foreach (WeightSpec spec in WeightSpec.Of(Config))
         {
             string name = HuggingFaceNames.Of(spec);
@@ -91,7 +91,7 @@ public sealed class HuggingFaceSource : ModelSource
                     "Use the unquantised checkpoint; weights can be quantised when they are loaded.");
             }
 
-            if (spec.IsMatrix) single &= tensor.Type is DType.F32 or DType.F64;
+            if (spec.IsMatrix) bfloat16 &= tensor.Type == DType.BF16;
         }
 
         foreach (StoredTensor tensor in _model.Tensors.Values)
@@ -99,7 +99,7 @@ public sealed class HuggingFaceSource : ModelSource
             if (!expected.Contains(tensor.Name) && !HuggingFaceNames.IsComputedBuffer(tensor.Name)) CheckExtra(tensor);
         }
 
-        return single ? WeightType.F32 : WeightType.BF16;
+        return bfloat16 ? WeightType.BF16 : WeightType.F32;
     }
 
     private ModelFormatException MissingTensor(WeightSpec spec, string name)

@@ -13,7 +13,7 @@ public abstract class ModelSource : IDisposable
 
     public abstract ModelConfig Config { get; }
 
-    /// <summary>The weight type that loses least at no more memory than the file: f32 for f32 files, bf16 otherwise.</summary>
+    /// <summary>The smallest weight type that holds every matrix exactly (f64 rounded to f32): bf16 for bf16 files, f32 for f32 and f16 files.</summary>
     public abstract WeightType DefaultWeightType { get; }
 
     /// <summary>A matrix of <see cref="WeightSpec.Of"/>. // [OutFeatures, InFeatures]</summary>

@@ -136,7 +136,7 @@ public sealed unsafe class PanelProductTests : IDisposable
         {
             var values = new float[64];
             values[40] = bad;
-            Exception e = Assert.ThrowsAny<Exception>(
+            ArgumentException e = Assert.Throws<ArgumentException>(
                 () => PanelPacker.Pack("m", WeightType.Int8, [new ArrayRowSource("part", 2, 32, values)], _team, new MemoryPlan()));
             Assert.Contains("bf16", e.Message, StringComparison.Ordinal);
         }

@@ -1,3 +1,4 @@
+using System.Runtime.ExceptionServices;
 using Foretoken.Backends.Cpu.Kernels;
 using Foretoken.Memory;
 using Foretoken.Numerics;
@@ -8,7 +9,7 @@ namespace Foretoken.Backends.Cpu;
 internal static unsafe class PanelPacker
 {
     /// <summary>Packs <paramref name="parts"/>, stacked along output features. Two parts of equal height become paired panels.</summary>
-    /// <exception cref="ArgumentException">The parts are none or differ in width.</exception>
+    /// <exception cref="ArgumentException">The parts are none or differ in width, or a weight does not fit the type.</exception>
     public static PanelMatrix Pack(string name, WeightType type, ReadOnlySpan<IRowSource> parts, ThreadTeam team, MemoryPlan plan)
     {
         if (parts.Length == 0) throw new ArgumentException($"The matrix {name} has no parts.", nameof(parts));
@@ -27,9 +28,10 @@ internal static unsafe class PanelPacker
             Fill(matrix, parts.ToArray(), team);
             return matrix;
         }
-        catch
+        catch (Exception e)
         {
             matrix.Dispose();
+            if (e.InnerException is { } cause) ExceptionDispatchInfo.Throw(cause); // what a source or the quantiser said on a packing thread
             throw;
         }
     }
