@@ -3,68 +3,84 @@ using System.Runtime.CompilerServices;
 namespace Foretoken.Backends.Cpu;
 
 /// <content>
-/// Weighted values: a lane is a dim, accumulators stay in registers over the whole run of slots. The methods differ in columns and dims at once
-/// only; wide ones are for 32 registers. While a page's values are added, the keys one chunk further on are fetched.
+/// Weighted values: a lane is a dim, accumulators stay in registers over the whole run of slots, so the loops call nothing. The methods differ in
+/// columns and dims at once only; wide ones are for 32 registers.
 /// </content>
 internal sealed unsafe partial class AttentionKernels<TLanes, TFormat>
 {
-    /// <summary>Where the fetching of keys one chunk further on starts, for the dims from <paramref name="dim"/> on; a step of 0 fetches nothing new.</summary>
-    private static byte* PrefetchStart(in AttentionSlots slots, int slot, int pageEnd, int dim, int prefetchEnd, out int step)
+    /// <summary>Rows of values that follow each other in one page.</summary>
+    private struct ValueRun
     {
-        int next = slot + CpuAttention.ChunkPositions;
-        step = next < prefetchEnd ? TFormat.PairBytes : 0;
-        return step == 0 ? slots.ValueRow(slot) : slots.KeyTile(next) + (pageEnd - slot) * (dim / KvPageFormat.ValueBlock) * TFormat.PairBytes;
+        public byte* Row;
+        public nint Rows;
+
+        /// <summary>What to fetch from memory meanwhile, a step per row and block of dims.</summary>
+        public byte* Ahead;
+        public nint AheadStep; // 0: fetches nothing new
+    }
+
+    /// <summary>Cuts the slots into rows of one page each; returns their number.</summary>
+    private static int PlanValues(in AttentionSlots slots, ValueRun* runs)
+    {
+        int count = 0, rowBytes = slots.Format.ValueRowBytes;
+        for (int slot = slots.First; slot < slots.End;)
+        {
+            int pageEnd = slots.PageEnd(slot);
+            byte* row = slots.ValueRow(slot);
+            byte* ahead = slots.Ahead((slots.AlignedCount + slot - slots.Aligned) * rowBytes); // Scores fetches the first half
+            runs[count++] = new ValueRun { Row = row, Rows = pageEnd - slot, Ahead = ahead is null ? row : ahead, AheadStep = ahead is null ? 0 : TFormat.PairBytes };
+            slot = pageEnd;
+        }
+
+        return count;
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void Values4X64(in AttentionSlots slots, float* weights, float* sum, float* output, int dim, int prefetchEnd)
+    private static void Values4X64(ValueRun* run, ValueRun* end, nint rowBytes, float* weights, float* sum, float* output, int valueDim, int dim)
     {
-        int valueDim = slots.Format.ValueDim, rowBytes = slots.Format.ValueRowBytes;
         float* o0 = output + dim, o1 = o0 + valueDim, o2 = o1 + valueDim, o3 = o2 + valueDim;
         TLanes a00 = TLanes.Load(o0), a01 = TLanes.Load(o0 + 16), a02 = TLanes.Load(o0 + 32), a03 = TLanes.Load(o0 + 48);
         TLanes a10 = TLanes.Load(o1), a11 = TLanes.Load(o1 + 16), a12 = TLanes.Load(o1 + 32), a13 = TLanes.Load(o1 + 48);
         TLanes a20 = TLanes.Load(o2), a21 = TLanes.Load(o2 + 16), a22 = TLanes.Load(o2 + 32), a23 = TLanes.Load(o2 + 48);
         TLanes a30 = TLanes.Load(o3), a31 = TLanes.Load(o3 + 16), a32 = TLanes.Load(o3 + 32), a33 = TLanes.Load(o3 + 48);
         float s0 = sum[0], s1 = sum[1], s2 = sum[2], s3 = sum[3];
-        float* w = weights + (slots.First - slots.Aligned);
-        for (int slot = slots.First; slot < slots.End;)
+        nint block = dim / KvPageFormat.ValueBlock * TFormat.PairBytes;
+        for (; run < end; run++)
         {
-            int pageEnd = slots.PageEnd(slot);
-            byte* row = slots.ValueRow(slot) + dim / KvPageFormat.ValueBlock * TFormat.PairBytes;
-            byte* prefetch = PrefetchStart(slots, slot, pageEnd, dim, prefetchEnd, out int step);
-            for (; slot < pageEnd; slot++)
+            byte* row = run->Row + block, rowEnd = row + run->Rows * rowBytes, ahead = run->Ahead + run->Rows * block;
+            nint step = run->AheadStep;
+            for (; row < rowEnd; row += rowBytes)
             {
-                Prefetch(prefetch);
-                Prefetch(prefetch + TFormat.PairBytes);
-                prefetch += step * 2;
+                Prefetch(ahead);
+                Prefetch(ahead + step);
+                ahead += 2 * step;
                 TFormat.LoadPair(row, out TLanes v0, out TLanes v1);
                 TFormat.LoadPair(row + TFormat.PairBytes, out TLanes v2, out TLanes v3);
-                row += rowBytes;
-                TLanes w0 = TLanes.Broadcast(w[0]);
+                TLanes w0 = TLanes.Broadcast(weights[0]);
                 a00 = TLanes.MultiplyAdd(v0, w0, a00);
                 a01 = TLanes.MultiplyAdd(v1, w0, a01);
                 a02 = TLanes.MultiplyAdd(v2, w0, a02);
                 a03 = TLanes.MultiplyAdd(v3, w0, a03);
-                s0 += w[0];
-                TLanes w1 = TLanes.Broadcast(w[Stride]);
+                s0 += weights[0];
+                TLanes w1 = TLanes.Broadcast(weights[Stride]);
                 a10 = TLanes.MultiplyAdd(v0, w1, a10);
                 a11 = TLanes.MultiplyAdd(v1, w1, a11);
                 a12 = TLanes.MultiplyAdd(v2, w1, a12);
                 a13 = TLanes.MultiplyAdd(v3, w1, a13);
-                s1 += w[Stride];
-                TLanes w2 = TLanes.Broadcast(w[2 * Stride]);
+                s1 += weights[Stride];
+                TLanes w2 = TLanes.Broadcast(weights[2 * Stride]);
                 a20 = TLanes.MultiplyAdd(v0, w2, a20);
                 a21 = TLanes.MultiplyAdd(v1, w2, a21);
                 a22 = TLanes.MultiplyAdd(v2, w2, a22);
                 a23 = TLanes.MultiplyAdd(v3, w2, a23);
-                s2 += w[2 * Stride];
-                TLanes w3 = TLanes.Broadcast(w[3 * Stride]);
+                s2 += weights[2 * Stride];
+                TLanes w3 = TLanes.Broadcast(weights[3 * Stride]);
                 a30 = TLanes.MultiplyAdd(v0, w3, a30);
                 a31 = TLanes.MultiplyAdd(v1, w3, a31);
                 a32 = TLanes.MultiplyAdd(v2, w3, a32);
                 a33 = TLanes.MultiplyAdd(v3, w3, a33);
-                s3 += w[3 * Stride];
-                w++;
+                s3 += weights[3 * Stride];
+                weights++;
             }
         }
 
@@ -92,44 +108,41 @@ internal sealed unsafe partial class AttentionKernels<TLanes, TFormat>
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void Values4X32(in AttentionSlots slots, float* weights, float* sum, float* output, int dim, int prefetchEnd)
+    private static void Values4X32(ValueRun* run, ValueRun* end, nint rowBytes, float* weights, float* sum, float* output, int valueDim, int dim)
     {
-        int valueDim = slots.Format.ValueDim, rowBytes = slots.Format.ValueRowBytes;
         float* o0 = output + dim, o1 = o0 + valueDim, o2 = o1 + valueDim, o3 = o2 + valueDim;
         TLanes a00 = TLanes.Load(o0), a01 = TLanes.Load(o0 + 16);
         TLanes a10 = TLanes.Load(o1), a11 = TLanes.Load(o1 + 16);
         TLanes a20 = TLanes.Load(o2), a21 = TLanes.Load(o2 + 16);
         TLanes a30 = TLanes.Load(o3), a31 = TLanes.Load(o3 + 16);
         float s0 = sum[0], s1 = sum[1], s2 = sum[2], s3 = sum[3];
-        float* w = weights + (slots.First - slots.Aligned);
-        for (int slot = slots.First; slot < slots.End;)
+        nint block = dim / KvPageFormat.ValueBlock * TFormat.PairBytes;
+        for (; run < end; run++)
         {
-            int pageEnd = slots.PageEnd(slot);
-            byte* row = slots.ValueRow(slot) + dim / KvPageFormat.ValueBlock * TFormat.PairBytes;
-            byte* prefetch = PrefetchStart(slots, slot, pageEnd, dim, prefetchEnd, out int step);
-            for (; slot < pageEnd; slot++)
+            byte* row = run->Row + block, rowEnd = row + run->Rows * rowBytes, ahead = run->Ahead + run->Rows * block;
+            nint step = run->AheadStep;
+            for (; row < rowEnd; row += rowBytes)
             {
-                Prefetch(prefetch);
-                prefetch += step;
+                Prefetch(ahead);
+                ahead += step;
                 TFormat.LoadPair(row, out TLanes v0, out TLanes v1);
-                row += rowBytes;
-                TLanes w0 = TLanes.Broadcast(w[0]);
+                TLanes w0 = TLanes.Broadcast(weights[0]);
                 a00 = TLanes.MultiplyAdd(v0, w0, a00);
                 a01 = TLanes.MultiplyAdd(v1, w0, a01);
-                s0 += w[0];
-                TLanes w1 = TLanes.Broadcast(w[Stride]);
+                s0 += weights[0];
+                TLanes w1 = TLanes.Broadcast(weights[Stride]);
                 a10 = TLanes.MultiplyAdd(v0, w1, a10);
                 a11 = TLanes.MultiplyAdd(v1, w1, a11);
-                s1 += w[Stride];
-                TLanes w2 = TLanes.Broadcast(w[2 * Stride]);
+                s1 += weights[Stride];
+                TLanes w2 = TLanes.Broadcast(weights[2 * Stride]);
                 a20 = TLanes.MultiplyAdd(v0, w2, a20);
                 a21 = TLanes.MultiplyAdd(v1, w2, a21);
-                s2 += w[2 * Stride];
-                TLanes w3 = TLanes.Broadcast(w[3 * Stride]);
+                s2 += weights[2 * Stride];
+                TLanes w3 = TLanes.Broadcast(weights[3 * Stride]);
                 a30 = TLanes.MultiplyAdd(v0, w3, a30);
                 a31 = TLanes.MultiplyAdd(v1, w3, a31);
-                s3 += w[3 * Stride];
-                w++;
+                s3 += weights[3 * Stride];
+                weights++;
             }
         }
 
@@ -149,34 +162,31 @@ internal sealed unsafe partial class AttentionKernels<TLanes, TFormat>
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void Values2X32(in AttentionSlots slots, float* weights, float* sum, float* output, int dim, int prefetchEnd)
+    private static void Values2X32(ValueRun* run, ValueRun* end, nint rowBytes, float* weights, float* sum, float* output, int valueDim, int dim)
     {
-        int valueDim = slots.Format.ValueDim, rowBytes = slots.Format.ValueRowBytes;
         float* o0 = output + dim, o1 = o0 + valueDim;
         TLanes a00 = TLanes.Load(o0), a01 = TLanes.Load(o0 + 16);
         TLanes a10 = TLanes.Load(o1), a11 = TLanes.Load(o1 + 16);
         float s0 = sum[0], s1 = sum[1];
-        float* w = weights + (slots.First - slots.Aligned);
-        for (int slot = slots.First; slot < slots.End;)
+        nint block = dim / KvPageFormat.ValueBlock * TFormat.PairBytes;
+        for (; run < end; run++)
         {
-            int pageEnd = slots.PageEnd(slot);
-            byte* row = slots.ValueRow(slot) + dim / KvPageFormat.ValueBlock * TFormat.PairBytes;
-            byte* prefetch = PrefetchStart(slots, slot, pageEnd, dim, prefetchEnd, out int step);
-            for (; slot < pageEnd; slot++)
+            byte* row = run->Row + block, rowEnd = row + run->Rows * rowBytes, ahead = run->Ahead + run->Rows * block;
+            nint step = run->AheadStep;
+            for (; row < rowEnd; row += rowBytes)
             {
-                Prefetch(prefetch);
-                prefetch += step;
+                Prefetch(ahead);
+                ahead += step;
                 TFormat.LoadPair(row, out TLanes v0, out TLanes v1);
-                row += rowBytes;
-                TLanes w0 = TLanes.Broadcast(w[0]);
+                TLanes w0 = TLanes.Broadcast(weights[0]);
                 a00 = TLanes.MultiplyAdd(v0, w0, a00);
                 a01 = TLanes.MultiplyAdd(v1, w0, a01);
-                s0 += w[0];
-                TLanes w1 = TLanes.Broadcast(w[Stride]);
+                s0 += weights[0];
+                TLanes w1 = TLanes.Broadcast(weights[Stride]);
                 a10 = TLanes.MultiplyAdd(v0, w1, a10);
                 a11 = TLanes.MultiplyAdd(v1, w1, a11);
-                s1 += w[Stride];
-                w++;
+                s1 += weights[Stride];
+                weights++;
             }
         }
 
@@ -190,33 +200,30 @@ internal sealed unsafe partial class AttentionKernels<TLanes, TFormat>
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void Values1X64(in AttentionSlots slots, float* weights, float* sum, float* output, int dim, int prefetchEnd)
+    private static void Values1X64(ValueRun* run, ValueRun* end, nint rowBytes, float* weights, float* sum, float* output, int valueDim, int dim)
     {
-        int valueDim = slots.Format.ValueDim, rowBytes = slots.Format.ValueRowBytes;
         float* o0 = output + dim;
         TLanes a00 = TLanes.Load(o0), a01 = TLanes.Load(o0 + 16), a02 = TLanes.Load(o0 + 32), a03 = TLanes.Load(o0 + 48);
         float s0 = sum[0];
-        float* w = weights + (slots.First - slots.Aligned);
-        for (int slot = slots.First; slot < slots.End;)
+        nint block = dim / KvPageFormat.ValueBlock * TFormat.PairBytes;
+        for (; run < end; run++)
         {
-            int pageEnd = slots.PageEnd(slot);
-            byte* row = slots.ValueRow(slot) + dim / KvPageFormat.ValueBlock * TFormat.PairBytes;
-            byte* prefetch = PrefetchStart(slots, slot, pageEnd, dim, prefetchEnd, out int step);
-            for (; slot < pageEnd; slot++)
+            byte* row = run->Row + block, rowEnd = row + run->Rows * rowBytes, ahead = run->Ahead + run->Rows * block;
+            nint step = run->AheadStep;
+            for (; row < rowEnd; row += rowBytes)
             {
-                Prefetch(prefetch);
-                Prefetch(prefetch + TFormat.PairBytes);
-                prefetch += step * 2;
+                Prefetch(ahead);
+                Prefetch(ahead + step);
+                ahead += 2 * step;
                 TFormat.LoadPair(row, out TLanes v0, out TLanes v1);
                 TFormat.LoadPair(row + TFormat.PairBytes, out TLanes v2, out TLanes v3);
-                row += rowBytes;
-                TLanes w0 = TLanes.Broadcast(w[0]);
+                TLanes w0 = TLanes.Broadcast(weights[0]);
                 a00 = TLanes.MultiplyAdd(v0, w0, a00);
                 a01 = TLanes.MultiplyAdd(v1, w0, a01);
                 a02 = TLanes.MultiplyAdd(v2, w0, a02);
                 a03 = TLanes.MultiplyAdd(v3, w0, a03);
-                s0 += w[0];
-                w++;
+                s0 += weights[0];
+                weights++;
             }
         }
 
@@ -229,29 +236,26 @@ internal sealed unsafe partial class AttentionKernels<TLanes, TFormat>
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void Values1X32(in AttentionSlots slots, float* weights, float* sum, float* output, int dim, int prefetchEnd)
+    private static void Values1X32(ValueRun* run, ValueRun* end, nint rowBytes, float* weights, float* sum, float* output, int valueDim, int dim)
     {
-        int valueDim = slots.Format.ValueDim, rowBytes = slots.Format.ValueRowBytes;
         float* o0 = output + dim;
         TLanes a00 = TLanes.Load(o0), a01 = TLanes.Load(o0 + 16);
         float s0 = sum[0];
-        float* w = weights + (slots.First - slots.Aligned);
-        for (int slot = slots.First; slot < slots.End;)
+        nint block = dim / KvPageFormat.ValueBlock * TFormat.PairBytes;
+        for (; run < end; run++)
         {
-            int pageEnd = slots.PageEnd(slot);
-            byte* row = slots.ValueRow(slot) + dim / KvPageFormat.ValueBlock * TFormat.PairBytes;
-            byte* prefetch = PrefetchStart(slots, slot, pageEnd, dim, prefetchEnd, out int step);
-            for (; slot < pageEnd; slot++)
+            byte* row = run->Row + block, rowEnd = row + run->Rows * rowBytes, ahead = run->Ahead + run->Rows * block;
+            nint step = run->AheadStep;
+            for (; row < rowEnd; row += rowBytes)
             {
-                Prefetch(prefetch);
-                prefetch += step;
+                Prefetch(ahead);
+                ahead += step;
                 TFormat.LoadPair(row, out TLanes v0, out TLanes v1);
-                row += rowBytes;
-                TLanes w0 = TLanes.Broadcast(w[0]);
+                TLanes w0 = TLanes.Broadcast(weights[0]);
                 a00 = TLanes.MultiplyAdd(v0, w0, a00);
                 a01 = TLanes.MultiplyAdd(v1, w0, a01);
-                s0 += w[0];
-                w++;
+                s0 += weights[0];
+                weights++;
             }
         }
 

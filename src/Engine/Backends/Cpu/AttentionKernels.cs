@@ -29,8 +29,7 @@ internal abstract unsafe class AttentionKernels
     /// <param name="columns">Columns of the block, 1..4.</param>
     /// <param name="query">Scaled queries. // [headDim/2, 4, 2]</param>
     /// <param name="scores">Receives the scores. // [4, Slots]</param>
-    /// <param name="prefetch">Whether the run's values are still in memory and should be on their way.</param>
-    public abstract void Scores(in AttentionSlots slots, int columns, float* query, float* scores, bool prefetch);
+    public abstract void Scores(in AttentionSlots slots, int columns, float* query, float* scores);
 
     /// <summary>Moves the running maxima up, rescales sums and outputs where one rose, and turns scores into weights in place.</summary>
     public abstract void Softmax(in AttentionSlots slots, int columns, float* scores, float* maximum, float* sum, float* output);
@@ -41,8 +40,7 @@ internal abstract unsafe class AttentionKernels
     /// <param name="weights">exp(s − m), 0 where masked. // [4, Slots]</param>
     /// <param name="sum">Running sums. // [4]</param>
     /// <param name="output">Running outputs. // [4, ValueDim]</param>
-    /// <param name="prefetchEnd">The keys one chunk further on are prefetched as far as this slot; 0 = none.</param>
-    public abstract void Values(in AttentionSlots slots, int columns, float* weights, float* sum, float* output, int prefetchEnd);
+    public abstract void Values(in AttentionSlots slots, int columns, float* weights, float* sum, float* output);
 
     /// <summary>Sets the scores of slots that the mask hides to −∞.</summary>
     /// <param name="scores">Scores of one column. // [count]</param>

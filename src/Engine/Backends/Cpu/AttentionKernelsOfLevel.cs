@@ -16,21 +16,26 @@ internal sealed unsafe partial class AttentionKernels<TLanes, TFormat> : Attenti
     /// <summary>Columns whose accumulators fit the registers of the level: 32 of 16 lanes, 16 of 8, or 16 of 4.</summary>
     private static int ColumnsAtOnce => typeof(TLanes) == typeof(Lanes512) ? 4 : typeof(TLanes) == typeof(Lanes256) ? 2 : 1;
 
-    public override void Scores(in AttentionSlots slots, int columns, float* query, float* scores, bool prefetch)
+    public override void Scores(in AttentionSlots slots, int columns, float* query, float* scores)
     {
-        int pairs = slots.Format.HeadDim / 2, count = slots.AlignedCount, aligned = slots.Aligned;
-        for (int i = 0; i < count; i += Tile)
+        int pairs = slots.Format.HeadDim / 2, count = slots.AlignedCount, aligned = slots.Aligned, i = 0, tileBytes = slots.Format.KeyTileBytes;
+        for (; ColumnsAtOnce == 4 && columns > 2 && i + 2 * Tile <= count; i += 2 * Tile)
         {
-            byte* tile = slots.KeyTile(aligned + i);
-            byte* values = prefetch ? slots.ValueRow(aligned + i) : null;
+            byte* ahead = slots.Ahead(i / Tile * tileBytes);
+            Score4X2(slots.KeyTile(aligned + i), slots.KeyTile(aligned + i + Tile), pairs, query, scores + i, ahead);
+        }
+
+        for (; i < count; i += Tile)
+        {
+            byte* tile = slots.KeyTile(aligned + i), ahead = slots.Ahead(i / Tile * tileBytes);
             for (int c = 0; c < columns;)
             {
                 float* q = query + 2 * c, s = scores + c * Stride + i;
                 int atOnce = AtOnce(columns - c);
-                if (atOnce == 4) Score4(tile, pairs, q, s, values);
-                else if (atOnce == 2) Score2(tile, pairs, q, s, values);
-                else Score1(tile, pairs, q, s, values);
-                values = null;
+                if (atOnce == 4) Score4(tile, pairs, q, s, ahead);
+                else if (atOnce == 2) Score2(tile, pairs, q, s, ahead);
+                else Score1(tile, pairs, q, s, ahead);
+                ahead = null;
                 c += atOnce;
             }
         }
@@ -57,9 +62,13 @@ internal sealed unsafe partial class AttentionKernels<TLanes, TFormat> : Attenti
         }
     }
 
-    public override void Values(in AttentionSlots slots, int columns, float* weights, float* sum, float* output, int prefetchEnd)
+    public override void Values(in AttentionSlots slots, int columns, float* weights, float* sum, float* output)
     {
+        ValueRun* runs = stackalloc ValueRun[AttentionScratch.Slots / Tile + 1];
+        ValueRun* end = runs + PlanValues(slots, runs);
         int valueDim = slots.Format.ValueDim;
+        nint rowBytes = slots.Format.ValueRowBytes;
+        weights += slots.First - slots.Aligned;
         for (int c = 0; c < columns;)
         {
             float* w = weights + c * Stride, s = sum + c, o = output + (long)c * valueDim;
@@ -67,15 +76,14 @@ internal sealed unsafe partial class AttentionKernels<TLanes, TFormat> : Attenti
             for (int dim = 0; dim < valueDim;)
             {
                 bool wide = ColumnsAtOnce == 4 && valueDim - dim >= 64;
-                if (atOnce == 4 && wide) Values4X64(slots, w, s, o, dim, prefetchEnd);
-                else if (atOnce == 4) Values4X32(slots, w, s, o, dim, prefetchEnd);
-                else if (atOnce == 2) Values2X32(slots, w, s, o, dim, prefetchEnd);
-                else if (wide) Values1X64(slots, w, s, o, dim, prefetchEnd);
-                else Values1X32(slots, w, s, o, dim, prefetchEnd);
+                if (atOnce == 4 && wide) Values4X64(runs, end, rowBytes, w, s, o, valueDim, dim);
+                else if (atOnce == 4) Values4X32(runs, end, rowBytes, w, s, o, valueDim, dim);
+                else if (atOnce == 2) Values2X32(runs, end, rowBytes, w, s, o, valueDim, dim);
+                else if (wide) Values1X64(runs, end, rowBytes, w, s, o, valueDim, dim);
+                else Values1X32(runs, end, rowBytes, w, s, o, valueDim, dim);
                 dim += atOnce != 2 && wide ? 64 : 32;
             }
 
-            prefetchEnd = 0;
             c += atOnce;
         }
     }
@@ -86,6 +94,8 @@ internal sealed unsafe partial class AttentionKernels<TLanes, TFormat> : Attenti
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void Prefetch(byte* line)
     {
-        if (Sse.IsSupported) Sse.Prefetch0(line);
+        if (!Sse.IsSupported) return;
+        Sse.Prefetch0(line);
+        if (TFormat.PairBytes > 64) Sse.Prefetch0(line + 64);
     }
 }

@@ -1,7 +1,7 @@
 namespace Foretoken.Backends.Cpu;
 
 /// <summary>A run of slots of one head, as the kernels see it.</summary>
-internal readonly unsafe struct AttentionSlots(byte* pool, int* pages, KvPageFormat format, int first, int end)
+internal readonly unsafe struct AttentionSlots(byte* pool, int* pages, KvPageFormat format, int first, int end, int prefetchEnd)
 {
     public KvPageFormat Format => format;
 
@@ -14,6 +14,17 @@ internal readonly unsafe struct AttentionSlots(byte* pool, int* pages, KvPageFor
 
     /// <summary>Slots from <see cref="Aligned"/> on, rounded up to whole tiles.</summary>
     public int AlignedCount => (end - Aligned + KvPageFormat.TileSlots - 1) & -KvPageFormat.TileSlots;
+
+    /// <summary>
+    /// Bytes of keys and values to fetch while this run is worked on, as one stream that goes through the pages one chunk further on in the order of
+    /// memory: long sequential streams are what the machine's own prefetchers follow. Null behind the last page.
+    /// </summary>
+    /// <param name="offset">Offset in the stream.</param>
+    public byte* Ahead(int offset)
+    {
+        int slot = Aligned + CpuAttention.ChunkPositions + offset / format.PositionOffset * format.SlotsPerPage;
+        return slot < prefetchEnd ? Page(slot) + offset % format.PositionOffset : null;
+    }
 
     /// <summary>Slot behind the last of the run in the page of <paramref name="slot"/>.</summary>
     public int PageEnd(int slot) => Math.Min(end, (slot | (format.SlotsPerPage - 1)) + 1);

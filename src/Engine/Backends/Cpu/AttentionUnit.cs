@@ -112,17 +112,17 @@ internal readonly unsafe ref struct AttentionUnit
     private void Attend(int chunk, int first, int end, int blocks)
     {
         bool masked = _masks.Build(chunk, first, end, _direct);
-        var slots = new AttentionSlots(_kv.Pool, _head->Pages, _format, first, end);
         for (int b = 0; b < blocks; b++)
         {
+            var slots = new AttentionSlots(_kv.Pool, _head->Pages, _format, first, end, prefetchEnd: b == 0 ? _end : 0);
             int column = b * Block, columns = Math.Min(Block, Columns - column);
             float* output = _scratch.Output + (long)column * _format.ValueDim;
-            _kernels.Scores(slots, columns, _scratch.Query + (long)column * _format.HeadDim, _scratch.Scores, prefetch: b == 0);
+            _kernels.Scores(slots, columns, _scratch.Query + (long)column * _format.HeadDim, _scratch.Scores);
             MaskEnds(first, end);
             for (int c = 0; masked && c < columns; c++)
                 AttentionKernels.Mask(_scratch.Scores + c * AttentionScratch.Slots, _masks.Of((column + c) / _shape.QueryGroup), slots.AlignedCount);
             _kernels.Softmax(slots, columns, _scratch.Scores, _scratch.Maximum + column, _scratch.Sum + column, output);
-            _kernels.Values(slots, columns, _scratch.Scores, _scratch.Sum + column, output, prefetchEnd: b == 0 ? _end : 0);
+            _kernels.Values(slots, columns, _scratch.Scores, _scratch.Sum + column, output);
         }
     }
 
