@@ -229,7 +229,9 @@ public class DecodeLoopTests
         var random = new SeededRandom(99);
         return [.. Enumerable.Range(0, count).Select(i => new Request(
             LoopRig.Prompt(1 + random.Next(i % 3 == 0 ? 150 : 12), (ulong)i), 1 + random.Next(60),
-            sampled ? Sampled with { Seed = (ulong)i, RepetitionPenalty = i % 2 == 0 ? 1 : 1.2f, PresencePenalty = i % 3 == 0 ? 0.3f : 0 } : SamplingOptions.Greedy with { LogProbs = true }))];
+            sampled
+                ? Sampled with { Seed = (ulong)i, RepetitionPenalty = i % 2 == 0 ? 1 : 1.2f, PresencePenalty = i % 3 == 0 ? 0.3f : 0 }
+                : SamplingOptions.Greedy with { LogProbs = true }))];
     }
 
     private static Answer RunAlone(Request request)

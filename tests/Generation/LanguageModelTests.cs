@@ -44,7 +44,8 @@ public sealed class LanguageModelTests(TinyModelFixture fixture) : IClassFixture
     public void Text_is_the_decoded_answer_and_arrives_in_whole_characters()
     {
         using LanguageModel model = fixture.Load();
-        using GenerationSession session = model.Generate("hello world", new GenerationOptions { MaxTokens = 120, Sampling = Sampled with { Seed = 4 }, IgnoreEndTokens = true });
+        var options = new GenerationOptions { MaxTokens = 120, Sampling = Sampled with { Seed = 4 }, IgnoreEndTokens = true };
+        using GenerationSession session = model.Generate("hello world", options);
         var pieces = new List<string>();
         var tokens = new List<int>();
         while (session.MoveNext())

@@ -26,7 +26,9 @@ internal sealed class LoopRig : IDisposable
             new KvCacheOptions
             {
                 Layout = layout, MaxSequences = options.MaxSequences, MaxTokensPerSequence = options.ContextLength, MaxRowsPerSequence = slack,
-                BudgetBytes = kvTokens is { } tokens ? PagedKvCache.BytesFor(layout, 1, tokens) : PagedKvCache.BytesFor(layout, options.MaxSequences, options.ContextLength + slack),
+                BudgetBytes = kvTokens is { } tokens
+                    ? PagedKvCache.BytesFor(layout, 1, tokens)
+                    : PagedKvCache.BytesFor(layout, options.MaxSequences, options.ContextLength + slack),
             },
             new MemoryPlan());
         Loop = new DecodeLoop(model, Cache, drafter, options);

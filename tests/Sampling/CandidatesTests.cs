@@ -113,7 +113,7 @@ public class CandidatesTests
         yield return Enumerable.Range(0, vocab).Select(_ => (float)(random.NextGaussian() * 12)).ToArray();
         yield return Enumerable.Range(0, vocab).Select(_ => (float)random.Next(6)).ToArray(); // many ties
         yield return new float[vocab];                                                         // nothing but ties
-        yield return Enumerable.Range(0, vocab).Select(i => i % 3 == 0 ? float.NegativeInfinity : i == 1 ? 0f : (float)random.NextGaussian()).Select((l, i) => vocab == 1 ? 1f : l).ToArray();
+        yield return Enumerable.Range(0, vocab).Select(i => i % 3 == 0 && vocab > 1 ? float.NegativeInfinity : (float)random.NextGaussian()).ToArray();
         yield return Enumerable.Range(0, vocab).Select(_ => 30f + (float)random.NextGaussian() * 1e-5f).ToArray(); // neighbours in the last bits
     }
 }

@@ -31,7 +31,9 @@ public class ForetokenTelemetryTests
         Activity request;
         lock (stopped) request = Assert.Single(stopped, a => a.ParentSpanId == caller.SpanId); // other tests run requests too
         Assert.Equal("foretoken.request", request.OperationName);
-        Assert.Equal((12, 5, "Length"), (request.GetTagItem("foretoken.tokens.prompt"), request.GetTagItem("foretoken.tokens.generated"), request.GetTagItem("foretoken.finish_reason")));
+        Assert.Equal(
+            (12, 5, "Length"),
+            (request.GetTagItem("foretoken.tokens.prompt"), request.GetTagItem("foretoken.tokens.generated"), request.GetTagItem("foretoken.finish_reason")));
     }
 
     [Fact]

@@ -58,12 +58,17 @@ public sealed class DecodeLoop
     public void Submit(Sequence sequence)
     {
         if (sequence.History.Capacity > _options.ContextLength)
-            throw new InvalidRequestException("prompt", $"Prompt and answer take {sequence.History.Capacity} tokens, the context holds {_options.ContextLength}.");
+        {
+            throw new InvalidRequestException(
+                "prompt", $"Prompt and answer take {sequence.History.Capacity} tokens, the context holds {_options.ContextLength}: ask for fewer.");
+        }
+
         long needed = PagedKvCache.BytesFor(_cache.Options.Layout, 1, _scheduler.WorstCaseTokens(sequence));
         if (needed > _cache.Options.BudgetBytes)
         {
             throw new InvalidRequestException(
-                "prompt", $"Prompt and answer need {needed:N0} bytes of KV cache, its budget is {_cache.Options.BudgetBytes:N0}: ask for fewer tokens or raise the budget.");
+                "prompt",
+                $"Prompt and answer need {needed:N0} bytes of KV cache, its budget is {_cache.Options.BudgetBytes:N0}: ask for fewer tokens or raise it.");
         }
 
         sequence.MarkSubmitted();
@@ -166,8 +171,8 @@ public sealed class DecodeLoop
             if (!s.HasRoot) continue;
             for (int node = _forest.Root(tree++); node >= 0; node = _forest.Next(node))
             {
-                int parentNode = _forest.Parent(node);
-                int row = _rows.Add(_forest.Token(node), position + _forest.Depth(node), index, parentNode < 0 ? parent : _forest.Row(parentNode), wantsLogits: true);
+                int above = _forest.Parent(node) is var parentNode and >= 0 ? _forest.Row(parentNode) : parent;
+                int row = _rows.Add(_forest.Token(node), position + _forest.Depth(node), index, above, wantsLogits: true);
                 _forest.Place(node, row, logits++);
             }
         }

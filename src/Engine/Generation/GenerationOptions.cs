@@ -26,16 +26,18 @@ public sealed record GenerationOptions
     {
         Sampling.Validate();
         if (MaxTokens < 0)
-            throw new InvalidRequestException("max-tokens", string.Create(CultureInfo.InvariantCulture, $"max-tokens is {MaxTokens}: it must be 0 (until the context is full) or positive."));
+            throw Refused("max-tokens", $"max-tokens is {MaxTokens}: it must be 0 (until the context is full) or positive.");
         foreach (string text in StopStrings)
         {
-            if (string.IsNullOrEmpty(text)) throw new InvalidRequestException("stop", "A stop string is empty: it would end every answer at once. Remove it.");
+            if (string.IsNullOrEmpty(text)) throw Refused("stop", $"A stop string is empty: it would end every answer at once. Remove it.");
         }
 
         foreach (int token in StopTokens)
         {
             if ((uint)token >= (uint)vocabSize)
-                throw new InvalidRequestException("stop-token", string.Create(CultureInfo.InvariantCulture, $"Stop token {token} is not in the vocabulary of {vocabSize} tokens (0 to {vocabSize - 1})."));
+                throw Refused("stop-token", $"Stop token {token} is not in the vocabulary of {vocabSize} tokens (0 to {vocabSize - 1}).");
         }
     }
+
+    private static InvalidRequestException Refused(string field, FormattableString message) => new(field, message.ToString(CultureInfo.InvariantCulture));
 }

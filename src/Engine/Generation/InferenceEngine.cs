@@ -57,8 +57,8 @@ public sealed class InferenceEngine
         int room = ContextLength - prompt.Length;
         IEnumerable<int> stopTokens = options.IgnoreEndTokens ? options.StopTokens : options.StopTokens.Concat(_endTokens);
         TokenText? text = Tokenizer is null ? null : new IncrementalDetokenizer(Tokenizer, skipSpecialTokens: true).Append;
-        var sequence = new Sequence(
-            prompt, options.MaxTokens == 0 ? room : Math.Min(options.MaxTokens, room), options.Sampling, new StopConditions(stopTokens, options.StopStrings, text));
+        int maxTokens = options.MaxTokens == 0 ? room : Math.Min(options.MaxTokens, room);
+        var sequence = new Sequence(prompt, maxTokens, options.Sampling, new StopConditions(stopTokens, options.StopStrings, text));
         var session = new GenerationSession(this, sequence);
         lock (_gate) _loop.Submit(sequence);
         return session;
@@ -100,13 +100,17 @@ public sealed class InferenceEngine
         if (prompt.Length >= ContextLength)
         {
             throw new InvalidRequestException(
-                "prompt", $"The prompt has {prompt.Length} tokens and the context holds {ContextLength}, the answer included: shorten the prompt or raise the context.");
+                "prompt",
+                $"The prompt has {prompt.Length} tokens and the context holds {ContextLength}, the answer included: shorten the prompt or raise the context.");
         }
 
         foreach (int token in prompt)
         {
             if ((uint)token >= (uint)_vocabSize)
-                throw new InvalidRequestException("prompt", $"The prompt holds token {token}; the vocabulary has {_vocabSize} tokens (0 to {_vocabSize - 1}).");
+            {
+                throw new InvalidRequestException(
+                    "prompt", $"The prompt holds token {token}; the vocabulary has {_vocabSize} tokens (0 to {_vocabSize - 1}).");
+            }
         }
     }
 }

@@ -23,7 +23,8 @@ public sealed class LanguageModel : IDisposable
     private readonly IDrafter _drafter;
 
     private LanguageModel(
-        LoadedModel model, IBackend backend, PagedKvCache cache, IDrafter drafter, DecodeLoopOptions loopOptions, BpeTokenizer? tokenizer, ChatTemplate? template, MemoryPlan plan)
+        LoadedModel model, IBackend backend, PagedKvCache cache, IDrafter drafter, DecodeLoopOptions loopOptions, BpeTokenizer? tokenizer,
+        ChatTemplate? template, MemoryPlan plan)
     {
         (_backend, Cache, _drafter, Plan, Loaded, Tokenizer, ChatTemplate) = (backend, cache, drafter, plan, model, tokenizer, template);
         var loop = new DecodeLoop(model.Transformer, cache, drafter, loopOptions, plan);

@@ -42,7 +42,8 @@ public sealed class Candidates
     /// <summary>Starts over with a whole row. // [vocab]</summary>
     public void Load(ReadOnlySpan<float> logits)
     {
-        if (logits.Length != _ids.Length) throw new ArgumentException($"The row has {logits.Length} logits, the vocabulary {_ids.Length}.", nameof(logits));
+        if (logits.Length != _ids.Length)
+            throw new ArgumentException($"The row has {logits.Length} logits, the vocabulary {_ids.Length}.", nameof(logits));
         for (int i = 0; i < _overwritten; i++) _ids[i] = i;
         _overwritten = 0;
         _hasWeights = false;
@@ -112,7 +113,8 @@ public sealed class Candidates
     {
         ReadOnlySpan<float> weights = Weights();
         double total = 0;
-        for (int start = 0; start < Count; start += DrawBlock) total += LogitMath.Sum(weights.Slice(start, Math.Min(DrawBlock, Count - start)));
+        for (int start = 0; start < Count; start += DrawBlock)
+            total += LogitMath.Sum(weights.Slice(start, Math.Min(DrawBlock, Count - start)));
         double target = uniform * total, sum = 0;
         int last = 0;
         for (int start = 0; start < Count; start += DrawBlock)
@@ -205,7 +207,8 @@ public sealed class Candidates
         int kept = 0, i = 0;
         for (; i <= Count - 8; i += 8)
         {
-            for (uint mask = LogitMath.MaskAtLeast(Logits, i, lowest); mask != 0; mask &= mask - 1) Move(i + BitOperations.TrailingZeroCount(mask), kept++);
+            for (uint mask = LogitMath.MaskAtLeast(Logits, i, lowest); mask != 0; mask &= mask - 1)
+                Move(i + BitOperations.TrailingZeroCount(mask), kept++);
         }
 
         for (; i < Count; i++)

@@ -115,13 +115,17 @@ internal static class LogitMath
         ref float first = ref MemoryMarshal.GetReference(values);
         Vector256<float> bound = Vector256.Create(lowest);
         Vector256<int> count = default;
-        for (; i <= values.Length - lanes; i += lanes) count -= Vector256.GreaterThanOrEqual(Vector256.LoadUnsafe(ref first, (nuint)i), bound).AsInt32();
+        for (; i <= values.Length - lanes; i += lanes)
+            count -= Vector256.GreaterThanOrEqual(Vector256.LoadUnsafe(ref first, (nuint)i), bound).AsInt32();
         int sum = Vector256.Sum(count);
         for (; i < values.Length; i++) sum += values[i] >= lowest ? 1 : 0;
         return sum;
     }
 
     /// <summary>Bit j: values[j] ≥ <paramref name="lowest"/>, for the eight elements from <paramref name="start"/> on.</summary>
-    public static uint MaskAtLeast(ReadOnlySpan<float> values, int start, float lowest) =>
-        Vector256.GreaterThanOrEqual(Vector256.LoadUnsafe(ref MemoryMarshal.GetReference(values), (nuint)start), Vector256.Create(lowest)).ExtractMostSignificantBits();
+    public static uint MaskAtLeast(ReadOnlySpan<float> values, int start, float lowest)
+    {
+        Vector256<float> eight = Vector256.LoadUnsafe(ref MemoryMarshal.GetReference(values), (nuint)start);
+        return Vector256.GreaterThanOrEqual(eight, Vector256.Create(lowest)).ExtractMostSignificantBits();
+    }
 }

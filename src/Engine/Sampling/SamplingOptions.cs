@@ -23,7 +23,9 @@ public sealed record SamplingOptions
     /// <summary>Keeps tokens at least this fraction as likely as the most likely one; 0 keeps all.</summary>
     public float MinP { get; init; }
 
-    /// <summary>Divides positive and multiplies negative logits of tokens that occur in the prompt or the answer; 1 changes nothing. (Keskar et al., CTRL, 2019.)</summary>
+    /// <summary>
+    /// Divides positive and multiplies negative logits of tokens that occur in the prompt or the answer; 1 changes nothing. (Keskar et al., CTRL, 2019.)
+    /// </summary>
     public float RepetitionPenalty { get; init; } = 1f;
 
     /// <summary>Subtracted once from the logits of tokens that occur in the answer.</summary>
@@ -46,17 +48,20 @@ public sealed record SamplingOptions
     /// <exception cref="InvalidRequestException">An option is outside its range; the message names it and says what is allowed.</exception>
     public void Validate()
     {
-        Require(float.IsFinite(Temperature) && Temperature >= 0, "temperature", Temperature, "a finite number of at least 0 (0 takes the most likely token)");
+        Require(
+            float.IsFinite(Temperature) && Temperature >= 0, "temperature", Temperature, "a finite number of at least 0 (0 takes the most likely token)");
         Require(TopK >= 0, "top-k", TopK, "0 (off) or a positive number of tokens");
         Require(TopP > 0 && TopP <= 1, "top-p", TopP, "above 0 and at most 1 (1 is off)");
         Require(MinP >= 0 && MinP <= 1, "min-p", MinP, "between 0 (off) and 1");
-        Require(float.IsFinite(RepetitionPenalty) && RepetitionPenalty > 0, "repetition-penalty", RepetitionPenalty, "a finite number above 0 (1 is off)");
+        Require(
+            float.IsFinite(RepetitionPenalty) && RepetitionPenalty > 0, "repetition-penalty", RepetitionPenalty, "a finite number above 0 (1 is off)");
         Require(float.IsFinite(PresencePenalty), "presence-penalty", PresencePenalty, "a finite number (0 is off)");
         Require(float.IsFinite(FrequencyPenalty), "frequency-penalty", FrequencyPenalty, "a finite number (0 is off)");
     }
 
     private static void Require(bool holds, string field, double value, string rule)
     {
-        if (!holds) throw new InvalidRequestException(field, string.Create(CultureInfo.InvariantCulture, $"{field} is {(float)value}: it must be {rule}."));
+        if (holds) return;
+        throw new InvalidRequestException(field, string.Create(CultureInfo.InvariantCulture, $"{field} is {(float)value}: it must be {rule}."));
     }
 }

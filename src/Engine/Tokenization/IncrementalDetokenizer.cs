@@ -5,8 +5,8 @@ namespace Foretoken.Tokenization;
 
 /// <summary>
 /// Turns tokens into text as they arrive. Only whole characters come out: the bytes of an unfinished one are held back until the next token
-/// or <see cref="Flush"/>. The pieces joined are exactly <see cref="BpeTokenizer.Decode"/> of all tokens. Nothing is allocated per token once the
-/// buffer has grown to the longest token. Not thread-safe; one per sequence.
+/// or <see cref="Flush"/>. The pieces joined are exactly <see cref="BpeTokenizer.Decode"/> of all tokens. Nothing is allocated per token.
+/// Not thread-safe; one per sequence.
 /// </summary>
 public sealed class IncrementalDetokenizer
 {
@@ -14,8 +14,8 @@ public sealed class IncrementalDetokenizer
 
     private readonly BpeTokenizer _tokenizer;
     private readonly bool _skipSpecialTokens;
-    private byte[] _input = new byte[64];   // held-back bytes, then those of the new token
-    private byte[] _output = new byte[192]; // each invalid input byte may become three
+    private readonly byte[] _input;  // held-back bytes, then those of the new token
+    private readonly byte[] _output; // each invalid input byte may become three
     private int _held, _outputCount;
     private bool _started;
     private int _leftToStrip;
@@ -27,6 +27,8 @@ public sealed class IncrementalDetokenizer
         ArgumentNullException.ThrowIfNull(tokenizer);
         _tokenizer = tokenizer;
         _skipSpecialTokens = skipSpecialTokens;
+        _input = new byte[3 + tokenizer.Decoder.LongestToken]; // an unfinished character has at most three bytes
+        _output = new byte[3 * _input.Length];
         Reset();
     }
 
@@ -65,7 +67,6 @@ public sealed class IncrementalDetokenizer
             _leftToStrip = strip ? _leftToStrip - 1 : 0;
             bytes = strip ? bytes[1..] : bytes;
         }
-        EnsureCapacity(_held + bytes.Length);
         bytes.CopyTo(_input.AsSpan(_held));
         Emit(_held + bytes.Length, atEnd: false);
         return _output.AsSpan(0, _outputCount);
@@ -115,13 +116,5 @@ public sealed class IncrementalDetokenizer
         }
         _held = rest.Length;
         rest.CopyTo(_input);
-    }
-
-    private void EnsureCapacity(int bytes)
-    {
-        if (bytes <= _input.Length)
-            return;
-        Array.Resize(ref _input, 2 * bytes);
-        _output = new byte[3 * _input.Length];
     }
 }

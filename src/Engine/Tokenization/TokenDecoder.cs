@@ -18,9 +18,13 @@ internal sealed class TokenDecoder
     {
         _bytes = [.. tokens.Select(token => token is null ? null : rules.ToBytes(token, first: false))];
         _firstBytes = rules.FirstDiffers ? [.. tokens.Select(token => token is null ? null : rules.ToBytes(token, first: true))] : _bytes;
+        LongestToken = _bytes.Concat(_firstBytes).Append(null).Max(bytes => bytes?.Length ?? 0);
         LeadingToStrip = rules.StripCount;
         Stripped = rules.StripContent;
     }
+
+    /// <summary>Bytes of the longest token.</summary>
+    public int LongestToken { get; }
 
     /// <summary>How many times <see cref="Stripped"/> is removed at most from the beginning of a text.</summary>
     public int LeadingToStrip { get; }
