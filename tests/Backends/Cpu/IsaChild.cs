@@ -1,6 +1,6 @@
+using System.Runtime.InteropServices;
 using System.Runtime.Intrinsics.X86;
 using System.Security.Cryptography;
-using System.Runtime.InteropServices;
 using Foretoken.Backends;
 using Foretoken.Backends.Cpu;
 using Xunit.Sdk;

@@ -39,8 +39,16 @@ public sealed unsafe class RowKernelTests : IDisposable
             CpuKernels.For(level).PrepareInput(
                 new RowInputArguments
                 {
-                    Matrix = matrix, Source = x, SourceStride = stride, Width = width, Rows = 2, Gather = gather, Gain = gain, Epsilon = 0.01f,
-                    Floats = y, FloatStride = stride,
+                    Matrix = matrix,
+                    Source = x,
+                    SourceStride = stride,
+                    Width = width,
+                    Rows = 2,
+                    Gather = gather,
+                    Gain = gain,
+                    Epsilon = 0.01f,
+                    Floats = y,
+                    FloatStride = stride,
                 },
                 ref product,
                 _team);
@@ -70,8 +78,15 @@ public sealed unsafe class RowKernelTests : IDisposable
         CpuKernels.For(level).PrepareInput(
             new RowInputArguments
             {
-                Matrix = matrix, Source = x, SourceStride = Width, Width = Width, Rows = Rows, Floats = padded, FloatStride = 160,
-                Blocks = blocks, BlockStride = 5 * Int8Quantizer.ActivationBlockBytes,
+                Matrix = matrix,
+                Source = x,
+                SourceStride = Width,
+                Width = Width,
+                Rows = Rows,
+                Floats = padded,
+                FloatStride = 160,
+                Blocks = blocks,
+                BlockStride = 5 * Int8Quantizer.ActivationBlockBytes,
             },
             ref product,
             _team);
@@ -117,9 +132,17 @@ public sealed unsafe class RowKernelTests : IDisposable
                 CpuKernels.For(level).RotateHeads(
                     new HeadRotationArguments
                     {
-                        Qkv = qkv, Stride = stride, Rows = Rows, Heads = Heads, KvHeads = KvHeads, HeadDim = headDim, Epsilon = 0.02f,
-                        QueryGain = normalised ? gains : null, KeyGain = normalised ? gains + 2 * halfStride : null,
-                        Angles = angles, HalfStride = halfStride,
+                        Qkv = qkv,
+                        Stride = stride,
+                        Rows = Rows,
+                        Heads = Heads,
+                        KvHeads = KvHeads,
+                        HeadDim = headDim,
+                        Epsilon = 0.02f,
+                        QueryGain = normalised ? gains : null,
+                        KeyGain = normalised ? gains + 2 * halfStride : null,
+                        Angles = angles,
+                        HalfStride = halfStride,
                     },
                     _team);
                 for (int i = 0; i < Rows * stride; i++)
