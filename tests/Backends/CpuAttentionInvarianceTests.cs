@@ -131,6 +131,22 @@ public sealed class CpuAttentionInvarianceTests
         Assert.All(sequences, s => Assert.True(harness.Cache.Length(s) > 100));
     }
 
+    /// <summary>The same bits on every machine and instruction set: a change of this number is a change of the accumulation contract.</summary>
+    [Theory]
+    [InlineData(KvType.F32, 8589935158663690621UL)]
+    [InlineData(KvType.BF16, 11337776485331850505UL)]
+    public void Bits_of_a_fixed_case_are_pinned(KvType type, ulong expected)
+    {
+        var test = new AttentionCase { Heads = 3, KvHeads = 1, HeadDim = 16, Type = type };
+        ulong hash = 14695981039346656037; // FNV-1a over the outputs' bits
+        foreach (float[] row in Alone(test, CpuAttentionTests.RandomTokens(6, 280)))
+        {
+            foreach (float x in row) hash = (hash ^ BitConverter.SingleToUInt32Bits(x)) * 1099511628211;
+        }
+
+        Assert.Equal(expected, hash);
+    }
+
     private static AttentionCase Case(KvType type, int heads, int kvHeads, int headDim, bool expires) => new()
     {
         Heads = heads, KvHeads = kvHeads, HeadDim = headDim, Type = type, Expire = expires ? CpuAttentionTests.RandomExpire(4) : null,
