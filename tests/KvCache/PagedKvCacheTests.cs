@@ -109,7 +109,10 @@ public sealed class PagedKvCacheTests
     public void Memory_plan_lists_pool_and_tables()
     {
         var plan = new MemoryPlan();
-        var options = new KvCacheOptions { Layout = Layout, MaxSequences = 2, MaxTokensPerSequence = 100, MaxRowsPerSequence = 20, BudgetBytes = PagedKvCache.BytesFor(Layout, 2, 100) };
+        var options = new KvCacheOptions
+        {
+            Layout = Layout, MaxSequences = 2, MaxTokensPerSequence = 100, MaxRowsPerSequence = 20, BudgetBytes = PagedKvCache.BytesFor(Layout, 2, 100),
+        };
         using var cache = new PagedKvCache(options, plan);
         Assert.Equal(PagedKvCache.BytesFor(Layout, 2, 100), plan.Entries.Single(e => e.Name == "pages").Bytes);
         Assert.Contains(plan.Entries, e => e.Name == "slot tables");

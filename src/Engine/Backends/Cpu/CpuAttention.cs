@@ -70,6 +70,7 @@ public sealed unsafe class CpuAttention : IDisposable
         if (kv is not HostKvView host) throw new ArgumentException("The CPU attends to a cache in host memory only.", nameof(kv));
         if (host.Layout.HeadDim != _shape.HeadDim || host.Layout.KvHeadCount != _shape.KvHeadCount)
             throw new ArgumentException($"The cache is laid out for {host.Layout}, the model has {_shape.KvHeadCount} KV heads of {_shape.HeadDim}.", nameof(kv));
+        if (rows.Count > _tiles.Length) throw new ArgumentException($"A pass of {rows.Count} rows exceeds the {_tiles.Length} planned.", nameof(rows));
         int tiles = PlanTiles(rows, layer, host, out bool singleTiles, out long work);
         var job = new AttentionJob(this, layer, rows, host, qkv, output, slidingWindow, singleTiles);
         if (!singleTiles) // rows of one tile see keys of another: all are stored first
