@@ -7,6 +7,7 @@ namespace Foretoken.Tokenization;
 internal sealed class BpeMerger
 {
     private const int LongWord = 48; // symbols; above this the heap is faster than repeated scans
+    private const int Arity = 8;     // children per heap node: one cache line, a third of a binary heap's levels
 
     private int[] _rank = new int[64];     // [symbols] rank of (symbol, next symbol), int.MaxValue if they do not merge or the symbol is gone
     private int[] _next = [], _previous = []; // [symbols] linked list of the live symbols
@@ -95,7 +96,7 @@ internal sealed class BpeMerger
             if (_rank[i] != int.MaxValue)
                 _heap[_heapCount++] = (ulong)(uint)_rank[i] << 32 | (uint)i;
         }
-        for (int i = _heapCount / 2 - 1; i >= 0; i--)
+        for (int i = (_heapCount - 2) / Arity; i >= 0; i--)
             SiftDown(i);
     }
 
@@ -106,7 +107,7 @@ internal sealed class BpeMerger
             return;
         ulong entry = (ulong)(uint)rank << 32 | (uint)at;
         int i = _heapCount++;
-        for (int parent; i > 0 && _heap[parent = (i - 1) / 2] > entry; i = parent)
+        for (int parent; i > 0 && _heap[parent = (i - 1) / Arity] > entry; i = parent)
             _heap[i] = _heap[parent];
         _heap[i] = entry;
     }
@@ -121,19 +122,22 @@ internal sealed class BpeMerger
 
     private void SiftDown(int i)
     {
-        ulong entry = _heap[i];
-        while (true)
+        Span<ulong> heap = _heap.AsSpan(0, _heapCount);
+        if (i >= heap.Length)
+            return;
+        ulong entry = heap[i];
+        while (Arity * i + 1 < heap.Length)
         {
-            int child = 2 * i + 1;
-            if (child >= _heapCount)
+            int first = Arity * i + 1;
+            ReadOnlySpan<ulong> children = heap[first..Math.Min(first + Arity, heap.Length)];
+            int smallest = 0;
+            for (int child = 1; child < children.Length; child++)
+                smallest = children[child] < children[smallest] ? child : smallest;
+            if (children[smallest] >= entry)
                 break;
-            if (child + 1 < _heapCount && _heap[child + 1] < _heap[child])
-                child++;
-            if (_heap[child] >= entry)
-                break;
-            _heap[i] = _heap[child];
-            i = child;
+            heap[i] = children[smallest];
+            i = first + smallest;
         }
-        _heap[i] = entry;
+        heap[i] = entry;
     }
 }

@@ -3,14 +3,14 @@ using System.Text.Json;
 
 namespace Foretoken.Tokenization;
 
-/// <summary>A JSON value with its file and path, so that every complaint names both.</summary>
-internal readonly struct JsonField(JsonElement element, string file, string path)
+/// <summary>A JSON value with its file and path, so that every complaint names both. The path is put together only when it is asked for.</summary>
+internal readonly struct JsonField(JsonElement element, string file, string parentPath, string? name = null, int index = -1)
 {
     private static readonly JsonDocumentOptions s_options = new() { MaxDepth = 64 };
 
     public JsonElement Element => element;
 
-    public string Path => path;
+    public string Path => name is not null ? $"{parentPath}[{name}]" : index >= 0 ? $"{parentPath}[{index}]" : parentPath;
 
     public bool IsNull => element.ValueKind is JsonValueKind.Null or JsonValueKind.Undefined;
 
@@ -31,12 +31,13 @@ internal readonly struct JsonField(JsonElement element, string file, string path
         }
     }
 
-    public TokenizerException Error(string rule, string remedy) => TokenizerException.For(file, path.Length == 0 ? "(root)" : path, rule, remedy);
+    public TokenizerException Error(string rule, string remedy) => TokenizerException.For(file, Path.Length == 0 ? "(root)" : Path, rule, remedy);
 
     /// <summary>The member <paramref name="name"/>, null-valued if absent.</summary>
     public JsonField Optional(string name)
     {
         bool present = OfKind(JsonValueKind.Object).Element.TryGetProperty(name, out JsonElement value);
+        string path = Path;
         return new JsonField(present ? value : default, file, path.Length == 0 ? name : path + "." + name);
     }
 
@@ -51,24 +52,33 @@ internal readonly struct JsonField(JsonElement element, string file, string path
 
     public IEnumerable<JsonField> Items()
     {
-        int index = 0;
+        string path = Path;
+        int at = 0;
         foreach (JsonElement item in OfKind(JsonValueKind.Array).Element.EnumerateArray())
-            yield return new JsonField(item, file, $"{path}[{index++}]");
+            yield return new JsonField(item, file, path, index: at++);
     }
 
     public IEnumerable<(string Name, JsonField Value)> Members()
     {
+        string path = Path;
         foreach (JsonProperty member in OfKind(JsonValueKind.Object).Element.EnumerateObject())
         {
-            string name = Text(() => member.Name);
-            yield return (name, new JsonField(member.Value, file, $"{path}[{name}]"));
+            string key = NameOf(member);
+            yield return (key, new JsonField(member.Value, file, path, name: key));
         }
     }
 
     public string String()
     {
         JsonElement value = OfKind(JsonValueKind.String).Element;
-        return Text(() => value.GetString()!);
+        try
+        {
+            return value.GetString()!;
+        }
+        catch (InvalidOperationException) // half a surrogate pair may be escaped in JSON, but it is not text
+        {
+            throw NotText();
+        }
     }
 
     public string? OptionalString() => IsNull ? null : String();
@@ -87,18 +97,19 @@ internal readonly struct JsonField(JsonElement element, string file, string path
             ? id
             : throw Error($"must be a token id (an integer from 0 to {(1 << 24) - 1})", "Correct the file or download it again");
 
-    /// <summary>JSON may escape half a surrogate pair, which is not text.</summary>
-    private string Text(Func<string> read)
+    private string NameOf(JsonProperty member)
     {
         try
         {
-            return read();
+            return member.Name;
         }
         catch (InvalidOperationException)
         {
-            throw Error("holds an unpaired surrogate or invalid UTF-8", "Correct the file or download it again");
+            throw NotText();
         }
     }
+
+    private TokenizerException NotText() => Error("holds an unpaired surrogate or invalid UTF-8", "Correct the file or download it again");
 
     private static string Name(JsonValueKind kind) => kind switch
     {
