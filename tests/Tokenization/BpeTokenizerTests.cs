@@ -101,4 +101,36 @@ public class BpeTokenizerTests
         Assert.Equal(s_tokenizer.EncodeToIds("Hello there 42"), ids[..count].ToArray());
         Assert.Equal(count, s_tokenizer.CountTokens("Hello there 42"));
     }
+
+    [Fact]
+    public void BOS_comes_from_the_template_or_the_configuration_beside_the_file()
+    {
+        string directory = Directory.CreateTempSubdirectory("foretoken-bos-").FullName;
+        try
+        {
+            File.WriteAllBytes(Path.Combine(directory, "tokenizer.json"), TokenizerJsonWriter.TokenizerJson(s_trained));
+            Assert.Empty(BpeTokenizer.FromDirectory(directory).PrefixTokenIds);
+            File.WriteAllText(Path.Combine(directory, "tokenizer_config.json"), """{"bos_token":{"content":"<|user|>"},"eos_token":"<|end|>"}""");
+            BpeTokenizer configured = BpeTokenizer.FromDirectory(directory);
+            Assert.Equal((1, 0), (configured.BosTokenId!.Value, configured.EosTokenId!.Value));
+            Assert.Equal([1, 0], configured.EncodeToIds("<|end|>", addBos: true));
+            TokenizerJson json = TokenizerJson.SentencePiece(["a"]);
+            File.WriteAllText(Path.Combine(directory, "tokenizer.json"), json.ToString());
+            Assert.Equal([1], BpeTokenizer.FromDirectory(directory).PrefixTokenIds);
+        }
+        finally
+        {
+            Directory.Delete(directory, recursive: true);
+        }
+    }
+
+    [Fact]
+    public void Threads_may_share_a_tokenizer()
+    {
+        var random = new SeededRandom(31);
+        string[] texts = [.. Enumerable.Range(0, 200).Select(_ => RandomText.Mixed(random, 20))];
+        int[][] expected = [.. texts.Select(text => s_tokenizer.EncodeToIds(text).ToArray())];
+        BpeTokenizer shared = s_trained.ToTokenizer();
+        Parallel.For(0, 4 * texts.Length, i => Assert.Equal(expected[i % texts.Length], shared.EncodeToIds(texts[i % texts.Length])));
+    }
 }

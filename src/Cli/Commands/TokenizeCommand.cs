@@ -34,7 +34,7 @@ internal sealed class TokenizeCommand : CliCommand
         if (jsonl && text is not null) throw new UsageException("--jsonl reads lines from stdin: leave TEXT out.");
         string file = TokenizerFlags.FindFile(_tokenizer.Get(context), host);
         var tokenizer = BpeTokenizer.FromFile(file);
-        int? bos = addBos ? TokenizerFlags.BosId(file, tokenizer) : null;
+        if (addBos) TokenizerFlags.RequireBos(file, tokenizer);
 
         var ids = new List<int>();
         if (!jsonl)
@@ -56,8 +56,7 @@ internal sealed class TokenizeCommand : CliCommand
         void Encode(string s)
         {
             ids.Clear();
-            if (bos is { } id) ids.Add(id);
-            tokenizer.EncodeToIds(s, ids, recognizeSpecialTokens: !plain);
+            tokenizer.EncodeToIds(s, ids, recognizeSpecialTokens: !plain, addBos);
             host.Output.WriteLine(JsonText.Object(w =>
             {
                 w.WriteStartArray("ids");

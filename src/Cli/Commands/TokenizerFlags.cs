@@ -1,4 +1,3 @@
-using System.Text.Json;
 using Foretoken.Cli.Options;
 using Foretoken.Tokenization;
 
@@ -20,30 +19,12 @@ internal static class TokenizerFlags
         return File.Exists(file) ? file : throw new RunException($"{file}: no such file: --tokenizer needs a folder with a tokenizer.json, or the file itself.");
     }
 
-    /// <summary>The id of the beginning-of-sequence token that stands in <c>tokenizer_config.json</c> beside the tokenizer.</summary>
+    /// <summary>Checks that there is something for <c>--add-bos</c> to add: the tokenizer's own template or <c>tokenizer_config.json</c> must name it.</summary>
     /// <exception cref="RunException">The model has none.</exception>
-    public static int BosId(string tokenizerFile, BpeTokenizer tokenizer)
+    public static void RequireBos(string tokenizerFile, BpeTokenizer tokenizer)
     {
-        string config = Path.Combine(Path.GetDirectoryName(Path.GetFullPath(tokenizerFile))!, "tokenizer_config.json");
-        if (!File.Exists(config)) throw new RunException($"{config}: no such file: --add-bos reads \"bos_token\" there.");
-        try
-        {
-            using var document = JsonDocument.Parse(File.ReadAllBytes(config));
-            if (document.RootElement.ValueKind == JsonValueKind.Object && document.RootElement.TryGetProperty("bos_token", out JsonElement bos))
-            {
-                if (bos.ValueKind == JsonValueKind.Object && bos.TryGetProperty("content", out JsonElement content)) bos = content;
-                if (bos.ValueKind == JsonValueKind.String)
-                {
-                    return tokenizer.TokenToId(bos.GetString()!) ?? throw new RunException(
-                        $"{config}: \"bos_token\" is '{bos.GetString()}', which {tokenizerFile} does not know: the two files must belong together.");
-                }
-            }
-        }
-        catch (JsonException e)
-        {
-            throw new RunException($"{config} is not JSON: {e.Message}", e);
-        }
-
-        throw new RunException($"{config} names no \"bos_token\": this model has none, leave --add-bos out.");
+        if (tokenizer.PrefixTokenIds.Count > 0) return;
+        throw new RunException($"{tokenizerFile} has no post-processor with a beginning-of-sequence token, and no tokenizer_config.json beside it names a \"bos_token\": " +
+            "this model has none, leave --add-bos out.");
     }
 }

@@ -173,8 +173,15 @@ internal sealed class BpeScratch
     private int[] _symbols = new int[256];
     private byte[] _utf8 = new byte[256];
 
-    /// <summary>This thread's working memory; it is replaced when a long text has made it large.</summary>
-    public static BpeScratch Current => t_current is { _symbols.Length: <= 1 << 18 } kept ? kept : t_current = new BpeScratch();
+    /// <summary>This thread's working memory.</summary>
+    public static BpeScratch Current => t_current ??= new BpeScratch();
+
+    /// <summary>Lets go of working memory that a long word without any place to cut has made large.</summary>
+    public static void ReleaseLarge()
+    {
+        if (t_current is { _symbols.Length: > 1 << 18 })
+            t_current = null;
+    }
 
     public BpeMerger Merger { get; } = new();
 

@@ -178,6 +178,12 @@ public sealed class BpeTokenizer
     private void Encode(ReadOnlySpan<char> text, ReadOnlySpan<bool> protectedText, EncodeRun run, bool recognizeSpecialTokens)
     {
         text = WellFormedText.Repair(text); // unit for unit, so that the marks stay in place
+        EncodeWellFormed(text, protectedText, run, recognizeSpecialTokens);
+        BpeScratch.ReleaseLarge();
+    }
+
+    private void EncodeWellFormed(ReadOnlySpan<char> text, ReadOnlySpan<bool> protectedText, EncodeRun run, bool recognizeSpecialTokens)
+    {
         for (int start = 0; start < text.Length;)
         {
             AddedTokenMatch? match = _rawTokens.Next(text, start, recognizeSpecialTokens, protectedText);
