@@ -1,5 +1,5 @@
 // The build, as targets of a local tool:  dotnet tool restore && dotnet cake --target=Test
-// Build, Test, Allocations, Bench, Publish, Ci. Run from the repository root.
+// Build, Test, Slow, Bench, Publish, Ci. Run from the repository root.
 
 var target = Argument("target", "Test");
 var configuration = Argument("configuration", "Release");
@@ -39,6 +39,7 @@ Task("Publish")
         PublishSingleFile = true,
         NoLogo = true,
         OutputDirectory = Directory(artifacts) + Directory(runtime),
+        MSBuildSettings = new DotNetMSBuildSettings().WithProperty("DebugType", "none").WithProperty("PublishDocumentationFiles", "false"),
     }));
 
 Task("Ci")
