@@ -45,6 +45,43 @@ public sealed class ChildProcessTests : IDisposable
         Assert.Equal("0", parts[1]);
     }
 
+    [Fact]
+    public async Task Interrupt_in_the_middle_of_an_answer_keeps_what_came_and_ends_with_130()
+    {
+        if (OperatingSystem.IsWindows()) return;
+        using Process process = Start("run", "--model", EndlessModel(), "--context", "1000000", "--raw", "--temperature", "1", "abc");
+        char[] first = new char[40];
+        Assert.True(await process.StandardOutput.ReadBlockAsync(first).AsTask().WaitAsync(s_patience) == first.Length);
+        Assert.Equal(0, RunTool("kill", "-INT", process.Id.ToString(System.Globalization.CultureInfo.InvariantCulture)));
+        Task<string> rest = process.StandardOutput.ReadToEndAsync();
+        (string error, int code) = End(process);
+        Assert.Equal(ExitCode.Interrupted, code);
+        Assert.EndsWith("\n", await rest, StringComparison.Ordinal);
+        Assert.Contains("interrupted", error, StringComparison.Ordinal);
+        Assert.DoesNotContain("   at ", error, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Closed_pipe_ends_an_endless_answer_quietly()
+    {
+        if (OperatingSystem.IsWindows()) return;
+        using Process shell = Start(new ProcessStartInfo("bash")
+        {
+            ArgumentList = { "-c", "\"$0\" run --model \"$1\" --context 1000000 --raw --temperature 1 abc | head -c 20 > /dev/null; echo ${PIPESTATUS[0]}", Executable(), EndlessModel() },
+        });
+        Assert.Equal("0\n", shell.StandardOutput.ReadToEnd());
+        Assert.Equal(("", 0), End(shell));
+    }
+
+    /// <summary>A model without end token and with room for more tokens than it makes within the tests' patience.</summary>
+    private string EndlessModel()
+    {
+        string model = new TinyModel { MaxPositions = 1 << 20, Config = [("eos_token_id", null)] }.Write(_directory.File("endless"));
+        File.Delete(Path.Combine(model, "generation_config.json"));
+        File.Delete(Path.Combine(model, "tokenizer_config.json"));
+        return model;
+    }
+
     private static (string Error, int Code) End(Process process)
     {
         Task<string> error = process.StandardError.ReadToEndAsync();
