@@ -30,7 +30,8 @@ public class BpeTokenizerTests
                 {
                     for (int rank = 0; rank < Math.Min(best, s_trained.Merges.Count); rank++)
                     {
-                        if (s_trained.Tokens[s_trained.Merges[rank].Left] == symbols[i] && s_trained.Tokens[s_trained.Merges[rank].Right] == symbols[i + 1])
+                        if (s_trained.Tokens[s_trained.Merges[rank].Left] == symbols[i]
+                            && s_trained.Tokens[s_trained.Merges[rank].Right] == symbols[i + 1])
                             (best, at) = (rank, i);
                     }
                 }

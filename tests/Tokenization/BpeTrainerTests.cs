@@ -12,7 +12,8 @@ public class BpeTrainerTests
     {
         var random = new SeededRandom(11);
         string[] words = ["the", "then", "there", "number", "numbers", "add", "adds", "answer", "is", "fox", "mango", "café", "größer"];
-        return [.. Enumerable.Range(0, lines).Select(_ => string.Join(' ', Enumerable.Range(0, 12).Select(_ => random.Pick(words))) + $" {random.Next(1000)}\n#### 5")];
+        return [.. Enumerable.Range(0, lines).Select(_ => string.Join(' ', Enumerable.Range(0,
+            12).Select(_ => random.Pick(words))) + $" {random.Next(1000)}\n#### 5")];
     }
 
     /// <summary>Counts every pair again after each merge.</summary>
@@ -21,7 +22,8 @@ public class BpeTrainerTests
         var words = new Dictionary<string, int>();
         foreach (string piece in corpus.SelectMany(SplitPattern.Qwen2.Split))
             words[piece] = words.GetValueOrDefault(piece) + 1;
-        var split = words.Select(w => (Symbols: Encoding.UTF8.GetBytes(w.Key).Select(b => ByteAlphabet.ToChar(b).ToString()).ToList(), Count: w.Value)).ToList();
+        var split = words.Select(w => (Symbols: Encoding.UTF8.GetBytes(w.Key).Select(b => ByteAlphabet.ToChar(b).ToString()).ToList(),
+            Count: w.Value)).ToList();
         var learned = new List<(string, string)>();
         for (int step = 0; step < merges; step++)
         {

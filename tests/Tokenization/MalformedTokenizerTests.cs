@@ -81,7 +81,8 @@ public class MalformedTokenizerTests
     [Fact]
     public void A_file_cut_anywhere_is_refused()
     {
-        byte[] json = Encoding.UTF8.GetBytes(TokenizerJson.SentencePiece(["h"], "▁ h") with { Vocabulary = ["<unk>", "<s>", "</s>", "▁", "h", "▁h"] } + "");
+        byte[] json = Encoding.UTF8.GetBytes(TokenizerJson.SentencePiece(["h"], "▁ h") with { Vocabulary = ["<unk>", "<s>", "</s>", "▁",
+            "h", "▁h"] } + "");
         _ = BpeTokenizer.FromJson(json);
         int end = Encoding.UTF8.GetString(json).TrimEnd().Length;
         for (int length = 0; length < json.Length - 4; length++)
@@ -127,8 +128,10 @@ public class MalformedTokenizerTests
     public void A_missing_file_and_a_directory_are_named()
     {
         string missing = Path.Combine(Path.GetTempPath(), "foretoken-no-such-directory");
-        Assert.Contains("does not exist", Assert.Throws<TokenizerException>(() => BpeTokenizer.FromDirectory(missing)).Message, StringComparison.Ordinal);
-        Assert.Contains("cannot be read", Assert.Throws<TokenizerException>(() => BpeTokenizer.FromFile(Path.GetTempPath())).Message, StringComparison.Ordinal);
+        Assert.Contains("does not exist", Assert.Throws<TokenizerException>(() => BpeTokenizer.FromDirectory(missing)).Message,
+            StringComparison.Ordinal);
+        Assert.Contains("cannot be read", Assert.Throws<TokenizerException>(() => BpeTokenizer.FromFile(Path.GetTempPath())).Message,
+            StringComparison.Ordinal);
     }
 
     [Fact]

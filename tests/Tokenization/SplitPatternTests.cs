@@ -27,7 +27,8 @@ public class SplitPatternTests
         foreach (System.Text.Rune rune in text.EnumerateRunes())
         {
             widths.Add(rune.Utf16SequenceLength);
-            basic.Append(rune.IsBmp ? (char)rune.Value : System.Text.Rune.IsLetter(rune) ? 'ʘ' : System.Text.Rune.IsNumber(rune) ? '\u2180' : '\u2603');
+            basic.Append(rune.IsBmp ? (char)rune.Value : System.Text.Rune.IsLetter(rune) ? 'ʘ' : System.Text.Rune.IsNumber(rune) ? '\u2180'
+                : '\u2603');
         }
         var pieces = new List<string>();
         int start = 0;
@@ -56,7 +57,8 @@ public class SplitPatternTests
     [Fact]
     public void Qwen2_isolates_every_digit_and_keeps_the_space_with_the_word()
     {
-        Assert.Equal(["What", " is", " ", "3", "7", " +", " ", "4", "8", "?\n", "####", " ", "8", "5"], SplitPattern.Qwen2.Split("What is 37 + 48?\n#### 85"));
+        Assert.Equal(["What", " is", " ", "3", "7", " +", " ", "4", "8", "?\n", "####", " ", "8", "5"],
+            SplitPattern.Qwen2.Split("What is 37 + 48?\n#### 85"));
         Assert.Equal(["x", "'LL", "  ", " y", " \n\n", " ", " z"], SplitPattern.Qwen2.Split("x'LL   y \n\n  z"));
     }
 

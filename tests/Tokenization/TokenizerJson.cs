@@ -27,7 +27,8 @@ internal sealed record TokenizerJson(IReadOnlyList<string> Vocabulary, IReadOnly
 
     /// <summary>All bytes in the order of their values (ids 0 to 255), then the merged tokens in order.</summary>
     public static TokenizerJson ByteLevel(params string[] merges) => new(
-        [.. Enumerable.Range(0, 256).Select(value => ByteAlphabet.ToChar((byte)value).ToString()), .. merges.Select(merge => merge.Replace(" ", "", StringComparison.Ordinal))],
+        [.. Enumerable.Range(0, 256).Select(value => ByteAlphabet.ToChar((byte)value).ToString()),
+            .. merges.Select(merge => merge.Replace(" ", "", StringComparison.Ordinal))],
         merges)
     {
         PreTokenizer = """{"type":"ByteLevel","add_prefix_space":false,"trim_offsets":true,"use_regex":true}""",
@@ -36,7 +37,8 @@ internal sealed record TokenizerJson(IReadOnlyList<string> Vocabulary, IReadOnly
 
     /// <summary>Llama-2's way: unk 0, bos 1, eos 2, bytes 3 to 258, then ▁ and the given tokens.</summary>
     public static TokenizerJson SentencePiece(string[] tokens, params string[] merges) => new(
-        ["<unk>", "<s>", "</s>", .. Enumerable.Range(0, 256).Select(value => "<0x" + value.ToString("X2", CultureInfo.InvariantCulture) + ">"), "▁", .. tokens], merges)
+        ["<unk>", "<s>", "</s>", .. Enumerable.Range(0, 256).Select(value => "<0x" + value.ToString("X2",
+            CultureInfo.InvariantCulture) + ">"), "▁", .. tokens], merges)
     {
         Normalizer = """{"type":"Sequence","normalizers":[{"type":"Prepend","prepend":"▁"},{"type":"Replace","pattern":{"String":" "},"content":"▁"}]}""",
         PostProcessor = """

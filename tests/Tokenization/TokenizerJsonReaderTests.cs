@@ -108,8 +108,10 @@ public class TokenizerJsonReaderTests
         TokenizerJson json = TokenizerJson.ByteLevel() with
         {
             Added = string.Join(',',
-                TokenizerJson.AddedToken(300, "<a>"), TokenizerJson.AddedToken(301, "<a><b>"), TokenizerJson.AddedToken(302, "<l>", "\"lstrip\":true,\"special\":true"),
-                TokenizerJson.AddedToken(303, "<r>", "\"rstrip\":true,\"special\":true"), TokenizerJson.AddedToken(304, "cat", "\"single_word\":true,\"special\":false")),
+                TokenizerJson.AddedToken(300, "<a>"), TokenizerJson.AddedToken(301, "<a><b>"), TokenizerJson.AddedToken(302, "<l>",
+                    "\"lstrip\":true,\"special\":true"),
+                TokenizerJson.AddedToken(303, "<r>", "\"rstrip\":true,\"special\":true"), TokenizerJson.AddedToken(304, "cat",
+                    "\"single_word\":true,\"special\":false")),
         };
         BpeTokenizer tokenizer = json.Load();
         Assert.Equal([301, 300], tokenizer.EncodeToIds("<a><b><a>"));
@@ -177,7 +179,8 @@ public class TokenizerJsonReaderTests
     {
         BpeTokenizer tokenizer = (TokenizerJson.ByteLevel() with
         {
-            Added = TokenizerJson.AddedToken(300, "<x>") + "," + TokenizerJson.AddedToken(301, "<t>", "\"special\":false") + "," + TokenizerJson.AddedToken(302, "  ", "\"special\":false"),
+            Added = TokenizerJson.AddedToken(300, "<x>") + "," + TokenizerJson.AddedToken(301, "<t>",
+                "\"special\":false") + "," + TokenizerJson.AddedToken(302, "  ", "\"special\":false"),
         }).Load();
         IEnumerable<string> Marked(string text, string marks)
         {

@@ -3,7 +3,9 @@ using System.Text;
 
 namespace Foretoken.Tokenization;
 
-/// <summary>A token that is matched in the text before BPE: a control token such as <c>&lt;|end|&gt;</c>, or a word added to the vocabulary.</summary>
+/// <summary>
+/// A token that is matched in the text before BPE: a control token such as <c>&lt;|end|&gt;</c>, or a word added to the vocabulary.
+/// </summary>
 /// <param name="Id">Token id.</param>
 /// <param name="Content">The text that it matches.</param>
 /// <param name="Special">A control token: skipped by decoding on request, not recognised in plain text.</param>
@@ -19,5 +21,6 @@ public sealed record AddedToken(
     /// <c>&lt;tool_call&gt;</c> steer a model without being special, while runs of spaces and added words are ordinary text).
     /// </summary>
     public bool IsControl { get; } = Special || Content.EnumerateRunes().Any(rune =>
-        CharacterClasses.Of(rune) == CharacterClass.Other && !(Rune.GetUnicodeCategory(rune) is UnicodeCategory.NonSpacingMark or UnicodeCategory.SpacingCombiningMark));
+        CharacterClasses.Of(rune) == CharacterClass.Other
+            && !(Rune.GetUnicodeCategory(rune) is UnicodeCategory.NonSpacingMark or UnicodeCategory.SpacingCombiningMark));
 }

@@ -3,7 +3,10 @@ using System.Text;
 
 namespace Foretoken.Tokenization;
 
-/// <summary>Finds added tokens in text: at the leftmost position the longest, without overlaps. A trie, so that the cost does not grow with their number.</summary>
+/// <summary>
+/// Finds added tokens in text: at the leftmost position the longest, without overlaps. A trie, so that the cost does not grow with their
+/// number.
+/// </summary>
 internal sealed class AddedTokenMatcher
 {
     private readonly List<Node> _nodes = [new()];

@@ -25,7 +25,8 @@ internal sealed class BpeModel
         _unknownId = options.UnknownToken is null ? -1 : vocabulary[options.UnknownToken];
         for (int value = 0; value < 256; value++)
         {
-            string name = options.ByteLevel ? ByteAlphabet.ToChar((byte)value).ToString() : "<0x" + value.ToString("X2", CultureInfo.InvariantCulture) + ">";
+            string name = options.ByteLevel ? ByteAlphabet.ToChar((byte)value).ToString()
+                : "<0x" + value.ToString("X2", CultureInfo.InvariantCulture) + ">";
             _byteIds[value] = (options.ByteLevel || options.ByteFallback) && vocabulary.TryGetValue(name, out int id) ? id : -1;
         }
         _sourceBytes = new int[vocabulary.Values.DefaultIfEmpty(-1).Max() + 1];
@@ -51,7 +52,9 @@ internal sealed class BpeModel
     /// <summary>How many UTF-8 bytes of text a token of this model stands for.</summary>
     public int SourceBytes(int id) => _sourceBytes[id];
 
-    /// <summary>Bytes without a token; text that contains them loses them unless there is an unknown token (what the reference tokenizer does).</summary>
+    /// <summary>
+    /// Bytes without a token; text that contains them loses them unless there is an unknown token (what the reference tokenizer does).
+    /// </summary>
     public int MissingBytes => _byteIds.Count(id => id < 0);
 
     /// <summary>Appends the tokens of <paramref name="word"/> (well-formed UTF-16) to <paramref name="output"/>.</summary>
@@ -90,7 +93,8 @@ internal sealed class BpeModel
     private bool FindWhole(ReadOnlySpan<char> word, out int id)
     {
         var lookup = _vocabulary.GetAlternateLookup<ReadOnlySpan<char>>();
-        return ByteLevel ? _vocabulary.TryGetValue(ByteAlphabet.ToText(Encoding.UTF8.GetBytes(word.ToString())), out id) : lookup.TryGetValue(word, out id);
+        return ByteLevel ? _vocabulary.TryGetValue(ByteAlphabet.ToText(Encoding.UTF8.GetBytes(word.ToString())), out id)
+            : lookup.TryGetValue(word, out id);
     }
 
     private int BytesToSymbols(ReadOnlySpan<char> word, Span<int> symbols, BpeScratch scratch)
@@ -137,7 +141,9 @@ internal sealed class BpeModel
         return true;
     }
 
-    /// <summary>Collects symbols; an unknown one (-1) becomes the unknown token, a run of them one token when fused, nothing without such a token.</summary>
+    /// <summary>
+    /// Collects symbols; an unknown one (-1) becomes the unknown token, a run of them one token when fused, nothing without such a token.
+    /// </summary>
     private ref struct SymbolSink(Span<int> symbols, int unknownId, bool fuse)
     {
         private readonly Span<int> _symbols = symbols;
@@ -162,7 +168,8 @@ internal sealed class BpeModel
 /// <param name="UnknownToken">The vocabulary entry for symbols without a token, or null.</param>
 /// <param name="FuseUnknown">A run of unknown symbols becomes one unknown token.</param>
 /// <param name="IgnoreMerges">A word that is itself in the vocabulary becomes that token without merging.</param>
-internal sealed record BpeModelOptions(bool ByteLevel, bool ByteFallback = false, string? UnknownToken = null, bool FuseUnknown = false, bool IgnoreMerges = false);
+internal sealed record BpeModelOptions(bool ByteLevel, bool ByteFallback = false, string? UnknownToken = null, bool FuseUnknown = false,
+    bool IgnoreMerges = false);
 
 /// <summary>Working memory of one encoding thread.</summary>
 internal sealed class BpeScratch

@@ -21,7 +21,8 @@ public sealed class BpeTokenizer
         _parts = parts;
         _addedIds = parts.AddedTokens.ToDictionary(token => token.Content, token => token.Id);
         _rawTokens = new AddedTokenMatcher(parts.AddedTokens.Where(token => !token.Normalized).Select(token => (token.Content, token)));
-        _normalizedTokens = new AddedTokenMatcher(parts.AddedTokens.Where(token => token.Normalized).Select(token => (NormalizedContent(token), token)));
+        _normalizedTokens = new AddedTokenMatcher(parts.AddedTokens.Where(token => token.Normalized).Select(token =>
+            (NormalizedContent(token), token)));
         int size = parts.Model.Vocabulary.Values.Concat(_addedIds.Values).DefaultIfEmpty(-1).Max() + 1;
         _tokens = new string?[size];
         _special = new bool[size];
@@ -38,7 +39,9 @@ public sealed class BpeTokenizer
     /// <summary>Tokens that are matched in the text before BPE, control tokens among them.</summary>
     public IReadOnlyList<AddedToken> AddedTokens => _parts.AddedTokens;
 
-    /// <summary>The tokens that <c>addBos</c> puts before a text: those of the post-processor's template, else the configured BOS; may be empty.</summary>
+    /// <summary>
+    /// The tokens that <c>addBos</c> puts before a text: those of the post-processor's template, else the configured BOS; may be empty.
+    /// </summary>
     public IReadOnlyList<int> PrefixTokenIds => _parts.Prefix.Count > 0 || BosTokenId is null ? _parts.Prefix : [BosTokenId.Value];
 
     /// <summary>The tokens that the post-processor's template puts after a text; never added by this class.</summary>
@@ -73,7 +76,8 @@ public sealed class BpeTokenizer
 
     /// <summary>Reads the UTF-8 text of a <c>tokenizer.json</c>; <paramref name="name"/> stands for the file in error messages.</summary>
     /// <exception cref="TokenizerException">As <see cref="FromFile"/>.</exception>
-    public static BpeTokenizer FromJson(ReadOnlyMemory<byte> utf8, string name = TokenizerFiles.TokenizerJson) => TokenizerJsonReader.Read(utf8, name);
+    public static BpeTokenizer FromJson(ReadOnlyMemory<byte> utf8,
+        string name = TokenizerFiles.TokenizerJson) => TokenizerJsonReader.Read(utf8, name);
 
     /// <summary>The id of a token as written in the vocabulary (byte-level tokens in their alphabet), or null.</summary>
     public int? TokenToId(string token) =>
@@ -100,7 +104,10 @@ public sealed class BpeTokenizer
         return ids;
     }
 
-    /// <summary>Appends the token ids of <paramref name="text"/> to <paramref name="destination"/>; see <see cref="EncodeToIds(string, bool, bool)"/>.</summary>
+    /// <summary>
+    /// Appends the token ids of <paramref name="text"/> to <paramref name="destination"/>; see
+    /// <see cref="EncodeToIds(string, bool, bool)"/>.
+    /// </summary>
     public void EncodeToIds(ReadOnlySpan<char> text, List<int> destination, bool recognizeSpecialTokens = true, bool addBos = false)
     {
         ArgumentNullException.ThrowIfNull(destination);
@@ -138,7 +145,8 @@ public sealed class BpeTokenizer
     /// <param name="normalizedText">The normalized text that the index refers to; null if it is <paramref name="text"/> itself.</param>
     /// <param name="tokenCount">How many tokens cover the text before the index.</param>
     /// <param name="recognizeSpecialTokens">As in <see cref="EncodeToIds(string, bool, bool)"/>.</param>
-    public int GetIndexByTokenCount(string text, int maxTokenCount, out string? normalizedText, out int tokenCount, bool recognizeSpecialTokens = true)
+    public int GetIndexByTokenCount(string text, int maxTokenCount, out string? normalizedText, out int tokenCount,
+        bool recognizeSpecialTokens = true)
     {
         ArgumentNullException.ThrowIfNull(text);
         ArgumentOutOfRangeException.ThrowIfNegative(maxTokenCount);
@@ -197,7 +205,10 @@ public sealed class BpeTokenizer
         }
     }
 
-    /// <summary>A part of the text without raw added tokens: normalizes it, takes out the added tokens that are matched in normalized text, encodes the rest.</summary>
+    /// <summary>
+    /// A part of the text without raw added tokens: normalizes it, takes out the added tokens that are matched in normalized text, encodes
+    /// the rest.
+    /// </summary>
     private void EncodeSegment(ReadOnlySpan<char> text, ReadOnlySpan<bool> protectedText, bool startsText, EncodeRun run, bool recognizeSpecialTokens)
     {
         if (_parts.Normalizer is not null)
@@ -224,7 +235,8 @@ public sealed class BpeTokenizer
         string content = _parts.Normalizer?.Apply(token.Content).Text ?? token.Content;
         return content.Length > 0
             ? content
-            : throw TokenizerException.For(_parts.File, $"added_tokens[{token.Content}]", "nothing is left of the token after normalization", "Set its \"normalized\" to false");
+            : throw TokenizerException.For(_parts.File, $"added_tokens[{token.Content}]",
+                "nothing is left of the token after normalization", "Set its \"normalized\" to false");
     }
 
     private int? IdOf(string? token) => token is null ? null : TokenToId(token);

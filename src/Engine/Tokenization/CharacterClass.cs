@@ -44,7 +44,9 @@ internal static class CharacterClasses
         return index < text.Length && At(text, index, out length) == wanted;
     }
 
-    /// <summary>The end of the run of <paramref name="wanted"/> that starts at <paramref name="index"/> (the index itself if there is none).</summary>
+    /// <summary>
+    /// The end of the run of <paramref name="wanted"/> that starts at <paramref name="index"/> (the index itself if there is none).
+    /// </summary>
     public static int EndOfRun(ReadOnlySpan<char> text, int index, CharacterClass wanted)
     {
         while (Is(text, index, wanted, out int length))

@@ -9,7 +9,10 @@ namespace Foretoken.Tokenization;
 /// <param name="Content">What is said.</param>
 public sealed record ChatMessage(string Role, string Content)
 {
-    /// <summary>Further members that a template may read (<c>tool_calls</c>, <c>reasoning_content</c>, <c>name</c>); a <c>content</c> here replaces <see cref="Content"/>.</summary>
+    /// <summary>
+    /// Further members that a template may read (<c>tool_calls</c>, <c>reasoning_content</c>, <c>name</c>); a <c>content</c> here replaces
+    /// <see cref="Content"/>.
+    /// </summary>
     public IReadOnlyDictionary<string, JsonElement>? Extra { get; init; }
 }
 
@@ -66,8 +69,8 @@ public sealed class ChatTemplate
     }
 
     /// <summary>
-    /// The template of a Hugging Face directory: <c>chat_template.jinja</c>, else <c>chat_template</c> of <c>tokenizer_config.json</c> (a string, or a list
-    /// of named ones). Null if there is none.
+    /// The template of a Hugging Face directory: <c>chat_template.jinja</c>, else <c>chat_template</c> of <c>tokenizer_config.json</c>
+    /// (a string, or a list of named ones). Null if there is none.
     /// </summary>
     /// <param name="directory">The model directory.</param>
     /// <param name="name">Which of several named templates.</param>
@@ -104,7 +107,8 @@ public sealed class ChatTemplate
 
     /// <summary>The tokens of a chat. What looks like a control token in the messages is encoded as plain text.</summary>
     /// <exception cref="TokenizerException">As <see cref="Render"/>.</exception>
-    public IReadOnlyList<int> Encode(BpeTokenizer tokenizer, IReadOnlyList<ChatMessage> messages, bool addGenerationPrompt = true, ChatTemplateOptions? options = null)
+    public IReadOnlyList<int> Encode(BpeTokenizer tokenizer, IReadOnlyList<ChatMessage> messages, bool addGenerationPrompt = true,
+        ChatTemplateOptions? options = null)
     {
         ArgumentNullException.ThrowIfNull(tokenizer);
         var ids = new List<int>();

@@ -47,9 +47,11 @@ internal static class DecoderReader
                 AddStrip(field, rules, fused);
                 return fused;
             case "ByteLevel" or "ByteFallback" or "Replace" or "Metaspace":
-                throw typeField.Error($"\"{type}\" at this place of the sequence is not supported", "Supported: Replace, ByteFallback, Metaspace, Fuse, Strip in this order");
+                throw typeField.Error($"\"{type}\" at this place of the sequence is not supported",
+                    "Supported: Replace, ByteFallback, Metaspace, Fuse, Strip in this order");
             default:
-                throw typeField.Error($"unsupported decoder \"{type}\"", "Supported: ByteLevel, Replace, ByteFallback, Metaspace, Fuse, Strip, Sequence");
+                throw typeField.Error($"unsupported decoder \"{type}\"",
+                    "Supported: ByteLevel, Replace, ByteFallback, Metaspace, Fuse, Strip, Sequence");
         }
     }
 
@@ -58,7 +60,8 @@ internal static class DecoderReader
         string content = field.Required("content").String();
         JsonElement start = field.Required("start").OfKind(JsonValueKind.Number).Element;
         JsonElement stop = field.Required("stop").OfKind(JsonValueKind.Number).Element;
-        bool supported = fused && rules.StripCount == 0 && content.Length == 1 && char.IsAscii(content[0]) && start.TryGetInt32(out int count) && count >= 0
+        bool supported = fused && rules.StripCount == 0 && content.Length == 1 && char.IsAscii(content[0])
+            && start.TryGetInt32(out int count) && count >= 0
             && stop.TryGetInt32(out int trailing) && trailing == 0;
         if (!supported)
             throw field.Error("this Strip is not supported", "Supported: once, after Fuse, of one ASCII character, with stop 0");

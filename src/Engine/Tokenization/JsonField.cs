@@ -44,11 +44,13 @@ internal readonly struct JsonField(JsonElement element, string file, string pare
     public JsonField Required(string name)
     {
         JsonField field = Optional(name);
-        return field.IsNull ? throw field.Error("is missing", "Use a complete tokenizer.json as written by the Hugging Face tokenizers library") : field;
+        return field.IsNull ? throw field.Error("is missing",
+            "Use a complete tokenizer.json as written by the Hugging Face tokenizers library") : field;
     }
 
     public JsonField OfKind(JsonValueKind kind) =>
-        element.ValueKind == kind ? this : throw Error($"must be {Name(kind)}, not {Name(element.ValueKind)}", "Correct the file or download it again");
+        element.ValueKind == kind ? this : throw Error($"must be {Name(kind)}, not {Name(element.ValueKind)}",
+            "Correct the file or download it again");
 
     public IEnumerable<JsonField> Items()
     {

@@ -28,7 +28,9 @@ internal sealed class MergeTable
 
     public int Count { get; }
 
-    /// <summary>The rank of merging <paramref name="left"/> and <paramref name="right"/> (lower merges first), or <see cref="int.MaxValue"/>.</summary>
+    /// <summary>
+    /// The rank of merging <paramref name="left"/> and <paramref name="right"/> (lower merges first), or <see cref="int.MaxValue"/>.
+    /// </summary>
     public int Rank(int left, int right)
     {
         ref readonly Slot slot = ref _slots[IndexOf(Key(left, right))];

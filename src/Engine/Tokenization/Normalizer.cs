@@ -50,7 +50,8 @@ internal sealed class RewritingNormalizer(Func<string, string> rewrite) : Normal
 internal sealed class PrependNormalizer(string prefix) : Normalizer
 {
     public override MarkedText Apply(MarkedText text) =>
-        text.Text.Length == 0 ? text : new MarkedText(prefix + text.Text, text.Protected is null ? null : [.. new bool[prefix.Length], .. text.Protected]);
+        text.Text.Length == 0 ? text : new MarkedText(prefix + text.Text, text.Protected is null ? null
+            : [.. new bool[prefix.Length], .. text.Protected]);
 }
 
 /// <summary>Replaces every occurrence of a string.</summary>

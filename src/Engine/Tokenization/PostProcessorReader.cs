@@ -31,7 +31,8 @@ internal static class PostProcessorReader
                 suffix.Add(field.Required("sep").Items().Last().TokenId());
                 break;
             default:
-                throw type.Error($"unsupported post-processor \"{type.String()}\"", "Supported: TemplateProcessing, ByteLevel, BertProcessing, RobertaProcessing, Sequence");
+                throw type.Error($"unsupported post-processor \"{type.String()}\"",
+                    "Supported: TemplateProcessing, ByteLevel, BertProcessing, RobertaProcessing, Sequence");
         }
     }
 

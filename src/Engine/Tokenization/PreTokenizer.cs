@@ -3,7 +3,9 @@ namespace Foretoken.Tokenization;
 /// <summary>One stage that cuts text into words (and may rewrite it); stages follow each other through <see cref="WordFlow"/>.</summary>
 internal abstract class PreTokenizer
 {
-    /// <summary>Passes the pieces of <paramref name="text"/>, which starts at <paramref name="offset"/> of the segment, to <paramref name="next"/>.</summary>
+    /// <summary>
+    /// Passes the pieces of <paramref name="text"/>, which starts at <paramref name="offset"/> of the segment, to <paramref name="next"/>.
+    /// </summary>
     public abstract void Apply(ReadOnlySpan<char> text, int offset, WordFlow next);
 }
 
@@ -136,7 +138,8 @@ internal sealed class MetaspacePreTokenizer(char mark, PrependScheme scheme, boo
 
     public override void Apply(ReadOnlySpan<char> text, int offset, WordFlow next)
     {
-        bool prepend = text[0] != ' ' && text[0] != mark && (scheme == PrependScheme.Always || scheme == PrependScheme.First && next.StartsText(offset));
+        bool prepend = text[0] != ' ' && text[0] != mark && (scheme == PrependScheme.Always || scheme == PrependScheme.First
+            && next.StartsText(offset));
         var marked = new char[text.Length + (prepend ? 1 : 0)];
         if (prepend)
         {

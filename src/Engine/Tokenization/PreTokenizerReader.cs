@@ -3,7 +3,9 @@ namespace Foretoken.Tokenization;
 /// <summary>Builds the pre-tokenizer stages of a <c>tokenizer.json</c>.</summary>
 internal static class PreTokenizerReader
 {
-    /// <summary>Byte-level text goes to the model as bytes, so the alphabet is not a stage of its own: <paramref name="byteLevel"/> tells the model.</summary>
+    /// <summary>
+    /// Byte-level text goes to the model as bytes, so the alphabet is not a stage of its own: <paramref name="byteLevel"/> tells the model.
+    /// </summary>
     public static PreTokenizer[] Read(JsonField field, out bool byteLevel)
     {
         var stages = new List<PreTokenizer>();
@@ -74,7 +76,8 @@ internal static class PreTokenizerReader
         JsonField behaviorField = field.Required("behavior");
         string name = behaviorField.String();
         if (!Enum.TryParse(name, out SplitBehavior behavior) || !Enum.IsDefined(behavior) || char.IsAsciiDigit(name[0]))
-            throw behaviorField.Error($"unknown split behavior \"{name}\"", "Supported: Removed, Isolated, MergedWithPrevious, MergedWithNext, Contiguous");
+            throw behaviorField.Error($"unknown split behavior \"{name}\"",
+                "Supported: Removed, Isolated, MergedWithPrevious, MergedWithNext, Contiguous");
         bool invert = field.Optional("invert").Bool(false);
         JsonField expression = field.Required("pattern").Optional("Regex");
         if (expression.IsNull)

@@ -30,7 +30,8 @@ internal static class TokenizerFiles
 }
 
 /// <summary>What is used of a <c>tokenizer_config.json</c>. All of it is optional, as is the file.</summary>
-internal sealed record TokenizerConfigFile(string File, string? BosToken, string? EosToken, string? PadToken, string? UnkToken, JsonField ChatTemplate)
+internal sealed record TokenizerConfigFile(string File, string? BosToken, string? EosToken, string? PadToken, string? UnkToken,
+    JsonField ChatTemplate)
 {
     public static TokenizerConfigFile FromDirectory(string directory)
     {

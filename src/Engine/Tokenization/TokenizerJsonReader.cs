@@ -88,7 +88,8 @@ internal static class TokenizerJsonReader
     private static int IdOf(JsonField merge, Dictionary<string, int> vocabulary, string token) =>
         vocabulary.TryGetValue(token, out int id)
             ? id
-            : throw merge.Error($"the token \"{token}\" of this merge is not in the vocabulary", "Both parts and the merged token must be in model.vocab");
+            : throw merge.Error($"the token \"{token}\" of this merge is not in the vocabulary",
+                "Both parts and the merged token must be in model.vocab");
 
     private static List<AddedToken> ReadAddedTokens(JsonField field, Dictionary<string, int> vocabulary)
     {

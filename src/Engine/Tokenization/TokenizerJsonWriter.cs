@@ -6,9 +6,12 @@ namespace Foretoken.Tokenization;
 /// <summary>Writes a trained tokenizer as the ordinary files of a Hugging Face directory.</summary>
 public static class TokenizerJsonWriter
 {
-    private static readonly JsonWriterOptions s_options = new() { Indented = true, NewLine = "\n", Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
+    private static readonly JsonWriterOptions s_options = new() { Indented = true, NewLine = "\n",
+        Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
 
-    /// <summary>Writes <c>tokenizer.json</c> and <c>tokenizer_config.json</c> into <paramref name="directory"/>, which is created if need be.</summary>
+    /// <summary>
+    /// Writes <c>tokenizer.json</c> and <c>tokenizer_config.json</c> into <paramref name="directory"/>, which is created if need be.
+    /// </summary>
     public static void Write(string directory, TrainedBpe trained, TokenizerConfig config)
     {
         ArgumentNullException.ThrowIfNull(trained);

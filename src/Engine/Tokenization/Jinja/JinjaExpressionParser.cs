@@ -34,9 +34,11 @@ internal class JinjaExpressionParser(List<JinjaToken> tokens, string file)
     }
 
     protected TokenizerException Unexpected(string expected) =>
-        Error(Present.Line, Present.Kind == JinjaTokenKind.End ? $"{expected} is expected at the end of the template" : $"{expected} is expected before \"{Present.Text}\"");
+        Error(Present.Line, Present.Kind == JinjaTokenKind.End ? $"{expected} is expected at the end of the template"
+            : $"{expected} is expected before \"{Present.Text}\"");
 
-    protected TokenizerException Error(int line, string rule, string remedy = "Correct the chat template") => JinjaSyntax.Error(file, line, rule, remedy);
+    protected TokenizerException Error(int line, string rule, string remedy = "Correct the chat template") => JinjaSyntax.Error(file, line,
+        rule, remedy);
 
     /// <summary>An expression, or several with commas between them as a tuple.</summary>
     protected JinjaExpression ParseTuple()
@@ -169,7 +171,8 @@ internal class JinjaExpressionParser(List<JinjaToken> tokens, string file)
                 return new LiteralExpression(token.Line, long.TryParse(token.Text, NumberStyles.None, CultureInfo.InvariantCulture, out long integer)
                     ? integer : throw Error(token.Line, $"the number {token.Text} is too large"));
             case JinjaTokenKind.Float:
-                return new LiteralExpression(token.Line, double.TryParse(token.Text, NumberStyles.Float, CultureInfo.InvariantCulture, out double number)
+                return new LiteralExpression(token.Line, double.TryParse(token.Text, NumberStyles.Float, CultureInfo.InvariantCulture,
+                    out double number)
                     ? number : throw Error(token.Line, $"{token.Text} is not a number"));
             case JinjaTokenKind.Name:
                 return ParseName(token);
@@ -180,7 +183,8 @@ internal class JinjaExpressionParser(List<JinjaToken> tokens, string file)
             case JinjaTokenKind.Operator when token.Text == "{":
                 return ParseMap(token.Line);
             default:
-                throw Error(token.Line, token.Text.Length == 0 ? "an expression is missing at the end of the template" : $"an expression is expected before \"{token.Text}\"");
+                throw Error(token.Line, token.Text.Length == 0 ? "an expression is missing at the end of the template"
+                    : $"an expression is expected before \"{token.Text}\"");
         }
     }
 
@@ -325,6 +329,7 @@ internal class JinjaExpressionParser(List<JinjaToken> tokens, string file)
     }
 
     /// <summary>A test may take one argument without parentheses: <c>is divisibleby 3</c>.</summary>
-    private bool StartsOperand() => Present.Kind is JinjaTokenKind.String or JinjaTokenKind.Integer or JinjaTokenKind.Float || Present.Is("[") || Present.Is("{")
+    private bool StartsOperand() => Present.Kind is JinjaTokenKind.String or JinjaTokenKind.Integer or JinjaTokenKind.Float
+        || Present.Is("[") || Present.Is("{")
         || Present.Kind == JinjaTokenKind.Name && Present.Text is not ("and" or "or" or "not" or "in" or "is" or "if" or "else");
 }

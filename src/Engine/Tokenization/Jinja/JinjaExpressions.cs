@@ -42,7 +42,8 @@ internal sealed class MapExpression(int line, IReadOnlyList<(JinjaExpression Key
 {
     protected override object? Compute(JinjaScope scope, JinjaRun run)
     {
-        var keys = entries.Select(entry => entry.Key.Evaluate(scope, run) is MarkedText key ? key : throw run.Error("a key of a mapping must be a string")).ToList();
+        var keys = entries.Select(entry => entry.Key.Evaluate(scope, run) is MarkedText key ? key
+            : throw run.Error("a key of a mapping must be a string")).ToList();
         var map = new JinjaMap(keys.Any(key => key.Protected is not null));
         for (int i = 0; i < keys.Count; i++)
             map.Items[keys[i].Text] = entries[i].Value.Evaluate(scope, run);
@@ -65,7 +66,8 @@ internal sealed class MemberExpression(int line, JinjaExpression target, JinjaEx
     }
 }
 
-internal sealed class SliceExpression(int line, JinjaExpression target, JinjaExpression? start, JinjaExpression? stop, JinjaExpression? step) : JinjaExpression(line)
+internal sealed class SliceExpression(int line, JinjaExpression target, JinjaExpression? start, JinjaExpression? stop,
+    JinjaExpression? step) : JinjaExpression(line)
 {
     protected override object? Compute(JinjaScope scope, JinjaRun run)
     {
@@ -104,13 +106,15 @@ internal sealed class CallExpression(int line, JinjaExpression callee, ArgumentL
         return callee.Evaluate(scope, run) switch
         {
             JinjaFunction function => function.Body(arguments.Evaluate(function.Name, scope, run)),
-            JinjaUndefined => throw run.Error($"\"{name}\" is not defined and cannot be called", "Only the functions and methods that chat templates use are known"),
+            JinjaUndefined => throw run.Error($"\"{name}\" is not defined and cannot be called",
+                "Only the functions and methods that chat templates use are known"),
             _ => throw run.Error($"\"{name}\" is not a function"),
         };
     }
 }
 
-internal sealed class FilterExpression(int line, JinjaExpression value, string name, JinjaFilter filter, ArgumentList arguments) : JinjaExpression(line)
+internal sealed class FilterExpression(int line, JinjaExpression value, string name, JinjaFilter filter, ArgumentList arguments)
+    : JinjaExpression(line)
 {
     protected override object? Compute(JinjaScope scope, JinjaRun run) => Apply(value.Evaluate(scope, run), name, filter, arguments, scope, run);
 
@@ -123,13 +127,15 @@ internal sealed class FilterExpression(int line, JinjaExpression value, string n
     }
 }
 
-internal sealed class TestExpression(int line, JinjaExpression value, string name, JinjaTest test, ArgumentList arguments, bool negated) : JinjaExpression(line)
+internal sealed class TestExpression(int line, JinjaExpression value, string name, JinjaTest test, ArgumentList arguments, bool negated)
+    : JinjaExpression(line)
 {
     protected override object? Compute(JinjaScope scope, JinjaRun run) =>
         test(value.Evaluate(scope, run), arguments.Evaluate(name, scope, run)) != negated;
 }
 
-internal sealed class ConditionalExpression(int line, JinjaExpression condition, JinjaExpression then, JinjaExpression? otherwise) : JinjaExpression(line)
+internal sealed class ConditionalExpression(int line, JinjaExpression condition, JinjaExpression then, JinjaExpression? otherwise)
+    : JinjaExpression(line)
 {
     protected override object? Compute(JinjaScope scope, JinjaRun run) =>
         JinjaOperators.IsTrue(condition.Evaluate(scope, run)) ? then.Evaluate(scope, run)
@@ -154,7 +160,8 @@ internal sealed class NotExpression(int line, JinjaExpression operand) : JinjaEx
 internal sealed class UnaryExpression(int line, string sign, JinjaExpression operand) : JinjaExpression(line)
 {
     protected override object? Compute(JinjaScope scope, JinjaRun run) =>
-        sign == "-" ? JinjaOperators.Binary("-", 0L, operand.Evaluate(scope, run), run) : JinjaOperators.Binary("+", 0L, operand.Evaluate(scope, run), run);
+        sign == "-" ? JinjaOperators.Binary("-", 0L, operand.Evaluate(scope, run), run)
+            : JinjaOperators.Binary("+", 0L, operand.Evaluate(scope, run), run);
 }
 
 internal sealed class BinaryExpression(int line, string op, JinjaExpression left, JinjaExpression right) : JinjaExpression(line)
@@ -167,7 +174,8 @@ internal sealed class BinaryExpression(int line, string op, JinjaExpression left
 }
 
 /// <summary>A chain of comparisons: <c>a &lt; b &lt;= c</c> means <c>a &lt; b and b &lt;= c</c>.</summary>
-internal sealed class ComparisonExpression(int line, JinjaExpression first, IReadOnlyList<(string Op, JinjaExpression Operand)> rest) : JinjaExpression(line)
+internal sealed class ComparisonExpression(int line, JinjaExpression first, IReadOnlyList<(string Op, JinjaExpression Operand)> rest)
+    : JinjaExpression(line)
 {
     protected override object? Compute(JinjaScope scope, JinjaRun run)
     {

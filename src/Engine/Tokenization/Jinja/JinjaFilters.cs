@@ -12,7 +12,8 @@ internal static class JinjaFilters
 {
     private static readonly Dictionary<string, JinjaFilter> s_filters = new()
     {
-        ["trim"] = (value, arguments) => JinjaStringMethods.Strip(JinjaText.Print(value), arguments.Get(0, "chars", null) is MarkedText set ? set.Text : null, true, true),
+        ["trim"] = (value, arguments) => JinjaStringMethods.Strip(JinjaText.Print(value), arguments.Get(0, "chars", null) is MarkedText set
+            ? set.Text : null, true, true),
         ["upper"] = (value, _) => JinjaText.Print(value) is var text ? JinjaStringMethods.ChangeCase(text, text.Text.ToUpperInvariant()) : null,
         ["lower"] = (value, _) => JinjaText.Print(value) is var text ? JinjaStringMethods.ChangeCase(text, text.Text.ToLowerInvariant()) : null,
         ["capitalize"] = (value, _) => JinjaStringMethods.Capitalize(JinjaText.Print(value)),
@@ -23,22 +24,26 @@ internal static class JinjaFilters
         ["safe"] = (value, _) => value,
         ["int"] = ToInteger,
         ["float"] = ToFloat,
-        ["abs"] = (value, arguments) => JinjaOperators.Order(value, 0L, arguments.Run) < 0 ? JinjaOperators.Binary("-", 0L, value, arguments.Run) : value,
+        ["abs"] = (value, arguments) => JinjaOperators.Order(value, 0L, arguments.Run) < 0
+            ? JinjaOperators.Binary("-", 0L, value, arguments.Run) : value,
         ["default"] = Default,
         ["d"] = Default,
         ["list"] = (value, arguments) => Iterate(value, arguments.Run).ToList(),
         ["join"] = Join,
         ["replace"] = (value, arguments) => JinjaStringMethods.Replace(JinjaText.Print(value), arguments.Text(0, "old"), arguments.Text(1, "new"),
             arguments.Get(2, "count", null) is null ? -1 : arguments.Integer(2, "count", -1), arguments.Run),
-        ["items"] = (value, arguments) => value is JinjaMap map ? JinjaMembers.Items(map) : value is JinjaUndefined ? new List<object?>() : throw arguments.Run.Error("items needs a mapping"),
+        ["items"] = (value, arguments) => value is JinjaMap map ? JinjaMembers.Items(map) : value is JinjaUndefined ? new List<object?>()
+            : throw arguments.Run.Error("items needs a mapping"),
         ["dictsort"] = (value, arguments) => value is JinjaMap map
             ? Sort(JinjaMembers.Items(map), arguments.Flag(2, "reverse", false), arguments.Flag(0, "case_sensitive", false),
                 arguments.Get(1, "by", null) is MarkedText { Text: "value" } ? 1L : 0L, arguments.Run)
             : throw arguments.Run.Error("dictsort needs a mapping"),
         ["first"] = (value, arguments) => Iterate(value, arguments.Run).DefaultIfEmpty(new JinjaUndefined("the first item")).First(),
         ["last"] = (value, arguments) => Iterate(value, arguments.Run).DefaultIfEmpty(new JinjaUndefined("the last item")).Last(),
-        ["reverse"] = (value, arguments) => JinjaMembers.Slice(value is MarkedText ? value : Iterate(value, arguments.Run).ToList(), null, null, -1, arguments.Run),
-        ["sort"] = (value, arguments) => Sort(Iterate(value, arguments.Run), arguments.Flag(0, "reverse", false), arguments.Flag(1, "case_sensitive", false),
+        ["reverse"] = (value, arguments) => JinjaMembers.Slice(value is MarkedText ? value
+            : Iterate(value, arguments.Run).ToList(), null, null, -1, arguments.Run),
+        ["sort"] = (value, arguments) => Sort(Iterate(value, arguments.Run), arguments.Flag(0, "reverse", false), arguments.Flag(1,
+            "case_sensitive", false),
             arguments.Get(2, "attribute", null), arguments.Run),
         ["unique"] = Unique,
         ["min"] = (value, arguments) => Extreme(value, arguments, sign: -1),
@@ -107,7 +112,8 @@ internal static class JinjaFilters
         {
             long or bool => JinjaOperators.Binary("+", 0L, value, arguments.Run),
             double number when Math.Abs(number) < 1L << 62 => (long)number,
-            MarkedText text when long.TryParse(text.Text.Trim(), NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture, out long number) => number,
+            MarkedText text when long.TryParse(text.Text.Trim(), NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture,
+                out long number) => number,
             _ => otherwise,
         };
     }
@@ -198,7 +204,8 @@ internal static class JinjaFilters
         long width = arguments.Get(0, "width", 4L) is MarkedText ? -1 : arguments.Integer(0, "width", 4);
         MarkedText indentation = width < 0 ? arguments.Text(0, "width") : new string(' ', (int)Math.Min(width, 1000));
         bool first = arguments.Flag(1, "first", false), blank = arguments.Flag(2, "blank", false);
-        var lines = (List<object?>)JinjaStringMethods.Bind(JinjaText.Print(value), "split")!.Body(new JinjaArguments("split", [new MarkedText("\n")], arguments.Named, arguments.Run))!;
+        var lines = (List<object?>)JinjaStringMethods.Bind(JinjaText.Print(value), "split")!.Body(new JinjaArguments("split",
+            [new MarkedText("\n")], arguments.Named, arguments.Run))!;
         arguments.Run.Charge(lines.Count * (long)indentation.Text.Length);
         var result = new MarkedTextBuilder();
         for (int i = 0; i < lines.Count; i++)

@@ -77,7 +77,8 @@ internal static class JinjaGlobals
                 '%' => "'%'",
                 _ => null,
             };
-            text.Append(pattern is null ? throw run.Error($"unknown date conversion %{format[at]}") : date.ToString(pattern, CultureInfo.InvariantCulture));
+            text.Append(pattern is null ? throw run.Error($"unknown date conversion %{format[at]}")
+                : date.ToString(pattern, CultureInfo.InvariantCulture));
         }
         return text.ToString();
     }

@@ -51,7 +51,8 @@ internal sealed class JinjaJson(JinjaRun run)
                 WriteItems('[', list, ']', depth, item => Write(item, depth + 1));
                 break;
             case JinjaMap map:
-                WriteItems<KeyValuePair<string, object?>>('{', SortKeys ? map.Items.OrderBy(item => item.Key, StringComparer.Ordinal) : map.Items, '}', depth, item =>
+                WriteItems<KeyValuePair<string, object?>>('{', SortKeys ? map.Items.OrderBy(item => item.Key, StringComparer.Ordinal)
+                    : map.Items, '}', depth, item =>
                 {
                     WriteString(map.Key(item.Key));
                     _json.Append(KeySeparator);
@@ -101,7 +102,8 @@ internal sealed class JinjaJson(JinjaRun run)
                 '\t' => _json.Append("\\t"),
                 '\b' => _json.Append("\\b"),
                 '\f' => _json.Append("\\f"),
-                _ when unit < ' ' || EscapeNonAscii && unit > '~' => _json.Append("\\u").Append(((int)unit).ToString("x4", CultureInfo.InvariantCulture)),
+                _ when unit < ' ' || EscapeNonAscii && unit > '~' => _json.Append("\\u").Append(((int)unit).ToString("x4",
+                    CultureInfo.InvariantCulture)),
                 _ => _json.Append(unit),
             };
         }

@@ -223,7 +223,8 @@ internal sealed class JinjaLexer
         if (digits > 0)
         {
             ReadOnlySpan<char> hex = _source.AsSpan(_at + 1, Math.Min(digits, _source.Length - _at - 1));
-            if (hex.Length < digits || !int.TryParse(hex, System.Globalization.NumberStyles.AllowHexSpecifier, System.Globalization.CultureInfo.InvariantCulture, out int value)
+            if (hex.Length < digits || !int.TryParse(hex, System.Globalization.NumberStyles.AllowHexSpecifier,
+                System.Globalization.CultureInfo.InvariantCulture, out int value)
                 || !Rune.IsValid(value))
                 throw Error(_line, $"\\{unit} is not followed by {digits} hexadecimal digits of a character");
             text.Append(new Rune(value).ToString());

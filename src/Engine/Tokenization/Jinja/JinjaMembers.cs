@@ -42,7 +42,8 @@ internal static class JinjaMembers
                     ? text.Slice(characters[(int)at].Start, characters[(int)at].Start + characters[(int)at].Length)
                     : new JinjaUndefined($"character {at}");
             default:
-                return index is MarkedText name ? Attribute(value, name.Text, run) : throw run.Error($"{JinjaOperators.TypeName(value)} cannot be indexed");
+                return index is MarkedText name ? Attribute(value, name.Text, run)
+                    : throw run.Error($"{JinjaOperators.TypeName(value)} cannot be indexed");
         }
     }
 
@@ -52,7 +53,8 @@ internal static class JinjaMembers
         if (path is not MarkedText names)
             return Index(value, path, run);
         foreach (string name in names.Text.Split('.'))
-            value = Index(value, long.TryParse(name, System.Globalization.NumberStyles.None, System.Globalization.CultureInfo.InvariantCulture, out long at)
+            value = Index(value, long.TryParse(name, System.Globalization.NumberStyles.None,
+                System.Globalization.CultureInfo.InvariantCulture, out long at)
                 ? (object)at : new MarkedText(name), run);
         return value;
     }
@@ -114,7 +116,8 @@ internal static class JinjaMembers
     private static JinjaFunction? MapMethod(JinjaMap map, string name) => name switch
     {
         "get" => new JinjaFunction(name, arguments =>
-            arguments.Get(0, "key") is MarkedText key && map.Items.TryGetValue(key.Text, out object? value) ? value : arguments.Get(1, "default", null)),
+            arguments.Get(0, "key") is MarkedText key && map.Items.TryGetValue(key.Text, out object? value) ? value
+                : arguments.Get(1, "default", null)),
         "keys" => new JinjaFunction(name, _ => map.Keys.ToList()),
         "values" => new JinjaFunction(name, _ => map.Items.Values.ToList()),
         "items" => new JinjaFunction(name, _ => Items(map)),
@@ -127,9 +130,11 @@ internal static class JinjaMembers
     {
         "count" => new JinjaFunction(name, arguments => (long)list.Count(item => JinjaOperators.AreEqual(item, arguments.Get(0, "value")))),
         "index" => new JinjaFunction(name, arguments =>
-            list.FindIndex(item => JinjaOperators.AreEqual(item, arguments.Get(0, "value"))) is >= 0 and var at ? (long)at : throw arguments.Run.Error("the value is not in the list")),
+            list.FindIndex(item => JinjaOperators.AreEqual(item, arguments.Get(0, "value"))) is >= 0 and var at ? (long)at
+                : throw arguments.Run.Error("the value is not in the list")),
         "append" or "extend" or "insert" or "pop" or "remove" or "clear" or "sort" or "reverse" => new JinjaFunction(name, arguments =>
-            throw arguments.Run.Error($"changing a list with {name} is refused", "Chat templates are rendered in an immutable environment; build a new list with +")),
+            throw arguments.Run.Error($"changing a list with {name} is refused",
+                "Chat templates are rendered in an immutable environment; build a new list with +")),
         _ => null,
     };
 }

@@ -42,10 +42,12 @@ internal static class JinjaOperators
     {
         (null, null) or (JinjaUndefined, JinjaUndefined) => true,
         (MarkedText first, MarkedText second) => first.Text == second.Text,
-        (List<object?> first, List<object?> second) => first.Count == second.Count && first.Zip(second).All(pair => AreEqual(pair.First, pair.Second)),
+        (List<object?> first, List<object?> second) => first.Count == second.Count
+            && first.Zip(second).All(pair => AreEqual(pair.First, pair.Second)),
         (JinjaMap first, JinjaMap second) => first.Items.Count == second.Items.Count
             && first.Items.All(item => second.Items.TryGetValue(item.Key, out object? other) && AreEqual(item.Value, other)),
-        (long or double or bool, long or double or bool) => left is long or bool && right is long or bool ? ToLong(left) == ToLong(right) : ToDouble(left) == ToDouble(right),
+        (long or double or bool, long or double or bool) => left is long or bool && right is long or bool ? ToLong(left) == ToLong(right)
+            : ToDouble(left) == ToDouble(right),
         _ => ReferenceEquals(left, right),
     };
 

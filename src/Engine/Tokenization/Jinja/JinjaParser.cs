@@ -1,6 +1,8 @@
 namespace Foretoken.Tokenization.Jinja;
 
-/// <summary>Reads a template: text, <c>{{ expressions }}</c> and <c>{% statements %}</c>. What is not supported is refused by name and line.</summary>
+/// <summary>
+/// Reads a template: text, <c>{{ expressions }}</c> and <c>{% statements %}</c>. What is not supported is refused by name and line.
+/// </summary>
 internal sealed class JinjaParser : JinjaExpressionParser
 {
     private const int MaxNesting = 50;
@@ -15,7 +17,9 @@ internal sealed class JinjaParser : JinjaExpressionParser
         return parser.ParseBody(out _);
     }
 
-    /// <summary>Statements up to one of the closing words, which is taken with its tag's beginning; without words, to the end of the template.</summary>
+    /// <summary>
+    /// Statements up to one of the closing words, which is taken with its tag's beginning; without words, to the end of the template.
+    /// </summary>
     private List<JinjaStatement> ParseBody(out string end, params ReadOnlySpan<string> closing)
     {
         if (++_nesting > MaxNesting)
@@ -79,7 +83,8 @@ internal sealed class JinjaParser : JinjaExpressionParser
             "break" or "continue" => _loops > 0
                 ? new FlowStatement(line, word == "break" ? JinjaFlow.Break : JinjaFlow.Continue)
                 : throw Error(line, $"\"{word}\" outside of a loop"),
-            _ => throw Error(line, $"unsupported statement \"{word}\"", "Supported: if, for, set, macro, filter, with, generation, raw, break, continue"),
+            _ => throw Error(line, $"unsupported statement \"{word}\"",
+                "Supported: if, for, set, macro, filter, with, generation, raw, break, continue"),
         };
         ExpectEnd();
         return statement;

@@ -17,7 +17,8 @@ internal sealed class JinjaRun(string file, JinjaLimits limits)
     /// <summary>The line of the construct that is being evaluated.</summary>
     public int Line { get; set; } = 1;
 
-    public TokenizerException Error(string rule, string remedy = "Correct the chat template or the messages") => JinjaSyntax.Error(file, Line, rule, remedy);
+    public TokenizerException Error(string rule, string remedy = "Correct the chat template or the messages") => JinjaSyntax.Error(file,
+        Line, rule, remedy);
 
     /// <summary>Counts one step of evaluation.</summary>
     public void Step()

@@ -54,7 +54,8 @@ internal sealed class PrintStatement(int line, JinjaExpression value) : JinjaSta
 }
 
 /// <summary>The branches of if, elif and else; they share the scope around them.</summary>
-internal sealed class IfStatement(int line, IReadOnlyList<(JinjaExpression? Condition, IReadOnlyList<JinjaStatement> Body)> branches) : JinjaStatement(line)
+internal sealed class IfStatement(int line, IReadOnlyList<(JinjaExpression? Condition, IReadOnlyList<JinjaStatement> Body)> branches)
+    : JinjaStatement(line)
 {
     protected override JinjaFlow Run(JinjaScope scope, JinjaRun run)
     {
@@ -69,7 +70,8 @@ internal sealed class IfStatement(int line, IReadOnlyList<(JinjaExpression? Cond
 
 /// <summary><c>for</c>; every round has a scope of its own, so that what is set inside is forgotten.</summary>
 internal sealed class ForStatement(
-    int line, IReadOnlyList<string> names, JinjaExpression items, JinjaExpression? condition, IReadOnlyList<JinjaStatement> body, IReadOnlyList<JinjaStatement> otherwise)
+    int line, IReadOnlyList<string> names, JinjaExpression items, JinjaExpression? condition, IReadOnlyList<JinjaStatement> body,
+        IReadOnlyList<JinjaStatement> otherwise)
     : JinjaStatement(line)
 {
     protected override JinjaFlow Run(JinjaScope scope, JinjaRun run)
@@ -133,7 +135,9 @@ internal sealed class SetStatement(int line, IReadOnlyList<string> names, string
     }
 }
 
-/// <summary>Statements with a scope of their own whose output passes through filters, if any (<c>filter</c>, <c>with</c>, <c>generation</c>).</summary>
+/// <summary>
+/// Statements with a scope of their own whose output passes through filters, if any (<c>filter</c>, <c>with</c>, <c>generation</c>).
+/// </summary>
 internal sealed class BlockStatement(int line, IReadOnlyList<(string Name, JinjaExpression Value)> variables, IReadOnlyList<JinjaStatement> body,
     IReadOnlyList<(string Name, JinjaFilter Filter, ArgumentList Arguments)> filters, bool ownScope) : JinjaStatement(line)
 {
@@ -153,7 +157,8 @@ internal sealed class BlockStatement(int line, IReadOnlyList<(string Name, Jinja
 }
 
 /// <summary>A macro: a function that returns the output of its body and sees the template's own variables.</summary>
-internal sealed class MacroStatement(int line, string name, IReadOnlyList<(string Name, JinjaExpression? Default)> parameters, IReadOnlyList<JinjaStatement> body) : JinjaStatement(line)
+internal sealed class MacroStatement(int line, string name, IReadOnlyList<(string Name, JinjaExpression? Default)> parameters,
+    IReadOnlyList<JinjaStatement> body) : JinjaStatement(line)
 {
     protected override JinjaFlow Run(JinjaScope scope, JinjaRun run)
     {
@@ -172,7 +177,8 @@ internal sealed class MacroStatement(int line, string name, IReadOnlyList<(strin
         for (int i = 0; i < parameters.Count; i++)
         {
             var (parameter, otherwise) = parameters[i];
-            object? value = arguments.Has(i, parameter) ? arguments.Get(i, parameter) : otherwise is null ? new JinjaUndefined(parameter) : otherwise.Evaluate(scope, run);
+            object? value = arguments.Has(i, parameter) ? arguments.Get(i, parameter) : otherwise is null ? new JinjaUndefined(parameter)
+                : otherwise.Evaluate(scope, run);
             scope.Set(parameter, value);
         }
         return run.Capture(() => ExecuteAll(body, scope, run));

@@ -29,11 +29,13 @@ internal static class JinjaTests
         ["gt"] = (value, arguments) => JinjaOperators.Order(value, arguments.Get(0, "other"), arguments.Run) > 0,
         ["ge"] = (value, arguments) => JinjaOperators.Order(value, arguments.Get(0, "other"), arguments.Run) >= 0,
         ["sameas"] = (value, arguments) => arguments.Get(0, "other") is var other
-            && (value is null or bool ? Equals(value, other) : value is not null && other is not null && value.GetType() == other.GetType() && AreEqual(value, arguments)),
+            && (value is null or bool ? Equals(value, other) : value is not null && other is not null && value.GetType() == other.GetType()
+                && AreEqual(value, arguments)),
         ["in"] = (value, arguments) => JinjaOperators.Contains(arguments.Get(0, "seq"), value, arguments.Run),
         ["odd"] = (value, arguments) => JinjaOperators.AreEqual(JinjaOperators.Binary("%", value, 2L, arguments.Run), 1L),
         ["even"] = (value, arguments) => JinjaOperators.AreEqual(JinjaOperators.Binary("%", value, 2L, arguments.Run), 0L),
-        ["divisibleby"] = (value, arguments) => JinjaOperators.AreEqual(JinjaOperators.Binary("%", value, arguments.Get(0, "num"), arguments.Run), 0L),
+        ["divisibleby"] = (value, arguments) => JinjaOperators.AreEqual(JinjaOperators.Binary("%", value, arguments.Get(0, "num"),
+            arguments.Run), 0L),
         ["upper"] = (value, _) => JinjaText.Print(value).Text is var text && text.Any(char.IsUpper) && !text.Any(char.IsLower),
         ["lower"] = (value, _) => JinjaText.Print(value).Text is var text && text.Any(char.IsLower) && !text.Any(char.IsUpper),
     };
