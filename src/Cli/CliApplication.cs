@@ -102,7 +102,8 @@ internal static partial class CliApplication
             if (token.Type != TokenType.Argument || !FlagPattern().IsMatch(token.Value) || !IsPositional(parsed, token)) continue;
             string name = token.Value.Split('=')[0];
             throw new UsageException(
-                $"{name} is not a flag of 'foretoken {command.Name}'{Suggestion(name, command)}. See 'foretoken {command.Name} --help'; text that begins with a dash goes after '--'.");
+                $"{name} is not a flag of 'foretoken {command.Name}'{Suggestion(name, command)}. "
+                + $"See 'foretoken {command.Name} --help'; text that begins with a dash goes after '--'.");
         }
 
         foreach (string arg in args.TakeWhile(a => a != "--"))

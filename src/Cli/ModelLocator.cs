@@ -40,6 +40,8 @@ internal static class ModelLocator
         string[] names = [.. Installed(host).Select(d => Path.GetFileName(d))];
         return new RunException(
             $"{problem}: give --model the path of a Hugging Face directory (config.json, tokenizer.json, model.safetensors)" +
-            (names.Length > 0 ? $" or the name of a shipped model ({string.Join(", ", names)})." : $"; no model is shipped in {Path.Combine(host.BaseDirectory, "models")}."));
+            (names.Length > 0
+                ? $" or the name of a shipped model ({string.Join(", ", names)})."
+                : $"; no model is shipped in {Path.Combine(host.BaseDirectory, "models")}."));
     }
 }

@@ -17,7 +17,8 @@ internal static class BenchReport
         {
             table.Add(
                 r.Case.Name, subject.Model, subject.Weights, subject.Kv, subject.Threads.ToString(CultureInfo.InvariantCulture), Text(r.TokensPerSecond, 2),
-                Text(r.MillisecondsPerPass, 3), Text(100 * r.Spread, 1), Text(r.GigabytesPerSecond, 2), Text(r.ProbeGigabytesPerSecond, 2), Text(100 * r.ShareOfProbe, 1),
+                Text(r.MillisecondsPerPass, 3), Text(100 * r.Spread, 1), Text(r.GigabytesPerSecond, 2),
+                Text(r.ProbeGigabytesPerSecond, 2), Text(100 * r.ShareOfProbe, 1),
                 r.PlainSteps == 0 ? "" : Text(r.PlainSteps, 2));
         }
 

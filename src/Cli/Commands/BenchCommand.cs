@@ -34,16 +34,20 @@ internal sealed class BenchCommand : CliCommand
     public BenchCommand()
         : base("bench", "Measures speed: decode, prefill, rows, depth or load; without a name, decode and prefill.")
     {
-        _kind = AddArgument("TEST", "decode: tokens one by one. prefill: a prompt. rows: passes of n rows against one. depth: one token at several depths. load: reading the files.");
+        _kind = AddArgument(
+            "TEST",
+            "decode: tokens one by one. prefill: a prompt. rows: passes of n rows against one. depth: one token at several depths. load: reading the files.");
         Add(_model);
-        _shape = Add(new Flag<string?>("--shape", "NAME", $"Random weights of a known shape, without any file: {string.Join(", ", NamedShapes.Names)}.", Shape, null));
+        _shape = Add(new Flag<string?>(
+            "--shape", "NAME", $"Random weights of a known shape, without any file: {string.Join(", ", NamedShapes.Names)}.", Shape, null));
         foreach (Flag flag in new Flag[] { _type, _kvType, _threads, _device }) Add(flag);
         _repeat = Add(new Flag<int>("--repeat", "N", "Repeats of each test; medians are reported.", Parse.Integer(1, 1000, "5 is usual."), 5));
         _tokens = Add(new Flag<int>("--tokens", "N", "Tokens that decode makes in a repeat.", Parse.Integer(1, MaximumContext, "64 is usual."), 64));
         _prompt = Add(new Flag<int>("--prompt", "N", "Tokens of the prompt of prefill.", Parse.Integer(1, MaximumContext, "512 is usual."), 512));
         _depth = Add(new Flag<int>("--depth", "N", "Tokens before those of decode and rows.", Parse.Integer(0, MaximumContext, "0 starts empty."), 0));
         _rows = Add(new Flag<int[]>("--rows", "N,N,…", "Row counts of rows.", Parse.IntegerList(1, 256, "for example 2,4,8,16."), [2, 4, 8, 16, 32, 64]));
-        _depths = Add(new Flag<int[]>("--depths", "N,N,…", "Depths of depth.", Parse.IntegerList(0, MaximumContext, "for example 0,1024,4096."), [0, 1024, 4096]));
+        _depths = Add(new Flag<int[]>(
+            "--depths", "N,N,…", "Depths of depth.", Parse.IntegerList(0, MaximumContext, "for example 0,1024,4096."), [0, 1024, 4096]));
         foreach (Flag flag in new Flag[] { _json, _csv, _markdown }) Add(flag);
     }
 
@@ -82,7 +86,12 @@ internal sealed class BenchCommand : CliCommand
             ? ModelLoader.Open(ModelLocator.Find(model, host))
             : new RandomSource(NamedShapes.Create(shape, Math.Max(options.ContextLength, 1)));
         if (options.ContextLength > source.Config.Shape.MaxPositions)
-            throw new UsageException($"The asked sizes need a context of {options.ContextLength} tokens, and the model has {source.Config.Shape.MaxPositions}: lower --tokens, --prompt, --depth or --depths.");
+        {
+            throw new UsageException(
+                $"The asked sizes need a context of {options.ContextLength} tokens, and the model has {source.Config.Shape.MaxPositions}: "
+                + "lower --tokens, --prompt, --depth or --depths.");
+        }
+
         return Measure(source, shape, kinds, sizes, options, repeats, format, host);
     }
 
@@ -104,7 +113,8 @@ internal sealed class BenchCommand : CliCommand
         if (format is { } f) BenchReport.WriteTable(host.Output, f, subject, results);
         else host.Output.WriteLine(BenchReport.Json(subject, results));
         host.Error.WriteLine(string.Create(
-            CultureInfo.InvariantCulture, $"[{subject.Backend}, {cases.WeightBytes / 1e6:F1} MB of weights per pass, medians of {repeats}, probe alternated with every repeat]"));
+            CultureInfo.InvariantCulture,
+            $"[{subject.Backend}, {cases.WeightBytes / 1e6:F1} MB of weights per pass, medians of {repeats}, probe alternated with every repeat]"));
         return ExitCode.Success;
     }
 

@@ -6,7 +6,10 @@ using Foretoken.Tokenization;
 
 namespace Foretoken.Cli.Commands;
 
-/// <summary>Token ids to text. With --jsonl one <c>{"ids": […]}</c> per line becomes one <c>{"text": …}</c>; otherwise one such object, and the bare text comes out.</summary>
+/// <summary>
+/// Token ids to text. With --jsonl one <c>{"ids": […]}</c> per line becomes one <c>{"text": …}</c>; otherwise one such object, and the bare text
+/// comes out.
+/// </summary>
 internal sealed class DetokenizeCommand : CliCommand
 {
     private const string Expected = "{\"ids\": [1, 2, 3]}";
@@ -57,7 +60,10 @@ internal sealed class DetokenizeCommand : CliCommand
         {
             JsonElement value = ids[i];
             if (value.ValueKind != JsonValueKind.Number || !value.TryGetInt32(out result[i]) || (uint)result[i] >= (uint)tokenizer.VocabularySize)
-                throw new RunException($"stdin line {line}: ids[{i}] is {value.GetRawText()}, not an id from 0 to {tokenizer.VocabularySize - 1} of this tokenizer.");
+            {
+                throw new RunException(
+                    $"stdin line {line}: ids[{i}] is {value.GetRawText()}, not an id from 0 to {tokenizer.VocabularySize - 1} of this tokenizer.");
+            }
         }
 
         return result;

@@ -78,7 +78,8 @@ internal sealed class DoctorCommand : CliCommand
         (string Name, bool Supported)[] all =
         [
             ("SSE4.2", Sse42.IsSupported), ("AVX", Avx.IsSupported), ("AVX2", Avx2.IsSupported), ("FMA", Fma.IsSupported), ("AVX-VNNI", AvxVnni.IsSupported),
-            ("AVX-512F", Avx512F.IsSupported), ("AVX-512BW", Avx512BW.IsSupported), ("AVX-512DQ", Avx512DQ.IsSupported), ("AVX-512VBMI", Avx512Vbmi.IsSupported),
+            ("AVX-512F", Avx512F.IsSupported), ("AVX-512BW", Avx512BW.IsSupported), ("AVX-512DQ", Avx512DQ.IsSupported),
+            ("AVX-512VBMI", Avx512Vbmi.IsSupported),
             ("AdvSimd", AdvSimd.IsSupported), ("Dp", Dp.IsSupported),
         ];
         return all.Where(f => f.Supported).Select(f => f.Name).DefaultIfEmpty("none");

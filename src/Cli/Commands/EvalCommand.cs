@@ -44,7 +44,9 @@ internal sealed class EvalCommand : CliCommand
         bool json = _json.Get(context);
         string? file = _file.Get(context);
         if (file is not null && _seed.IsSet(context)) throw new UsageException("--seed names generated questions and --file brings its own: give one.");
-        IReadOnlyList<EvaluationItem> items = file is null ? HeldOutSuite.Items(limit == 0 ? HeldOutSuite.DefaultPerBucket : limit, seed) : QuestionFile.Read(file);
+        IReadOnlyList<EvaluationItem> items = file is null
+            ? HeldOutSuite.Items(limit == 0 ? HeldOutSuite.DefaultPerBucket : limit, seed)
+            : QuestionFile.Read(file);
         if (limit > 0) items = [.. items.GroupBy(i => i.Bucket).SelectMany(g => g.Take(limit))];
 
         using ChatModel model = LanguageModelFlags.Load(ModelLocator.Find(_model.Model.Get(context), host), options, host);
@@ -77,7 +79,8 @@ internal sealed class EvalCommand : CliCommand
             for (int i = 0; i < sessions.Length; i++)
             {
                 int[] prompt = model.Encode(questions[i], raw: false);
-                if (prompt.Length < model.Language.ContextLength) sessions[i] = model.Language.Generate(prompt, new GenerationOptions { MaxTokens = maxTokens });
+                if (prompt.Length < model.Language.ContextLength)
+                    sessions[i] = model.Language.Generate(prompt, new GenerationOptions { MaxTokens = maxTokens });
             }
 
             var completions = new Completion[sessions.Length];

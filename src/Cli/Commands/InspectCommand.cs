@@ -126,8 +126,8 @@ internal sealed class InspectCommand : CliCommand
         if (found.Config is { } config)
             foreach ((string name, object value) in Fields(config)) output.WriteLine($"  {name,-24}{Shown(value)}");
         output.WriteLine($"  {"tokenizer",-24}{(found.HasTokenizer ? "tokenizer.json" : "none")}");
-        foreach ((string path, long bytes) in found.Files) output.WriteLine(string.Create(CultureInfo.InvariantCulture, $"  {Path.GetFileName(path),-24}{bytes:N0} bytes"));
-        output.WriteLine(string.Create(CultureInfo.InvariantCulture, $"  {"tensors",-24}{found.Tensors.Count}, {found.StoredElements:N0} elements, {found.StoredBytes:N0} bytes"));
+        foreach ((string path, long bytes) in found.Files) output.WriteLine($"  {Path.GetFileName(path),-24}{Bytes(bytes)} bytes");
+        output.WriteLine($"  {"tensors",-24}{found.Tensors.Count}, {Bytes(found.StoredElements)} elements, {Bytes(found.StoredBytes)} bytes");
         if (!tensors) return;
         output.WriteLine();
         var table = new Table("tensor", "type", "shape", "bytes");

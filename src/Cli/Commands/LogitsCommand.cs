@@ -75,7 +75,8 @@ internal sealed class LogitsCommand : CliCommand
     {
         using FileStream stream = Utf8Input.Open(path);
         if (stream.Length == 0 || stream.Length % sizeof(int) != 0)
-            throw new RunException($"{path} has {stream.Length} bytes: token ids are little-endian int32, so that the length must be a positive multiple of 4.");
+            throw new RunException(
+                $"{path} has {stream.Length} bytes: token ids are little-endian int32, so that the length must be a positive multiple of 4.");
         if (stream.Length / sizeof(int) > context)
             throw new RunException($"{path} holds {stream.Length / sizeof(int)} tokens and the model's context {context}: give fewer tokens.");
         byte[] bytes = new byte[stream.Length];
@@ -84,7 +85,8 @@ internal sealed class LogitsCommand : CliCommand
         for (int i = 0; i < ids.Length; i++)
         {
             ids[i] = BinaryPrimitives.ReadInt32LittleEndian(bytes.AsSpan(i * sizeof(int)));
-            if ((uint)ids[i] >= (uint)vocab) throw new RunException($"{path}: token {i} is {ids[i]}, and the vocabulary has ids 0 to {vocab - 1}: use this model's tokenizer.");
+            if ((uint)ids[i] >= (uint)vocab)
+                throw new RunException($"{path}: token {i} is {ids[i]}, and the vocabulary has ids 0 to {vocab - 1}: use this model's tokenizer.");
         }
 
         return ids;

@@ -16,7 +16,8 @@ internal sealed class TrainCliCommand : CliCommand
         : base("train", "Trains a model by a recipe, with checkpoints; Ctrl-C writes one and stops.")
     {
         _recipe = AddArgument("RECIPE", "The recipe's JSON file.");
-        _out = Add(new Flag<string?>("--out", "DIR", "Receives checkpoints, metrics and the model. Without it, runs/ and the recipe's name.", Parse.NotEmpty, null));
+        _out = Add(new Flag<string?>(
+            "--out", "DIR", "Receives checkpoints, metrics and the model. Without it, runs/ and the recipe's name.", Parse.NotEmpty, null));
         _resume = Add(new Switch("--resume", "Go on from the latest checkpoint of the output folder."));
         _threads = Add(ModelFlags.Threads());
     }

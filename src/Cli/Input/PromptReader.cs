@@ -16,7 +16,8 @@ internal static class PromptReader
 
     private static string FromInput(CliHost host)
     {
-        if (host.InputIsTerminal) throw new UsageException("The prompt is missing: give it as an argument, with --file, or on stdin ('foretoken chat' is interactive).");
+        if (host.InputIsTerminal)
+            throw new UsageException("The prompt is missing: give it as an argument, with --file, or on stdin ('foretoken chat' is interactive).");
         return WithoutLineEnd(Utf8Input.ReadAll(host.Input, "stdin", host.Interrupt));
     }
 

@@ -56,7 +56,9 @@ internal static class Utf8Input
         }
     }
 
-    /// <summary>The lines of <paramref name="stream"/> with their numbers from 1, without the \n; a last line without \n counts, an empty rest does not.</summary>
+    /// <summary>
+    /// The lines of <paramref name="stream"/> with their numbers from 1, without the \n; a last line without \n counts, an empty rest does not.
+    /// </summary>
     public static IEnumerable<(int Number, byte[] Utf8)> Lines(Stream stream, string name, CancellationToken cancel)
     {
         byte[] buffer = new byte[1 << 16];

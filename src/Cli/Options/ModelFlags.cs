@@ -14,7 +14,13 @@ internal static class ModelFlags
     public static Flag<WeightType?> Type() => new(
         "--type", "TYPE", "Weights in memory: f32, bf16 or int8 (q8_0). Without it, the type that loses nothing of the file.",
         Parse.Choice(
-            new Dictionary<string, WeightType?> { ["f32"] = WeightType.F32, ["bf16"] = WeightType.BF16, ["int8"] = WeightType.Int8, ["q8_0"] = WeightType.Int8 },
+            new Dictionary<string, WeightType?>
+            {
+                ["f32"] = WeightType.F32,
+                ["bf16"] = WeightType.BF16,
+                ["int8"] = WeightType.Int8,
+                ["q8_0"] = WeightType.Int8,
+            },
             "f16", "q4_0", "q4_k"),
         null);
 

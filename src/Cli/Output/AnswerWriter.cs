@@ -44,7 +44,8 @@ internal static class AnswerWriter
         GenerationStatistics s = session.Statistics;
         return string.Create(
             CultureInfo.InvariantCulture,
-            $"[{s.PromptTokens} prompt tokens in {s.PrefillMilliseconds:F0} ms, {s.GeneratedTokens} tokens in {s.DecodeMilliseconds:F0} ms ({s.TokensPerSecond:F0} tok/s), "
+            $"[{s.PromptTokens} prompt tokens in {s.PrefillMilliseconds:F0} ms, "
+            + $"{s.GeneratedTokens} tokens in {s.DecodeMilliseconds:F0} ms ({s.TokensPerSecond:F0} tok/s), "
             + $"{Name(session.FinishReason)}; {model.Name} {Weights(model)}, {model.Language.BackendName}]");
     }
 
