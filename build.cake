@@ -13,12 +13,12 @@ Task("Build")
 Task("Test")
     .Description("Runs the fast tests, as the README does.")
     .IsDependentOn("Build")
-    .Does(() => RunTests("Category!=Slow"));
+    .Does(() => RunTests("tests/fast.runsettings"));
 
 Task("Slow")
     .Description("Runs the tests of the slow category.")
     .IsDependentOn("Build")
-    .Does(() => RunTests("Category=Slow"));
+    .Does(() => RunTests("tests/slow.runsettings"));
 
 Task("Bench")
     .Description("Measures decode and prefill of a random Llama-3.2-1B-shaped int8 model beside the machine's read bandwidth.")
@@ -27,6 +27,25 @@ Task("Bench")
     {
         foreach (var kind in new[] { "decode", "rows", "prefill" })
             Foretoken($"bench {kind} --shape llama-3.2-1b --type int8 --markdown");
+    });
+
+Task("Ptx")
+    .Description("Compiles cu/*.cu to cu/ptx/*.ptx; needed only by those who change a CUDA kernel.")
+    .Does(() =>
+    {
+        var sources = GetFiles("cu/*.cu");
+        if (sources.Count == 0)
+        {
+            Information("cu/ holds no CUDA sources: nothing to compile.");
+            return;
+        }
+
+        if (Context.Tools.Resolve("clang-19") == null)
+            throw new Exception("clang-19 is not on PATH. Debian and Ubuntu: apt-get install clang-19. Only changes of cu/*.cu need it.");
+        EnsureDirectoryExists("cu/ptx");
+        foreach (var source in sources)
+            Run("clang-19", "-x cuda --cuda-device-only -nocudainc -nocudalib -S -O3 -ffp-contract=off --cuda-gpu-arch=sm_80 --cuda-feature=+ptx80 "
+                + $"{source.FullPath} -o cu/ptx/{source.GetFilenameWithoutExtension()}.ptx");
     });
 
 Task("Publish")
@@ -46,12 +65,12 @@ Task("Ci")
     .Description("What runs on every change: build, tests, allocation gate, short slow tests, totals.")
     .Does(() => Run("bash", ".ci/run"));
 
-void RunTests(string filter) => DotNetTest("tests/Tests.csproj", new DotNetTestSettings
+void RunTests(string settings) => DotNetTest("tests/Tests.csproj", new DotNetTestSettings
 {
     Configuration = configuration,
     NoBuild = true,
     NoLogo = true,
-    Filter = filter,
+    Settings = settings,
 });
 
 void Foretoken(string arguments) => Run("dotnet", $"run -c {configuration} --no-build --project src/Cli -- {arguments}");
