@@ -11,11 +11,13 @@ public static class AttentionReference
         int width = (test.Heads + 2 * test.KvHeads) * test.HeadDim, last = path.Length - 1;
         var qkv = new float[path.Length][];
         for (int p = 0; p < path.Length; p++) AttentionHarness.Fill(path[p], p, qkv[p] = new float[width]);
+        double[][] Stored(int at) => [.. qkv.Select(row => StoredAs(test.Type, row.AsSpan(at, test.HeadDim)))];
         var output = new double[test.Heads * test.HeadDim];
         for (int h = 0; h < test.Heads; h++)
         {
             int kvHead = h / (test.Heads / test.KvHeads);
             int keyAt = (test.Heads + kvHead) * test.HeadDim, valueAt = keyAt + test.KvHeads * test.HeadDim;
+            double[][] keys = Stored(keyAt), values = Stored(valueAt);
             double sum = 0, maximum = double.NegativeInfinity;
             var scores = new double[path.Length];
             for (int k = 0; k <= last; k++)
@@ -23,7 +25,7 @@ public static class AttentionReference
                 scores[k] = double.NegativeInfinity;
                 if (!Visible(test, kvHead, k, last)) continue;
                 scores[k] = 0;
-                for (int d = 0; d < test.HeadDim; d++) scores[k] += qkv[last][h * test.HeadDim + d] * Stored(test, qkv[k][keyAt + d]);
+                for (int d = 0; d < test.HeadDim; d++) scores[k] += qkv[last][h * test.HeadDim + d] * keys[k][d];
                 scores[k] /= Math.Sqrt(test.HeadDim);
                 maximum = Math.Max(maximum, scores[k]);
             }
@@ -32,7 +34,7 @@ public static class AttentionReference
             {
                 double weight = Math.Exp(scores[k] - maximum);
                 sum += weight;
-                for (int d = 0; d < test.HeadDim; d++) output[h * test.HeadDim + d] += weight * Stored(test, qkv[k][valueAt + d]);
+                for (int d = 0; d < test.HeadDim; d++) output[h * test.HeadDim + d] += weight * values[k][d];
             }
 
             for (int d = 0; d < test.HeadDim; d++) output[h * test.HeadDim + d] /= sum;
@@ -55,9 +57,28 @@ public static class AttentionReference
         return test.Expire is null || query <= test.Expire(kvHead, key);
     }
 
-    private static double Stored(AttentionCase test, float x)
+    /// <summary>What is left of a key or value after it was stored.</summary>
+    public static double[] StoredAs(KvType type, ReadOnlySpan<float> vector)
     {
-        if (test.Type == KvType.F32) return x;
+        var stored = new double[vector.Length];
+        double largest = 0;
+        foreach (float x in vector) largest = Math.Max(largest, Math.Abs(x));
+        for (int d = 0; d < stored.Length; d++)
+        {
+            stored[d] = type switch
+            {
+                KvType.F32 => vector[d],
+                KvType.BF16 => RoundToBFloat16(vector[d]),
+                KvType.F16 => (double)(Half)vector[d],
+                _ => Math.Round(vector[d] * (127 / (float)largest)) * ((float)largest / 127), // scale and inverse are f32
+            };
+        }
+
+        return stored;
+    }
+
+    private static double RoundToBFloat16(float x)
+    {
         uint bits = BitConverter.SingleToUInt32Bits(x), low = bits & 0xFFFF;
         bits >>= 16;
         if (low > 0x8000 || (low == 0x8000 && (bits & 1) == 1)) bits++; // to nearest, ties to even

@@ -12,7 +12,7 @@ public sealed class CpuAttentionInvarianceTests
     public static TheoryData<KvType, int, int, int, bool> Cases()
     {
         var data = new TheoryData<KvType, int, int, int, bool>();
-        foreach (KvType type in new[] { KvType.F32, KvType.BF16 })
+        foreach (KvType type in Enum.GetValues<KvType>())
         {
             data.Add(type, 6, 2, 32, false); // query group of 3
             data.Add(type, 4, 1, 64, false);
@@ -135,6 +135,8 @@ public sealed class CpuAttentionInvarianceTests
     [Theory]
     [InlineData(KvType.F32, 8589935158663690621UL)]
     [InlineData(KvType.BF16, 11337776485331850505UL)]
+    [InlineData(KvType.F16, 6482700886127357565UL)]
+    [InlineData(KvType.Int8, 14829572139245994576UL)]
     public void Bits_of_a_fixed_case_are_pinned(KvType type, ulong expected)
     {
         var test = new AttentionCase { Heads = 3, KvHeads = 1, HeadDim = 16, Type = type };

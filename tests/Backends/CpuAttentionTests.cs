@@ -1,4 +1,6 @@
 using Foretoken.Backends;
+using Foretoken.Backends.Cpu;
+using Foretoken.Backends.Cpu.Lanes;
 using Foretoken.Numerics;
 
 namespace Foretoken.Tests.Backends;
@@ -9,7 +11,7 @@ public sealed class CpuAttentionTests
     public static TheoryData<int, int, int, KvType, int> Shapes()
     {
         var data = new TheoryData<int, int, int, KvType, int>();
-        foreach (KvType type in new[] { KvType.F32, KvType.BF16 })
+        foreach (KvType type in Enum.GetValues<KvType>())
         {
             foreach ((int heads, int kvHeads, int headDim, int window) in new[]
             {
@@ -44,6 +46,9 @@ public sealed class CpuAttentionTests
     [InlineData(KvType.F32, 7, 0)]
     [InlineData(KvType.BF16, 40, 1)]
     [InlineData(KvType.F32, 0, 2)]
+    [InlineData(KvType.F16, 0, 2)]
+    [InlineData(KvType.Int8, 0, 0)]
+    [InlineData(KvType.Int8, 40, 1)]
     public void Trees_of_many_rows_equal_the_reference(KvType type, int window, int seed)
     {
         foreach ((int committed, int nodes) in new[] { (0, 70), (40, 256), (250, 120), (256, 9), (511, 200) })
@@ -65,6 +70,8 @@ public sealed class CpuAttentionTests
     [InlineData(KvType.F32, 0)]
     [InlineData(KvType.BF16, 0)]
     [InlineData(KvType.F32, 50)]
+    [InlineData(KvType.F16, 0)]
+    [InlineData(KvType.Int8, 50)]
     public void Expired_keys_are_unseen_from_the_next_position_on(KvType type, int window)
     {
         var test = new AttentionCase { Heads = 4, Type = type, Window = window, Expire = RandomExpire(3) };
@@ -98,6 +105,27 @@ public sealed class CpuAttentionTests
     }
 
     [Fact]
+    public unsafe void Every_half_reads_as_its_value_on_every_instruction_set()
+    {
+        uint* pairs = stackalloc uint[16];
+        float* even = stackalloc float[16], odd = stackalloc float[16];
+        for (int first = 0; first < 0x10000; first += 32)
+        {
+            for (int i = 0; i < 16; i++) pairs[i] = (uint)(first + 2 * i | (first + 2 * i + 1) << 16);
+            foreach (IsaLevel level in Enum.GetValues<IsaLevel>().Where(IsaLevels.IsSupported))
+            {
+                LoadHalves(level, (byte*)pairs, even, odd);
+                for (int i = 0; i < 32; i++)
+                {
+                    var half = BitConverter.UInt16BitsToHalf((ushort)(first + i));
+                    float read = i % 2 == 0 ? even[i / 2] : odd[i / 2];
+                    if (Half.IsFinite(half)) Assert.Equal(BitConverter.SingleToUInt32Bits((float)half), BitConverter.SingleToUInt32Bits(read));
+                }
+            }
+        }
+    }
+
+    [Fact]
     public void Passes_allocate_nothing()
     {
         using var harness = new AttentionHarness(new AttentionCase { Threads = 2 });
@@ -118,6 +146,21 @@ public sealed class CpuAttentionTests
         using var harness = new AttentionHarness(new AttentionCase { HeadDim = 32 });
         var e = Assert.Throws<ArgumentException>(() => harness.AttendTo(cache.Cache.View));
         Assert.Contains("HeadDim = 64", e.Message);
+    }
+
+    private static unsafe void LoadHalves(IsaLevel level, byte* pairs, float* even, float* odd)
+    {
+        if (level == IsaLevel.Avx512) Load<Lanes512>(pairs, even, odd);
+        else if (level == IsaLevel.Avx2) Load<Lanes256>(pairs, even, odd);
+        else Load<Lanes128>(pairs, even, odd);
+    }
+
+    private static unsafe void Load<TLanes>(byte* pairs, float* even, float* odd)
+        where TLanes : struct, ILanes<TLanes>
+    {
+        TLanes.LoadHalfPairs(pairs, out TLanes e, out TLanes o);
+        e.Store(even);
+        o.Store(odd);
     }
 
     internal static int[] RandomTokens(ulong seed, int count)

@@ -50,6 +50,36 @@ public class ParityTests
     [Theory]
     [InlineData("llama-tiny")]
     [InlineData("qwen2-bias")]
+    public void F16_keys_and_values_agree_with_another_engine(string model)
+    {
+        using var runner = new ModelRunner(RepoFiles.Parity(model), kvType: KvType.F16);
+        foreach (int length in new[] { 1, 8, 33 })
+        {
+            int[] ids = RepoFiles.ReadInt32(RepoFiles.Parity(model, $"ids-{length}.i32"));
+            float[] expected = RepoFiles.ReadSingle(RepoFiles.Parity(model, $"logits-{length}.f16kv-fa-prefill.f32"));
+            float[] actual = runner.Run(ids, length);
+            Assert.InRange(Logits.MaxDifference(expected, actual), 0, 5e-2);
+            Assert.Equal(actual, runner.Run(ids, 1));
+        }
+    }
+
+    /// <summary>A key or value moves by at most 1/254 of its head's largest magnitude.</summary>
+    [Theory]
+    [InlineData("llama-tiny", 0.03)]
+    [InlineData("qwen2-bias", 0.08)] // its key biases are large channels, which share a scale with small ones
+    public void Int8_keys_and_values_stay_near_the_exact_logits(string model, double bound)
+    {
+        int[] ids = RepoFiles.ReadInt32(RepoFiles.Parity(model, "ids-200.i32"));
+        float[] single = RepoFiles.ReadSingle(RepoFiles.Parity(model, "logits-200.f32kv-prefill.f32"));
+        using var runner = new ModelRunner(RepoFiles.Parity(model), kvType: KvType.Int8);
+        float[] actual = runner.Run(ids, 200);
+        Assert.Equal(actual, runner.Run(ids, 7));
+        Assert.InRange(Logits.RootMeanSquareDifference(single, actual), 1e-3, bound);
+    }
+
+    [Theory]
+    [InlineData("llama-tiny")]
+    [InlineData("qwen2-bias")]
     public void Bf16_weights_give_the_exact_answer_for_the_rounded_weights(string model)
     {
         int[] ids = RepoFiles.ReadInt32(RepoFiles.Parity(model, "ids-33.i32"));

@@ -142,7 +142,7 @@ internal sealed class BenchCases(DirectModel model, BenchSizes sizes, Cancellati
     private double KvBytes(int tokens)
     {
         TransformerShape s = model.Loaded.Config.Shape;
-        return 2.0 * tokens * s.LayerCount * s.KvHeadCount * s.HeadDim * (model.KvType == KvType.F32 ? 4 : 2);
+        return (double)tokens * s.LayerCount * s.KvHeadCount * new KvPageFormat(new KvLayout(s.LayerCount, s.KvHeadCount, s.HeadDim, model.KvType)).SlotBytes;
     }
 
     /// <summary>Packed weights that a step reads: all of them, but of an embedding table that is not also the head only one row.</summary>

@@ -26,8 +26,13 @@ internal static class ModelFlags
 
     /// <param name="fallback">What the library takes; f32 where exact logits are asked for.</param>
     public static Flag<KvType> KvType(KvType fallback) => new(
-        "--kv-type", "TYPE", $"Keys and values in memory: f32 or bf16; without it {fallback.ToString().ToLowerInvariant()}.",
-        Parse.Choice(new Dictionary<string, KvType> { ["f32"] = Backends.KvType.F32, ["bf16"] = Backends.KvType.BF16 }, "int8", "f16", "fp8"),
+        "--kv-type", "TYPE", $"Keys and values in memory: f32, bf16, f16 or int8; without it {fallback.ToString().ToLowerInvariant()}.",
+        Parse.Choice(
+            new Dictionary<string, KvType>
+            {
+                ["f32"] = Backends.KvType.F32, ["bf16"] = Backends.KvType.BF16, ["f16"] = Backends.KvType.F16, ["int8"] = Backends.KvType.Int8,
+            },
+            "fp8"),
         fallback);
 
     public static Flag<int> Threads() => new(

@@ -5,13 +5,14 @@ namespace Foretoken.Backends;
 /// <summary>
 /// How a page of the KV cache is laid out in host memory. A page belongs to one (layer, KV head) and holds <see cref="SlotsPerPage"/> slots:
 /// <code>
-/// keys       [SlotsPerPage / 16 tiles]  bf16: [HeadDim/2 pairs][16 slots][2 dims]   f32: [HeadDim dims][16 slots]
-/// values     [SlotsPerPage slots]       [ValueDim/32 blocks]: bf16 [16]{dim j, dim 16+j}   f32 [32 dims]
+/// keys       [SlotsPerPage / 16 tiles]  bf16, f16: [HeadDim/2 pairs][16 slots][2 dims]   f32, int8: [HeadDim dims][16 slots]
+/// values     [SlotsPerPage slots]       [ValueDim/32 blocks]: bf16, f16 [16]{dim j, dim 16+j}   f32, int8 [32 dims]
+/// scales     [2, SlotsPerPage] f32      int8 only: of each slot's key, then of each slot's value
 /// positions  [SlotsPerPage] int         position in the sequence
 /// expires    [SlotsPerPage] int         last position that sees the slot; int.MaxValue = every later one
 /// </code>
 /// A vector lane of a key tile is a slot and a vector lane of a value row is a dim, so that neither score nor sum crosses lanes. A bf16 pair is
-/// one 32-bit word: two shifts or masks make the two f32 vectors, without a shuffle.
+/// one 32-bit word: two shifts or masks make the two f32 vectors, without a shuffle. Sixteen bytes widen to one vector.
 /// </summary>
 public sealed class KvPageFormat
 {
@@ -28,7 +29,7 @@ public sealed class KvPageFormat
         if (layout.SlotsPerPage < TileSlots || !BitOperations.IsPow2(layout.SlotsPerPage))
             throw new ArgumentException($"Slots per page must be a power of two of at least {TileSlots}, not {layout.SlotsPerPage}.", nameof(layout));
         Type = layout.Type;
-        ElementBytes = layout.Type == KvType.F32 ? 4 : 2;
+        ElementBytes = layout.Type switch { KvType.F32 => 4, KvType.Int8 => 1, _ => 2 };
         HeadDim = layout.HeadDim;
         ValueDim = (layout.HeadDim + ValueBlock - 1) / ValueBlock * ValueBlock;
         SlotsPerPage = layout.SlotsPerPage;
@@ -36,7 +37,9 @@ public sealed class KvPageFormat
         KeyTileBytes = TileSlots * HeadDim * ElementBytes;
         ValueRowBytes = ValueDim * ElementBytes;
         ValueOffset = SlotsPerPage / TileSlots * KeyTileBytes;
-        PositionOffset = ValueOffset + SlotsPerPage * ValueRowBytes;
+        KeyScaleOffset = ValueOffset + SlotsPerPage * ValueRowBytes;
+        ValueScaleOffset = KeyScaleOffset + (Type == KvType.Int8 ? SlotsPerPage * sizeof(float) : 0);
+        PositionOffset = ValueScaleOffset + (Type == KvType.Int8 ? SlotsPerPage * sizeof(float) : 0);
         ExpireOffset = PositionOffset + SlotsPerPage * sizeof(int);
         PageBytes = (ExpireOffset + SlotsPerPage * sizeof(int) + 63) / 64 * 64;
     }
@@ -61,9 +64,18 @@ public sealed class KvPageFormat
 
     public int ValueOffset { get; }
 
+    /// <summary>Equal to <see cref="ValueScaleOffset"/> where keys and values have no scales.</summary>
+    public int KeyScaleOffset { get; }
+
+    public int ValueScaleOffset { get; }
+
+    /// <summary>Also the bytes of a page's keys, values and scales: what attention reads.</summary>
     public int PositionOffset { get; }
 
     public int ExpireOffset { get; }
 
     public int PageBytes { get; }
+
+    /// <summary>Bytes of one slot that attention reads: key, value and scales.</summary>
+    public int SlotBytes => PositionOffset / SlotsPerPage;
 }

@@ -5,6 +5,12 @@ public enum KvType
 {
     F32,
     BF16,
+
+    /// <summary>IEEE half. Magnitudes beyond 65504 are stored as 65504.</summary>
+    F16,
+
+    /// <summary>Signed bytes with one f32 scale per slot and head, for keys and values each: scale = largest magnitude / 127.</summary>
+    Int8,
 }
 
 /// <summary>Shape of the cache: one slot table per (sequence, layer, KV head) over one pool of pages.</summary>

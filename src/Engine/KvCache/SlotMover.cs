@@ -14,10 +14,23 @@ internal static unsafe class SlotMover
         int sourceSlot = from & (format.SlotsPerPage - 1), targetSlot = to & (format.SlotsPerPage - 1);
 
         const int tileSlots = KvPageFormat.TileSlots;
-        uint* sourceKey = (uint*)(source + (long)(sourceSlot / tileSlots) * format.KeyTileBytes) + sourceSlot % tileSlots;
-        uint* targetKey = (uint*)(target + (long)(targetSlot / tileSlots) * format.KeyTileBytes) + targetSlot % tileSlots;
-        int words = format.KeyTileBytes / (tileSlots * sizeof(uint)); // of one key: a dim in f32, a pair of dims in bf16
-        for (int i = 0; i < words; i++) targetKey[i * tileSlots] = sourceKey[i * tileSlots];
+        byte* sourceTile = source + (long)(sourceSlot / tileSlots) * format.KeyTileBytes;
+        byte* targetTile = target + (long)(targetSlot / tileSlots) * format.KeyTileBytes;
+        int elements = format.KeyTileBytes / tileSlots; // bytes of one key
+        if (format.Type == KvType.Int8)
+        {
+            sourceTile += sourceSlot % tileSlots;
+            targetTile += targetSlot % tileSlots;
+            for (int i = 0; i < elements; i++) targetTile[i * tileSlots] = sourceTile[i * tileSlots];
+            ((float*)(target + format.KeyScaleOffset))[targetSlot] = ((float*)(source + format.KeyScaleOffset))[sourceSlot];
+            ((float*)(target + format.ValueScaleOffset))[targetSlot] = ((float*)(source + format.ValueScaleOffset))[sourceSlot];
+        }
+        else
+        {
+            uint* sourceKey = (uint*)sourceTile + sourceSlot % tileSlots; // a word is a dim in f32, a pair of dims in 16 bits
+            uint* targetKey = (uint*)targetTile + targetSlot % tileSlots;
+            for (int i = 0; i < elements / sizeof(uint); i++) targetKey[i * tileSlots] = sourceKey[i * tileSlots];
+        }
 
         Buffer.MemoryCopy(
             source + format.ValueOffset + (long)sourceSlot * format.ValueRowBytes,

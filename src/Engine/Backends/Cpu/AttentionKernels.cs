@@ -1,5 +1,4 @@
 using System.Runtime.Intrinsics;
-using Foretoken.Backends.Cpu.Kernels;
 using Foretoken.Backends.Cpu.Lanes;
 
 namespace Foretoken.Backends.Cpu;
@@ -13,15 +12,14 @@ internal abstract unsafe class AttentionKernels
     protected const int Block = AttentionScratch.Block;
     protected const int Stride = AttentionScratch.Slots;
 
-    public static AttentionKernels For(IsaLevel level, KvType type) => (level, type) switch
+    /// <summary>Distance from the weights to the same weights times the values' scales.</summary>
+    protected const int ScaledPlane = Block * Stride;
+
+    public static AttentionKernels For(IsaLevel level, KvType type) => level switch
     {
-        (IsaLevel.Avx512, KvType.F32) => new AttentionKernels<Lanes512, F32Weights>(),
-        (IsaLevel.Avx512, KvType.BF16) => new AttentionKernels<Lanes512, BFloat16Weights>(),
-        (IsaLevel.Avx2, KvType.F32) => new AttentionKernels<Lanes256, F32Weights>(),
-        (IsaLevel.Avx2, KvType.BF16) => new AttentionKernels<Lanes256, BFloat16Weights>(),
-        (_, KvType.F32) => new AttentionKernels<Lanes128, F32Weights>(),
-        (_, KvType.BF16) => new AttentionKernels<Lanes128, BFloat16Weights>(),
-        _ => throw new ArgumentOutOfRangeException(nameof(type), type, "The CPU attends to f32 and bf16 caches."),
+        IsaLevel.Avx512 => For<Lanes512>(type),
+        IsaLevel.Avx2 => For<Lanes256>(type),
+        _ => For<Lanes128>(type),
     };
 
     /// <summary>s(k) of every slot of the run, tiles at its ends whole.</summary>
@@ -37,7 +35,7 @@ internal abstract unsafe class AttentionKernels
     /// <summary>Adds the weights to the sums and the weighted values to the outputs, slot by slot.</summary>
     /// <param name="slots">The run.</param>
     /// <param name="columns">Columns of the block, 1..4.</param>
-    /// <param name="weights">exp(s − m), 0 where masked. // [4, Slots]</param>
+    /// <param name="weights">exp(s − m), 0 where masked; then the same times the values' scales, where there are any. // [2, 4, Slots]</param>
     /// <param name="sum">Running sums. // [4]</param>
     /// <param name="output">Running outputs. // [4, ValueDim]</param>
     public abstract void Values(in AttentionSlots slots, int columns, float* weights, float* sum, float* output);
@@ -73,4 +71,14 @@ internal abstract unsafe class AttentionKernels
         Vector128<float> half = Vector128.MaxNative(a.GetLower(), a.GetUpper());
         return MathF.Max(MathF.Max(half[0], half[1]), MathF.Max(half[2], half[3]));
     }
+
+    private static AttentionKernels For<TLanes>(KvType type)
+        where TLanes : struct, ILanes<TLanes> => type switch
+    {
+        KvType.F32 => new AttentionKernels<TLanes, F32Attention>(),
+        KvType.BF16 => new AttentionKernels<TLanes, BFloat16Attention>(),
+        KvType.F16 => new AttentionKernels<TLanes, HalfAttention>(),
+        KvType.Int8 => new AttentionKernels<TLanes, Int8Attention>(),
+        _ => throw new ArgumentOutOfRangeException(nameof(type), type, "The CPU has no attention for this type of keys and values."),
+    };
 }

@@ -1,6 +1,5 @@
 using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics.X86;
-using Foretoken.Backends.Cpu.Kernels;
 using Foretoken.Backends.Cpu.Lanes;
 using Foretoken.Numerics;
 
@@ -9,9 +8,12 @@ namespace Foretoken.Backends.Cpu;
 /// <inheritdoc cref="AttentionKernels"/>
 internal sealed unsafe partial class AttentionKernels<TLanes, TFormat> : AttentionKernels
     where TLanes : struct, ILanes<TLanes>
-    where TFormat : struct, IFloatWeights
+    where TFormat : struct, IAttentionFormat
 {
     private const int Tile = KvPageFormat.TileSlots;
+
+    /// <summary>Where the factors of the values stand relative to the weights.</summary>
+    private static int Factors => TFormat.Scaled ? ScaledPlane : 0;
 
     /// <summary>Columns whose accumulators fit the registers of the level: 32 of 16 lanes, 16 of 8, or 16 of 4.</summary>
     private static int ColumnsAtOnce => typeof(TLanes) == typeof(Lanes512) ? 4 : typeof(TLanes) == typeof(Lanes256) ? 2 : 1;
@@ -39,6 +41,8 @@ internal sealed unsafe partial class AttentionKernels<TLanes, TFormat> : Attenti
                 c += atOnce;
             }
         }
+
+        if (TFormat.Scaled) ScaleScores(slots, columns, scores);
     }
 
     public override void Softmax(in AttentionSlots slots, int columns, float* scores, float* maximum, float* sum, float* output)
@@ -60,6 +64,8 @@ internal sealed unsafe partial class AttentionKernels<TLanes, TFormat> : Attenti
             TLanes reference = TLanes.Broadcast(float.IsNegativeInfinity(largest) ? 0f : maximum[c]); // nothing visible: −∞ − 0 gives weight 0
             for (int i = 0; i < count; i += Tile) TLanes.Exp(TLanes.Load(s + i) - reference).Store(s + i);
         }
+
+        if (TFormat.Scaled) ScaleWeights(slots, columns, scores);
     }
 
     public override void Values(in AttentionSlots slots, int columns, float* weights, float* sum, float* output)
@@ -85,6 +91,26 @@ internal sealed unsafe partial class AttentionKernels<TLanes, TFormat> : Attenti
             }
 
             c += atOnce;
+        }
+    }
+
+    /// <summary>s(k) = scale(k) · Σ q·k.</summary>
+    private static void ScaleScores(in AttentionSlots slots, int columns, float* scores)
+    {
+        for (int i = 0; i < slots.AlignedCount; i += Tile)
+        {
+            TLanes scale = TLanes.Load(slots.KeyScales(slots.Aligned + i));
+            for (float* s = scores + i, end = s + columns * Stride; s < end; s += Stride) (TLanes.Load(s) * scale).Store(s);
+        }
+    }
+
+    /// <summary>o += (p · scale) · v: the product with the scale is rounded once and stands behind the weights, whose own sum goes on without it.</summary>
+    private static void ScaleWeights(in AttentionSlots slots, int columns, float* weights)
+    {
+        for (int i = 0; i < slots.AlignedCount; i += Tile)
+        {
+            TLanes scale = TLanes.Load(slots.ValueScales(slots.Aligned + i));
+            for (float* w = weights + i, end = w + columns * Stride; w < end; w += Stride) (TLanes.Load(w) * scale).Store(w + ScaledPlane);
         }
     }
 

@@ -19,14 +19,14 @@ internal readonly unsafe struct AttentionScratch
     {
         float* p = (float*)memory;
         Scores = p;
-        Query = Scores + Block * Slots;
+        Query = Scores + 2 * Block * Slots;
         Output = Query + (long)columns * Padded(headDim);
         Maximum = Output + (long)columns * Padded(headDim);
         Sum = Maximum + columns;
         Masks = (ulong*)(Sum + columns);
     }
 
-    /// <summary>Scores of a block, then its weights exp(s − m). // [4, Slots]</summary>
+    /// <summary>Scores of a block, then its weights exp(s − m); behind them the weights times the values' scales. // [2, 4, Slots]</summary>
     public float* Scores { get; }
 
     /// <summary>Scaled queries. // [columns/4, headDim/2, 4, 2]</summary>
@@ -46,7 +46,7 @@ internal readonly unsafe struct AttentionScratch
 
     public static long Bytes(int columns, int headDim)
     {
-        long floats = (long)Block * Slots + 2L * columns * Padded(headDim) + 2L * columns;
+        long floats = 2L * Block * Slots + 2L * columns * Padded(headDim) + 2L * columns;
         return (floats * sizeof(float) + (long)columns * MaskWords * sizeof(ulong) + 63) / 64 * 64;
     }
 

@@ -34,6 +34,12 @@ internal readonly unsafe struct AttentionSlots(byte* pool, int* pages, KvPageFor
     /// <summary>The key tile that holds <paramref name="slot"/>.</summary>
     public byte* KeyTile(int slot) => Page(slot) + (long)((slot & (format.SlotsPerPage - 1)) / KvPageFormat.TileSlots) * format.KeyTileBytes;
 
+    /// <summary>Scales of the keys from <paramref name="slot"/>, the first of a tile, on. // [16]</summary>
+    public float* KeyScales(int slot) => (float*)(Page(slot) + format.KeyScaleOffset) + (slot & (format.SlotsPerPage - 1));
+
+    /// <summary>Scales of the values, likewise. // [16]</summary>
+    public float* ValueScales(int slot) => (float*)(Page(slot) + format.ValueScaleOffset) + (slot & (format.SlotsPerPage - 1));
+
     /// <summary>The value row of <paramref name="slot"/>.</summary>
     public byte* ValueRow(int slot) => Page(slot) + format.ValueOffset + (long)(slot & (format.SlotsPerPage - 1)) * format.ValueRowBytes;
 }

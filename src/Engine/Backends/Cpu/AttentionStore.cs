@@ -1,3 +1,6 @@
+using Foretoken.Backends.Cpu.Kernels;
+using Foretoken.Numerics;
+
 namespace Foretoken.Backends.Cpu;
 
 /// <summary>Writes keys and values of the running pass into their slots, rounded to the cache's type and laid out as <see cref="KvPageFormat"/> says.</summary>
@@ -21,15 +24,27 @@ internal static unsafe class AttentionStore
             float* value = key + (long)shape.KvHeadCount * headDim;
             byte* tile = page + (long)inPage / KvPageFormat.TileSlots * format.KeyTileBytes;
             byte* valueRow = page + format.ValueOffset + (long)inPage * format.ValueRowBytes;
-            if (format.Type == KvType.F32)
+            int lane = inPage % KvPageFormat.TileSlots;
+            switch (format.Type)
             {
-                WriteKey((float*)tile, inPage % KvPageFormat.TileSlots, key, headDim);
-                new ReadOnlySpan<float>(value, headDim).CopyTo(new Span<float>(valueRow, format.ValueDim));
-            }
-            else
-            {
-                WriteKey((uint*)tile, inPage % KvPageFormat.TileSlots, key, headDim);
-                WriteValue((uint*)valueRow, value, headDim, format.ValueDim);
+                case KvType.F32:
+                    WriteKey((float*)tile, lane, key, headDim);
+                    new ReadOnlySpan<float>(value, headDim).CopyTo(new Span<float>(valueRow, format.ValueDim));
+                    break;
+                case KvType.BF16:
+                    WriteKey<ToBFloat16>((uint*)tile, lane, key, headDim);
+                    WriteValue<ToBFloat16>((uint*)valueRow, value, headDim, format.ValueDim);
+                    break;
+                case KvType.F16:
+                    WriteKey<ToHalf>((uint*)tile, lane, key, headDim);
+                    WriteValue<ToHalf>((uint*)valueRow, value, headDim, format.ValueDim);
+                    break;
+                case KvType.Int8:
+                    ((float*)(page + format.KeyScaleOffset))[inPage] = WriteBytes((sbyte*)tile + lane, KvPageFormat.TileSlots, key, headDim);
+                    ((float*)(page + format.ValueScaleOffset))[inPage] = WriteBytes((sbyte*)valueRow, 1, value, headDim);
+                    break;
+                default:
+                    throw new InvalidOperationException($"Keys and values of type {format.Type} cannot be stored.");
             }
         }
     }
@@ -39,30 +54,59 @@ internal static unsafe class AttentionStore
         for (int d = 0; d < headDim; d++) tile[d * KvPageFormat.TileSlots + lane] = key[d];
     }
 
-    private static void WriteKey(uint* tile, int lane, float* key, int headDim)
+    private static void WriteKey<TRounding>(uint* tile, int lane, float* key, int headDim)
+        where TRounding : struct, IRounding
     {
-        for (int d = 0; d < headDim; d += 2) tile[d / 2 * KvPageFormat.TileSlots + lane] = BF16(key[d]) | BF16(key[d + 1]) << 16;
+        for (int d = 0; d < headDim; d += 2)
+            tile[d / 2 * KvPageFormat.TileSlots + lane] = TRounding.Bits(key[d]) | (uint)TRounding.Bits(key[d + 1]) << 16;
     }
 
-    private static void WriteValue(uint* row, float* value, int headDim, int valueDim)
+    private static void WriteValue<TRounding>(uint* row, float* value, int headDim, int valueDim)
+        where TRounding : struct, IRounding
     {
         for (int block = 0; block < valueDim; block += KvPageFormat.ValueBlock)
         {
             for (int j = 0; j < 16; j++)
             {
-                uint low = block + j < headDim ? BF16(value[block + j]) : 0;
-                uint high = block + 16 + j < headDim ? BF16(value[block + 16 + j]) : 0;
+                uint low = block + j < headDim ? TRounding.Bits(value[block + j]) : 0u;
+                uint high = block + 16 + j < headDim ? TRounding.Bits(value[block + 16 + j]) : 0u;
                 row[block / 2 + j] = low | high << 16;
             }
         }
     }
 
-    /// <summary>Rounds to bfloat16, ties to even; NaN stays NaN.</summary>
-    private static uint BF16(float x)
+    /// <summary>Writes q = x · (127 / largest magnitude), rounded to nearest, ties to even; returns the scale. Values that are not numbers make it NaN.</summary>
+    private static float WriteBytes(sbyte* to, int step, float* from, int count)
     {
-        uint bits = BitConverter.SingleToUInt32Bits(x);
-        if ((bits & 0x7FFFFFFF) > 0x7F800000) return bits >> 16 | 0x40;
-        return (bits + 0x7FFF + (bits >> 16 & 1)) >> 16;
+        float largest = 0f;
+        for (int d = 0; d < count; d++) largest = MathF.Max(largest, MathF.Abs(from[d])); // NaN propagates
+        if (largest < Int8Quantizer.ZeroBelow)
+        {
+            for (int d = 0; d < count; d++) to[d * step] = 0;
+            return 0f;
+        }
+
+        float inverse = 127f / largest;
+        for (int d = 0; d < count; d++) to[d * step] = (sbyte)MathF.Round(from[d] * inverse);
+        return float.IsFinite(largest) ? largest / 127f : float.NaN;
+    }
+
+    /// <summary>Rounding of an f32 to 16 bits.</summary>
+    private interface IRounding
+    {
+        static abstract ushort Bits(float x);
+    }
+
+    private readonly struct ToBFloat16 : IRounding
+    {
+        public static ushort Bits(float x) => BFloat16Bits.FromSingle(x);
+    }
+
+    private readonly struct ToHalf : IRounding
+    {
+        private const float Largest = 65504f;
+
+        public static ushort Bits(float x) => BitConverter.HalfToUInt16Bits((Half)Math.Clamp(x, -Largest, Largest));
     }
 }
 

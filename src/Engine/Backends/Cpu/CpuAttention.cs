@@ -18,6 +18,7 @@ namespace Foretoken.Backends.Cpu;
 /// output[d] = o[d] / l
 /// </code>
 /// Keys and values are rounded to the cache's type before any use, so that a key of this pass counts as one of an earlier pass does.
+/// For int8, k[d] and v[d] are the stored bytes, s(k) is multiplied by the key's scale, and p by the value's in the last fma only.
 /// Masked keys take part with p = 0, which changes no sum (values must be finite).
 /// </summary>
 public sealed unsafe class CpuAttention : IDisposable

@@ -10,6 +10,12 @@ internal unsafe interface ILanes<TSelf>
     /// <summary>Lanes of a value.</summary>
     const int Count = 16;
 
+    /// <summary>Sign, exponent and mantissa of a half that was shifted from the upper 16 bits of a word by 3, sign-extended, to the fields of an f32.</summary>
+    const int HalfMask = unchecked((int)0x8FFFE000);
+
+    /// <summary>2^112: the difference of the exponent biases of f32 and half.</summary>
+    const float HalfBias = 5.192296858534828e33f;
+
     static abstract TSelf Zero { get; }
 
     static abstract TSelf Broadcast(float value);
@@ -19,6 +25,12 @@ internal unsafe interface ILanes<TSelf>
 
     /// <summary>Sixteen bfloat16 pairs, one pair per 32-bit lane: <paramref name="even"/> receives the lower halves, <paramref name="odd"/> the upper ones.</summary>
     static abstract void LoadBFloat16Pairs(byte* source, out TSelf even, out TSelf odd);
+
+    /// <summary>Sixteen pairs of IEEE halves, laid out as above. A half whose exponent is all ones reads as a finite number.</summary>
+    static abstract void LoadHalfPairs(byte* source, out TSelf even, out TSelf odd);
+
+    /// <summary>Reads 16 signed bytes.</summary>
+    static abstract TSelf LoadBytes(sbyte* source);
 
     void Store(float* destination);
 

@@ -49,6 +49,24 @@ internal readonly unsafe struct Lanes128 : ILanes<Lanes128>
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void LoadHalfPairs(byte* source, out Lanes128 even, out Lanes128 odd)
+    {
+        int* s = (int*)source;
+        Vector128<int> a = Vector128.Load(s), b = Vector128.Load(s + 4), c = Vector128.Load(s + 8), d = Vector128.Load(s + 12);
+        even = new(Half(a << 16), Half(b << 16), Half(c << 16), Half(d << 16));
+        odd = new(Half(a), Half(b), Half(c), Half(d));
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes128 LoadBytes(sbyte* source)
+    {
+        (Vector128<short> low, Vector128<short> high) = Vector128.Widen(Vector128.Load(source));
+        (Vector128<int> a, Vector128<int> b) = Vector128.Widen(low);
+        (Vector128<int> c, Vector128<int> d) = Vector128.Widen(high);
+        return new(Vector128.ConvertToSingle(a), Vector128.ConvertToSingle(b), Vector128.ConvertToSingle(c), Vector128.ConvertToSingle(d));
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public void Store(float* destination)
     {
         _a.Store(destination);
@@ -95,6 +113,11 @@ internal readonly unsafe struct Lanes128 : ILanes<Lanes128>
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public float Max() => Max(Vector128.MaxNative(Vector128.MaxNative(_a, _c), Vector128.MaxNative(_b, _d)));
+
+    /// <summary>The half in the upper 16 bits of each word.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector128<float> Half(Vector128<int> upper) =>
+        (upper >> 3 & Vector128.Create(ILanes<Lanes128>.HalfMask)).AsSingle() * Vector128.Create(ILanes<Lanes128>.HalfBias);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     internal static float Sum(Vector128<float> v) => (v[0] + v[2]) + (v[1] + v[3]);

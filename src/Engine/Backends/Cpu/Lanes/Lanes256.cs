@@ -43,6 +43,19 @@ internal readonly unsafe struct Lanes256 : ILanes<Lanes256>
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void LoadHalfPairs(byte* source, out Lanes256 even, out Lanes256 odd)
+    {
+        Vector256<int> a = Vector256.Load((int*)source), b = Vector256.Load((int*)source + 8), mask = Vector256.Create(ILanes<Lanes256>.HalfMask);
+        Vector256<float> bias = Vector256.Create(ILanes<Lanes256>.HalfBias);
+        even = new((a << 16 >> 3 & mask).AsSingle() * bias, (b << 16 >> 3 & mask).AsSingle() * bias);
+        odd = new((a >> 3 & mask).AsSingle() * bias, (b >> 3 & mask).AsSingle() * bias);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes256 LoadBytes(sbyte* source) => new(
+        Avx.ConvertToVector256Single(Avx2.ConvertToVector256Int32(source)), Avx.ConvertToVector256Single(Avx2.ConvertToVector256Int32(source + 8)));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public void Store(float* destination)
     {
         _a.Store(destination);

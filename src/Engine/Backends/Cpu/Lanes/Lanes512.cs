@@ -34,6 +34,18 @@ internal readonly unsafe struct Lanes512 : ILanes<Lanes512>
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void LoadHalfPairs(byte* source, out Lanes512 even, out Lanes512 odd)
+    {
+        Vector512<int> pairs = Vector512.Load((int*)source), mask = Vector512.Create(ILanes<Lanes512>.HalfMask);
+        Vector512<float> bias = Vector512.Create(ILanes<Lanes512>.HalfBias);
+        even = new((pairs << 16 >> 3 & mask).AsSingle() * bias);
+        odd = new((pairs >> 3 & mask).AsSingle() * bias);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes512 LoadBytes(sbyte* source) => new(Vector512.ConvertToSingle(Avx512F.ConvertToVector512Int32(Vector128.Load(source))));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public void Store(float* destination) => _v.Store(destination);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
