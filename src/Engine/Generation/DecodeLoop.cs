@@ -17,6 +17,7 @@ public sealed class DecodeLoop
     private readonly Transformer _model;
     private readonly PagedKvCache _cache;
     private readonly IDrafter _drafter;
+    private readonly IAcceptanceRule _rule;
     private readonly DecodeLoopOptions _options;
     private readonly Scheduler _scheduler;
     private readonly Sampler _sampler;
@@ -32,10 +33,14 @@ public sealed class DecodeLoop
     /// <param name="drafter">Proposes; <see cref="NoDrafter"/> for plain decoding.</param>
     /// <param name="options">Sizes.</param>
     /// <param name="plan">Receives the loop's buffers.</param>
-    public DecodeLoop(Transformer model, PagedKvCache cache, IDrafter drafter, DecodeLoopOptions options, MemoryPlan? plan = null)
+    /// <param name="rule">Null = <see cref="SampleAndMatch"/>.</param>
+    /// <exception cref="ArgumentException">The options contradict each other, or the cache is planned for less.</exception>
+    public DecodeLoop(
+        Transformer model, PagedKvCache cache, IDrafter drafter, DecodeLoopOptions options, MemoryPlan? plan = null, IAcceptanceRule? rule = null)
     {
-        (_model, _cache, _drafter, _options) = (model, cache, drafter, options);
-        _scheduler = new Scheduler(options, cache, drafter.MaxNodes);
+        (_model, _cache, _drafter, _options, _rule) = (model, cache, drafter, options, rule ?? new SampleAndMatch());
+        CheckCache(cache.Options, options, drafter.MaxNodes);
+        _scheduler = new Scheduler(options, cache, drafter);
         _sampler = new Sampler(model.Shape.VocabSize, plan);
         _forest = new TokenForest(options.MaxSequences, Math.Max(options.MaxLogitRows(drafter.MaxNodes), options.MaxSequences), plan);
         _rows = new RowBatch(options.MaxRows);
@@ -53,36 +58,21 @@ public sealed class DecodeLoop
     /// <summary>Passes run so far.</summary>
     public long Steps { get; private set; }
 
+    public SchedulerStatistics Statistics => _scheduler.Statistics;
+
     /// <summary>Queues a sequence.</summary>
     /// <exception cref="InvalidRequestException">The cache could never hold it.</exception>
-    public void Submit(Sequence sequence)
-    {
-        if (sequence.History.Capacity > _options.ContextLength)
-        {
-            throw new InvalidRequestException(
-                "prompt", $"Prompt and answer take {sequence.History.Capacity} tokens, the context holds {_options.ContextLength}: ask for fewer.");
-        }
-
-        long needed = PagedKvCache.BytesFor(_cache.Options.Layout, 1, _scheduler.WorstCaseTokens(sequence));
-        if (needed > _cache.Options.BudgetBytes)
-        {
-            throw new InvalidRequestException(
-                "prompt",
-                $"Prompt and answer need {needed:N0} bytes of KV cache, its budget is {_cache.Options.BudgetBytes:N0}: ask for fewer tokens or raise it.");
-        }
-
-        sequence.MarkSubmitted();
-        _scheduler.Enqueue(sequence);
-    }
+    /// <exception cref="QueueFullException">As many wait as may wait.</exception>
+    public void Submit(Sequence sequence) => _scheduler.Enqueue(sequence);
 
     /// <summary>Runs one pass: schedule → draft → forward → verify → commit → emit.</summary>
     /// <returns>False if no sequence runs or waits.</returns>
     public bool Step()
     {
         // schedule: prompt chunks and single tokens of all sequences, under one row budget
-        ReleaseCancelled();
+        _scheduler.DropEnded();
         ReadOnlySpan<ScheduledSequence> batch = _scheduler.Next();
-        if (batch.IsEmpty) return false;
+        if (batch.IsEmpty) return ActiveCount > 0;
 
         // draft: a tree per sequence that chooses tokens; its root is the last sampled token
         OpenTrees(batch);
@@ -104,8 +94,7 @@ public sealed class DecodeLoop
             if (batch[i].HasRoot)
             {
                 Sequence sequence = batch[i].Sequence;
-                _acceptances[tree] = SampleAndMatch.Walk(
-                    _forest, requests[tree], _model, _sampler, sequence.Sampling, sequence.RemainingTokens, path[kept..]);
+                _acceptances[tree] = _rule.Walk(new VerifiedTree(_forest, requests[tree], _model, _sampler, sequence.AnswerEnd), path[kept..]);
                 kept += _acceptances[tree++].AcceptedRows;
             }
 
@@ -114,37 +103,17 @@ public sealed class DecodeLoop
 
         _drafter.Observe(requests, _acceptances.AsSpan(0, tree), _forest);
 
-        // emit: stop conditions, limits, statistics
+        // emit: ends, statistics
         Emit(batch);
         Steps++;
         return true;
     }
 
-    /// <summary>Ends the sequences that asked for it and frees what they hold; every step begins with it.</summary>
-    public void ReleaseCancelled()
-    {
-        _scheduler.DropCancelled();
-        for (int i = _scheduler.RunningCount - 1; i >= 0; i--)
-        {
-            Sequence sequence = _scheduler.Running[i];
-            if (!sequence.CancelRequested) continue;
-            sequence.EndCancelled();
-            Release(sequence);
-        }
-    }
+    /// <summary>Ends the sequences that were cancelled or are past their deadline and frees what they hold; every step begins with it.</summary>
+    public void DropEnded() => _scheduler.DropEnded();
 
     /// <summary>Ends everything with an error: a pass failed half-way. The loop can go on with new sequences.</summary>
-    public void Abort(string error)
-    {
-        while (_scheduler.RunningCount > 0)
-        {
-            Sequence sequence = _scheduler.Running[^1];
-            if (!sequence.Finished) sequence.Fail(error);
-            Release(sequence);
-        }
-
-        _scheduler.FailWaiting(error);
-    }
+    public void Abort(string error) => _scheduler.FailAll(error);
 
     private void OpenTrees(ReadOnlySpan<ScheduledSequence> batch)
     {
@@ -154,7 +123,7 @@ public sealed class DecodeLoop
         {
             if (!s.HasRoot) continue;
             int tree = _forest.AddTree(s.Sequence.History.Last, s.MaxDrafts, s.MaxDepth);
-            _requests[_requestCount++] = new DraftRequest(tree, s.Sequence.CacheIndex, s.Sequence.History, s.MaxDrafts, s.MaxDepth);
+            _requests[_requestCount++] = new DraftRequest(tree, s.Sequence.CacheIndex, s.Sequence.History, s.Sequence.Sampling, s.MaxDrafts, s.MaxDepth);
         }
     }
 
@@ -190,18 +159,20 @@ public sealed class DecodeLoop
             }
 
             Acceptance acceptance = _acceptances[tree];
-            s.Sequence.Statistics.MarkStep(_forest.CountOf(tree++) - 1, acceptance.AcceptedRows - 1);
-            ForetokenTelemetry.Stepped(acceptance);
+            s.Sequence.Statistics.MarkStep(_forest.CountOf(tree) - 1, _forest.DepthOf(tree), acceptance);
+            ForetokenTelemetry.Stepped(_forest.CountOf(tree) - 1, acceptance);
+            tree++;
             s.Sequence.Emit(acceptance);
-            if (s.Sequence.Finished) Release(s.Sequence);
+            if (s.Sequence.Finished) _scheduler.Remove(s.Sequence);
         }
     }
 
-    private void Release(Sequence sequence)
+    private static void CheckCache(KvCacheOptions cache, DecodeLoopOptions options, int draftNodes)
     {
-        _scheduler.Remove(sequence);
-        _drafter.Release(sequence.CacheIndex);
-        _cache.Release(sequence.CacheIndex);
-        sequence.CacheIndex = -1;
+        int rows = options.MaxRowsPerSequence(draftNodes);
+        if (cache.MaxSequences >= options.MaxSequences && cache.MaxTokensPerSequence >= options.ContextLength && cache.MaxRowsPerSequence >= rows) return;
+        throw new ArgumentException(
+            $"The cache is planned for {cache.MaxSequences} sequences of {cache.MaxTokensPerSequence} tokens and {cache.MaxRowsPerSequence} rows per pass, "
+            + $"the loop for {options.MaxSequences} of {options.ContextLength} and {rows}: plan both from the same options.", nameof(cache));
     }
 }

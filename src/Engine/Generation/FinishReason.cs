@@ -17,4 +17,10 @@ public enum FinishReason
 
     /// <summary>The request failed; its error message says why.</summary>
     Error,
+
+    /// <summary>Its deadline passed; the answer so far is valid.</summary>
+    Deadline,
+
+    /// <summary>The KV budget has no room for its next token (see <see cref="KvExhaustion"/>); the answer so far is valid.</summary>
+    KvBudget,
 }

@@ -20,6 +20,15 @@ public sealed record GenerationOptions
     /// <summary>Goes on past the model's own end tokens (benchmarks).</summary>
     public bool IgnoreEndTokens { get; init; }
 
+    /// <summary>
+    /// Requests of higher priority are admitted first and may preempt running ones of lower priority; equals are served in order of arrival. A waiting
+    /// request is passed by a limited number of later ones (<see cref="DecodeLoopOptions.MaxOvertakes"/>).
+    /// </summary>
+    public int Priority { get; init; }
+
+    /// <summary>Time from the request's start after which it ends with <see cref="FinishReason.Deadline"/>, waiting or running; null = none.</summary>
+    public TimeSpan? Deadline { get; init; }
+
     /// <summary>Checks every option.</summary>
     /// <exception cref="InvalidRequestException">An option is outside its range; the message names it and says what is allowed.</exception>
     public void Validate(int vocabSize)
@@ -27,6 +36,8 @@ public sealed record GenerationOptions
         Sampling.Validate();
         if (MaxTokens < 0)
             throw Refused("max-tokens", $"max-tokens is {MaxTokens}: it must be 0 (until the context is full) or positive.");
+        if (Deadline is { } deadline && deadline <= TimeSpan.Zero)
+            throw Refused("deadline", $"deadline is {deadline}: it must be longer than zero, or absent.");
         foreach (string text in StopStrings)
         {
             if (string.IsNullOrEmpty(text)) throw Refused("stop", $"A stop string is empty: it would end every answer at once. Remove it.");

@@ -1,10 +1,16 @@
 using System.Diagnostics;
+using Foretoken.Speculation;
 
 namespace Foretoken.Generation;
 
 /// <summary>What one request did and how long it took. Times are wall-clock: in a batch they include the others' rows.</summary>
 public sealed class GenerationStatistics
 {
+    /// <summary>Positions of a draft that are counted each: the first draft after the root is position 0.</summary>
+    public const int MaxDraftPositions = 32;
+
+    private int[] _draftedAt = [];  // [positions]
+    private int[] _acceptedAt = []; // [positions]
     private long _submitted;
     private long _started;
     private long _firstToken;
@@ -23,8 +29,23 @@ public sealed class GenerationStatistics
 
     public int DraftedTokens { get; private set; }
 
-    /// <summary>Drafted tokens that verification accepted.</summary>
+    /// <summary>Drafted tokens that verification accepted and the answer holds: with <see cref="Steps"/> they make up <see cref="GeneratedTokens"/>.</summary>
     public int AcceptedTokens { get; private set; }
+
+    /// <summary>
+    /// Passes whose tree proposed a token at each position behind the root, passes in which the answer ended before that position left out. Empty
+    /// without drafter. // [min(nodes, MaxDraftPositions)]
+    /// </summary>
+    public ReadOnlySpan<int> DraftedAt => _draftedAt;
+
+    /// <summary>Passes that accepted a token at each position. // [min(nodes, MaxDraftPositions)]</summary>
+    public ReadOnlySpan<int> AcceptedAt => _acceptedAt;
+
+    /// <summary>Times that the request gave up its place in the cache for another and was computed again later.</summary>
+    public int Preemptions { get; private set; }
+
+    /// <summary>Committed tokens that preemptions gave up.</summary>
+    public int PreemptedTokens { get; private set; }
 
     /// <summary>Tokens per verifying pass, the bonus token included: 1 without drafts.</summary>
     public double MeanAcceptedLength => Steps == 0 ? 0 : (double)(AcceptedTokens + Steps) / Steps;
@@ -43,19 +64,36 @@ public sealed class GenerationStatistics
 
     public double PromptTokensPerSecond => PrefillMilliseconds > 0 ? PromptTokens * 1000 / PrefillMilliseconds : 0;
 
-    internal void MarkSubmitted() => _submitted = Stopwatch.GetTimestamp();
+    internal void MarkSubmitted(int draftNodes)
+    {
+        int positions = Math.Min(draftNodes, MaxDraftPositions);
+        (_draftedAt, _acceptedAt) = (new int[positions], new int[positions]);
+        _submitted = Stopwatch.GetTimestamp();
+    }
 
     internal void MarkStarted()
     {
         if (_started == 0) _started = Stopwatch.GetTimestamp();
     }
 
-    internal void MarkStep(int drafted, int accepted)
+    /// <param name="drafted">Drafted nodes of the tree.</param>
+    /// <param name="depth">Drafts of its longest path.</param>
+    /// <param name="acceptance">What verification made of it.</param>
+    internal void MarkStep(int drafted, int depth, in Acceptance acceptance)
     {
         if (_firstToken == 0) _firstToken = Stopwatch.GetTimestamp();
         Steps++;
         DraftedTokens += drafted;
-        AcceptedTokens += accepted;
+        AcceptedTokens += acceptance.AcceptedDrafts;
+        int tried = acceptance.End == AcceptanceEnd.Tree ? depth : acceptance.AcceptedDrafts;
+        for (int i = 0; i < Math.Min(tried, _draftedAt.Length); i++) _draftedAt[i]++;
+        for (int i = 0; i < Math.Min(acceptance.AcceptedDrafts, _acceptedAt.Length); i++) _acceptedAt[i]++;
+    }
+
+    internal void MarkPreempted(int tokens)
+    {
+        Preemptions++;
+        PreemptedTokens += tokens;
     }
 
     internal void MarkEnded() => _ended = Stopwatch.GetTimestamp();

@@ -40,6 +40,15 @@ public sealed class InferenceEngine
         }
     }
 
+    /// <summary>What runs and waits, and how the KV budget was shared so far.</summary>
+    public SchedulerStatistics Statistics
+    {
+        get
+        {
+            lock (_gate) return _loop.Statistics;
+        }
+    }
+
     /// <summary>Passes run so far.</summary>
     public long Steps => _loop.Steps;
 
@@ -47,6 +56,7 @@ public sealed class InferenceEngine
     /// <param name="prompt">Token ids, at least one and fewer than the context holds.</param>
     /// <param name="options">What to generate; null = greedy until the end token.</param>
     /// <exception cref="InvalidRequestException">The prompt or an option is out of range, or the cache could never hold the request.</exception>
+    /// <exception cref="QueueFullException">As many requests wait as may wait.</exception>
     public GenerationSession Start(ReadOnlySpan<int> prompt, GenerationOptions? options = null)
     {
         options ??= new GenerationOptions();
@@ -58,7 +68,8 @@ public sealed class InferenceEngine
         IEnumerable<int> stopTokens = options.IgnoreEndTokens ? options.StopTokens : options.StopTokens.Concat(_endTokens);
         TokenText? text = Tokenizer is null ? null : new IncrementalDetokenizer(Tokenizer, skipSpecialTokens: true).Append;
         int maxTokens = options.MaxTokens == 0 ? room : Math.Min(options.MaxTokens, room);
-        var sequence = new Sequence(prompt, maxTokens, options.Sampling, new StopConditions(stopTokens, options.StopStrings, text));
+        var stops = new StopConditions(stopTokens, options.StopStrings, text);
+        var sequence = new Sequence(prompt, maxTokens, options.Sampling, stops, options.Priority, options.Deadline);
         var session = new GenerationSession(this, sequence);
         lock (_gate) _loop.Submit(sequence);
         return session;
@@ -78,7 +89,7 @@ public sealed class InferenceEngine
     internal void Abandon(Sequence sequence)
     {
         sequence.Cancel();
-        lock (_gate) _loop.ReleaseCancelled();
+        lock (_gate) _loop.DropEnded();
     }
 
     private void StepOrAbort()

@@ -151,6 +151,9 @@ public sealed class LanguageModel : IDisposable
         {
             ContextLength = options.ContextLength > 0 ? options.ContextLength : Math.Min(own, LanguageModelOptions.DefaultContextLimit),
             MaxSequences = options.MaxSequences,
+            MaxWaiting = options.MaxWaiting,
+            KvAdmission = options.KvAdmission,
+            KvExhaustion = options.KvExhaustion,
             MaxRows = Math.Max(options.MaxRows, options.MaxSequences),
             PrefillChunk = options.PrefillChunk,
         };
@@ -177,6 +180,7 @@ public sealed class LanguageModel : IDisposable
         Require(options.Threads is >= 0 and <= 1024, "threads", options.Threads, "between 0 (one per processor) and 1024");
         Require(options.ContextLength is 0 or >= 2, "context", options.ContextLength, "0 (the model's own) or at least 2");
         Require(options.MaxSequences is >= 1 and <= 4096, "max-sequences", options.MaxSequences, "between 1 and 4096");
+        Require(options.MaxWaiting is >= 1 and <= 1_000_000, "max-waiting", options.MaxWaiting, "between 1 and 1000000");
         Require(options.MaxRows is >= 1 and <= 65536, "max-rows", options.MaxRows, "between 1 and 65536");
         Require(options.PrefillChunk >= 1, "prefill-chunk", options.PrefillChunk, "at least 1");
         Require(options.KvBytes >= 0, "kv-memory", options.KvBytes, "0 (automatic) or a number of bytes");

@@ -24,6 +24,15 @@ public sealed record LanguageModelOptions
     /// <summary>Most requests that run at a time.</summary>
     public int MaxSequences { get; init; } = 8;
 
+    /// <summary>Most requests that wait; further ones are rejected with <see cref="QueueFullException"/>.</summary>
+    public int MaxWaiting { get; init; } = 1024;
+
+    /// <summary>When the KV budget has room for one more request.</summary>
+    public KvAdmission KvAdmission { get; init; }
+
+    /// <summary>What happens when requests admitted as <see cref="KvAdmission.Measured"/> need more than the budget.</summary>
+    public KvExhaustion KvExhaustion { get; init; }
+
     /// <summary>Most rows of one pass.</summary>
     public int MaxRows { get; init; } = 128;
 

@@ -1,27 +1,43 @@
 using Foretoken.Backends;
 using Foretoken.KvCache;
+using Foretoken.Sampling;
+using Foretoken.Speculation;
+using Foretoken.Telemetry;
 
 namespace Foretoken.Generation;
 
 /// <summary>
-/// Decides who runs in the next pass. Waiting sequences are admitted in order of arrival when the cache can hold the longest they may become. Every
-/// running answer gets its row in every pass; prompts share up to a chunk of the rest, the oldest first; drafts share what is left.
+/// Decides who runs in the next pass and with how many rows, and owns what sequences hold in cache and drafter. Everything is planned here; nothing
+/// of it fails in the middle of a step.
+/// <para>Order of service (<see cref="Sequence.Precedes"/>): higher priority first, in order of arrival among equals. The first in rank that waits
+/// is admitted as soon as there is a place and the KV budget has room (<see cref="KvAdmission"/>); nobody waiting passes it, however small, and running
+/// sequences of strictly lower priority are preempted for it if that makes the room. A waiting request is passed by at most
+/// <see cref="DecodeLoopOptions.MaxOvertakes"/> later arrivals; then it goes first and is no longer preempted for others. So nobody starves.</para>
+/// <para>Rows: every running answer gets its row in every pass; prompts share up to a chunk of the other rows, first in rank first, a quarter of it
+/// kept for the prompt that needs the fewest; drafts share what is left, in equal parts. So a long prompt stalls neither running answers nor short prompts.</para>
+/// <para>Pages: rows are served in rank order. One that finds no pages first takes fewer rows, then displaces running sequences of lower rank, the last
+/// first (<see cref="KvExhaustion"/>), and if there are none brings no row to this pass. The first in rank therefore always goes on; if it is alone
+/// and the whole budget does not hold its next row, it ends with <see cref="FinishReason.KvBudget"/>. Drafts take only pages that are free.</para>
 /// </summary>
 public sealed class Scheduler
 {
     private readonly DecodeLoopOptions _options;
     private readonly PagedKvCache _cache;
-    private readonly int _maxDraftNodes;
-    private readonly Queue<Sequence> _waiting = new();
-    private readonly Sequence[] _running;             // [MaxSequences] in order of admission
-    private readonly ScheduledSequence[] _scheduled;  // [MaxSequences]
+    private readonly IDrafter _drafter;
+    private readonly KvForecast _forecast;
+    private readonly WaitingQueue _waiting;
+    private readonly Sequence[] _running;             // [MaxSequences] the first _runningCount, in rank order
+    private readonly ScheduledSequence[] _scheduled;  // [MaxSequences] the first _scheduledCount
     private int _runningCount;
     private int _scheduledCount;
+    private long _submitted, _rejected, _preemptions, _preemptedTokens, _stalls, _endedByKvBudget;
 
-    public Scheduler(DecodeLoopOptions options, PagedKvCache cache, int maxDraftNodes)
+    public Scheduler(DecodeLoopOptions options, PagedKvCache cache, IDrafter drafter)
     {
         options.Validate();
-        (_options, _cache, _maxDraftNodes) = (options, cache, maxDraftNodes);
+        (_options, _cache, _drafter) = (options, cache, drafter);
+        _forecast = new KvForecast(options, cache);
+        _waiting = new WaitingQueue(options.MaxWaiting + options.MaxSequences, options.MaxOvertakes);
         _running = new Sequence[options.MaxSequences];
         _scheduled = new ScheduledSequence[options.MaxSequences];
     }
@@ -30,107 +46,323 @@ public sealed class Scheduler
 
     public int RunningCount => _runningCount;
 
-    /// <summary>Admitted sequences, in order of admission.</summary>
+    /// <summary>Admitted sequences, in order of service.</summary>
     public ReadOnlySpan<Sequence> Running => _running.AsSpan(0, _runningCount);
 
-    public void Enqueue(Sequence sequence) => _waiting.Enqueue(sequence);
+    /// <summary>Sequences that wait, in no order.</summary>
+    public ReadOnlySpan<Sequence> Waiting => _waiting.Items;
 
-    /// <summary>Cache slots that the sequence may come to need: the last token of the answer is never read back, drafts come on top.</summary>
-    public int WorstCaseTokens(Sequence sequence) => sequence.History.Capacity - 1 + _maxDraftNodes;
-
-    /// <summary>Removes a sequence that ended.</summary>
-    public void Remove(Sequence sequence)
+    public SchedulerStatistics Statistics => new()
     {
-        int index = Array.IndexOf(_running, sequence, 0, _runningCount);
-        Array.Copy(_running, index + 1, _running, index, --_runningCount - index);
-        _running[_runningCount] = null!;
+        KvAdmission = _options.KvAdmission,
+        Running = _runningCount,
+        Waiting = _waiting.Count,
+        Submitted = _submitted,
+        Rejected = _rejected,
+        Preemptions = _preemptions,
+        PreemptedTokens = _preemptedTokens,
+        Stalls = _stalls,
+        EndedByKvBudget = _endedByKvBudget,
+        MeanAnswerTokens = _forecast.MeanAnswerTokens,
+        LiveFraction = _forecast.LiveFraction,
+    };
+
+    /// <summary>Queues a sequence.</summary>
+    /// <exception cref="InvalidRequestException">The cache could never hold it.</exception>
+    /// <exception cref="QueueFullException">As many wait as may wait.</exception>
+    public void Enqueue(Sequence sequence)
+    {
+        CheckFits(sequence);
+        if (_waiting.Count >= _options.MaxWaiting)
+        {
+            _rejected++;
+            ForetokenTelemetry.Rejected();
+            throw new QueueFullException(_waiting.Count);
+        }
+
+        sequence.MarkSubmitted(_submitted++, _options.Time, _drafter.MaxNodes);
+        _waiting.Add(sequence);
     }
 
-    /// <summary>Ends waiting sequences that asked for it.</summary>
-    public void DropCancelled()
+    /// <summary>Ends the sequences that were cancelled or whose deadline has passed, and frees what they hold.</summary>
+    public void DropEnded()
     {
-        bool any = false;
-        foreach (Sequence s in _waiting) any |= s.CancelRequested;
-        for (int n = any ? _waiting.Count : 0; n > 0; n--)
+        long now = _options.Time.GetTimestamp();
+        for (int i = _waiting.Count - 1; i >= 0; i--)
         {
-            Sequence s = _waiting.Dequeue();
-            if (s.CancelRequested) s.EndCancelled();
-            else _waiting.Enqueue(s);
+            Sequence s = _waiting.Items[i];
+            if (EndingReason(s, now) is var reason and not FinishReason.None) EndWaiting(s, reason);
+        }
+
+        for (int i = _runningCount - 1; i >= 0; i--)
+        {
+            Sequence s = _running[i];
+            if (EndingReason(s, now) is var reason and not FinishReason.None) EndRunning(s, reason);
         }
     }
 
-    /// <summary>Ends all waiting sequences with an error.</summary>
-    public void FailWaiting(string error)
+    /// <summary>Frees what a running sequence that has ended holds.</summary>
+    public void Remove(Sequence sequence)
     {
-        while (_waiting.TryDequeue(out Sequence? s)) s.Fail(error);
+        if (sequence.FinishReason is FinishReason.Stop or FinishReason.Length) _forecast.Observe(sequence);
+        Free(sequence);
     }
 
-    /// <summary>The sequences of the coming pass and their rows; empty if there is nothing to do.</summary>
+    /// <summary>Ends everything with an error.</summary>
+    public void FailAll(string error)
+    {
+        while (_runningCount > 0)
+        {
+            Sequence s = _running[_runningCount - 1];
+            if (!s.Finished) s.Fail(error);
+            Free(s);
+        }
+
+        while (_waiting.Count > 0)
+        {
+            Sequence s = _waiting.Items[0];
+            _waiting.Remove(s);
+            s.Fail(error);
+        }
+    }
+
+    /// <summary>The sequences of the coming pass and their rows. Empty if there is nothing to do, or if the only sequence has just ended.</summary>
     public ReadOnlySpan<ScheduledSequence> Next()
     {
         Admit();
         _scheduledCount = 0;
-        int rows = _options.MaxRows;
-        foreach (Sequence s in Running)
-        {
-            if (Pending(s) != 1) continue;
-            _scheduled[_scheduledCount++] = new ScheduledSequence(s, 0, HasRoot: true, 0);
-            rows--;
-        }
-
-        int promptRows = Math.Min(rows, _options.PrefillChunk);
-        foreach (Sequence s in Running)
-        {
-            int pending = Pending(s), take = Math.Min(pending, promptRows);
-            if (pending == 1 || take == 0) continue;
-            bool hasRoot = take == pending;
-            _scheduled[_scheduledCount++] = new ScheduledSequence(s, hasRoot ? take - 1 : take, hasRoot, 0);
-            promptRows -= take;
-            rows -= take;
-        }
-
-        ShareDrafts(rows);
+        int rows = ScheduleRows();
+        ShareDrafts(_options.MaxRows - rows);
         return _scheduled.AsSpan(0, _scheduledCount);
+    }
+
+    /// <summary>Refuses what could not even run alone.</summary>
+    private void CheckFits(Sequence sequence)
+    {
+        if (sequence.History.Capacity > _options.ContextLength)
+        {
+            throw new InvalidRequestException(
+                "prompt", $"Prompt and answer take {sequence.History.Capacity} tokens, the context holds {_options.ContextLength}: ask for fewer.");
+        }
+
+        if (_options.KvAdmission == KvAdmission.Measured) return; // may be evicted from, or end early
+        long needed = PagedKvCache.BytesFor(_cache.Options.Layout, 1, KvForecast.WorstCaseTokens(sequence));
+        if (needed <= _cache.Options.BudgetBytes) return;
+        throw new InvalidRequestException(
+            "prompt",
+            $"Prompt and answer need {needed:N0} bytes of KV cache, its budget is {_cache.Options.BudgetBytes:N0}: ask for fewer tokens or raise it.");
+    }
+
+    private static FinishReason EndingReason(Sequence s, long now)
+    {
+        if (s.CancelRequested) return FinishReason.Cancelled;
+        return now >= s.DeadlineTimestamp ? FinishReason.Deadline : FinishReason.None;
     }
 
     private int Pending(Sequence s) => s.History.Count - _cache.Length(s.CacheIndex);
 
     private void Admit()
     {
-        while (_waiting.TryPeek(out Sequence? next))
+        if (_waiting.Count == 0) return;
+        foreach (Sequence s in Running) ReserveLeast(s);
+        while (_waiting.Count > 0)
         {
-            if (_runningCount == _running.Length || !TryAcquire(next)) return;
-            _running[_runningCount++] = _waiting.Dequeue();
-            next.Statistics.MarkStarted();
+            Sequence next = _waiting.First();
+            if (!HasRoom(next) && !PreemptFor(next)) return;
+            if (TryStart(next)) continue;
+            if (_runningCount > 0) return;
+            EndWaiting(next, FinishReason.KvBudget); // not even alone
         }
     }
 
-    private bool TryAcquire(Sequence sequence)
+    /// <summary>Gives back what the last pass's drafts had reserved, and what eviction has freed since.</summary>
+    private void ReserveLeast(Sequence s) => _cache.TryReserve(s.CacheIndex, Math.Max(_forecast.ReservedTokens(s), _cache.Length(s.CacheIndex)));
+
+    private bool HasRoom(Sequence next)
+    {
+        if (_runningCount == 0) return true;
+        return _runningCount < _running.Length && MissingPages(next) <= 0;
+    }
+
+    private long MissingPages(Sequence next)
+    {
+        long pages = _forecast.Pages(next);
+        foreach (Sequence s in Running) pages += _forecast.Pages(s);
+        return pages - _cache.PagesTotal;
+    }
+
+    /// <summary>Preempts running sequences of strictly lower priority, the last in rank first, if that makes room for <paramref name="next"/>; else none.</summary>
+    private bool PreemptFor(Sequence next)
+    {
+        if (_options.KvExhaustion == KvExhaustion.End) return false;
+        long missing = MissingPages(next);
+        int victims = 0;
+        while (victims == 0 || missing > 0)
+        {
+            if (victims == _runningCount) return false;
+            Sequence victim = _running[_runningCount - 1 - victims];
+            if (victim.Overdue || victim.Priority >= next.Priority) return false;
+            missing -= _forecast.Pages(victim);
+            victims++;
+        }
+
+        for (; victims > 0; victims--) Preempt(_running[_runningCount - 1]);
+        return true;
+    }
+
+    private bool TryStart(Sequence next)
     {
         int index = _cache.TryAcquire();
         if (index < 0) return false;
-        if (!_cache.TryReserve(index, WorstCaseTokens(sequence)))
+        if (!_cache.TryReserve(index, _forecast.ReservedTokens(next)))
         {
             _cache.Release(index);
             return false;
         }
 
-        sequence.CacheIndex = index;
+        next.CacheIndex = index;
+        next.Statistics.MarkStarted();
+        _waiting.Remove(next);
+        _waiting.Passed(next);
+        int place = _runningCount++;
+        for (; place > 0 && next.Precedes(_running[place - 1]); place--) _running[place] = _running[place - 1];
+        _running[place] = next;
         return true;
     }
 
+    /// <summary>Gives running answers their row and prompts their chunk, in rank order.</summary>
+    /// <returns>Rows given.</returns>
+    private int ScheduleRows()
+    {
+        (int promptRows, Sequence? shortest) = PromptShare();
+        int kept = shortest is null ? 0 : Math.Min(promptRows / 4, Pending(shortest));
+        int rows = 0;
+        for (int i = 0; i < _runningCount; i++)
+        {
+            Sequence s = _running[i];
+            int pending = Pending(s);
+            if (s == shortest) kept = 0;
+            int take = pending == 1 ? 1 : Math.Min(pending, promptRows - kept);
+            if (take <= 0) continue;
+            take = ReserveRows(i, take);
+            if (take == 0) continue;
+            if (pending != 1) promptRows -= take;
+            bool hasRoot = take == pending;
+            _scheduled[_scheduledCount++] = new ScheduledSequence(s, hasRoot ? take - 1 : take, hasRoot, 0);
+            rows += take;
+        }
+
+        return rows;
+    }
+
+    /// <summary>Rows that prompts may take, and the one of several prompts that needs the fewest.</summary>
+    private (int Rows, Sequence? Shortest) PromptShare()
+    {
+        int decodes = 0, prompts = 0, fewest = int.MaxValue;
+        Sequence? shortest = null;
+        foreach (Sequence s in Running)
+        {
+            int pending = Pending(s);
+            if (pending == 1) decodes++;
+            else prompts++;
+            if (pending == 1 || pending >= fewest) continue;
+            (shortest, fewest) = (s, pending);
+        }
+
+        return (Math.Min(_options.MaxRows - decodes, _options.PrefillChunk), prompts > 1 ? shortest : null);
+    }
+
+    /// <summary>Reserves pages for the rows of the sequence at <paramref name="place"/> in rank; those before it keep theirs.</summary>
+    /// <returns>Rows that it may bring: fewer than asked if pages are short, 0 if there are none for it now.</returns>
+    private int ReserveRows(int place, int rows)
+    {
+        Sequence s = _running[place];
+        while (!TryReserve(s, rows))
+        {
+            if (rows > 1)
+            {
+                rows /= 2;
+            }
+            else if (place + 1 < _runningCount)
+            {
+                Displace(_running[_runningCount - 1]);
+            }
+            else
+            {
+                _stalls++;
+                if (place == 0) EndRunning(s, FinishReason.KvBudget);
+                return 0;
+            }
+        }
+
+        return rows;
+    }
+
+    private bool TryReserve(Sequence s, int rows)
+    {
+        int tokens = Math.Max(_forecast.ReservedTokens(s), _cache.Length(s.CacheIndex) + rows);
+        return tokens == _cache.Reserved(s.CacheIndex) || _cache.TryReserve(s.CacheIndex, tokens);
+    }
+
+    private void Displace(Sequence s)
+    {
+        if (_options.KvExhaustion == KvExhaustion.Preempt) Preempt(s);
+        else EndRunning(s, FinishReason.KvBudget);
+    }
+
+    /// <summary>
+    /// Takes a running sequence's pages and queues it again in its old rank. What it had committed is then pending, so that later passes compute it again.
+    /// </summary>
+    private void Preempt(Sequence s)
+    {
+        int tokens = _cache.Length(s.CacheIndex);
+        _preemptions++;
+        _preemptedTokens += tokens;
+        s.Statistics.MarkPreempted(tokens);
+        ForetokenTelemetry.Preempted();
+        Free(s);
+        _waiting.Add(s);
+    }
+
+    private void EndRunning(Sequence s, FinishReason reason)
+    {
+        if (reason == FinishReason.KvBudget) _endedByKvBudget++;
+        s.End(reason);
+        Free(s);
+    }
+
+    private void EndWaiting(Sequence s, FinishReason reason)
+    {
+        if (reason == FinishReason.KvBudget) _endedByKvBudget++;
+        _waiting.Remove(s);
+        s.End(reason);
+    }
+
+    private void Free(Sequence s)
+    {
+        int place = Array.IndexOf(_running, s, 0, _runningCount);
+        Array.Copy(_running, place + 1, _running, place, --_runningCount - place);
+        _running[_runningCount] = null!;
+        _drafter.Release(s.CacheIndex);
+        _cache.Release(s.CacheIndex);
+        s.CacheIndex = -1;
+    }
+
+    /// <summary>Gives the trees equal parts of the rows that are left, as far as free pages reach.</summary>
     private void ShareDrafts(int rows)
     {
-        int roots = 0;
-        for (int i = 0; i < _scheduledCount; i++) roots += _scheduled[i].HasRoot ? 1 : 0;
-        if (roots == 0 || _maxDraftNodes == 0) return;
-        int share = Math.Min(_maxDraftNodes, rows / roots);
+        if (_drafter.MaxNodes == 0) return;
+        int trees = 0;
+        foreach (ScheduledSequence s in _scheduled.AsSpan(0, _scheduledCount)) trees += s.MaxDepth > 0 && s.HasRoot ? 1 : 0;
         for (int i = 0; i < _scheduledCount; i++)
         {
             ref ScheduledSequence s = ref _scheduled[i];
             if (!s.HasRoot || s.MaxDepth <= 0) continue;
             int room = RowBatch.MaxTreeRows - s.PromptRows - 1; // rows of one segment that may branch
-            s = s with { MaxDrafts = Math.Clamp(share, 0, Math.Max(room, 0)) };
+            int drafts = Math.Min(Math.Min(_drafter.MaxNodes, rows / trees--), Math.Max(room, 0));
+            while (drafts > 0 && !TryReserve(s.Sequence, s.PromptRows + 1 + drafts)) drafts /= 2;
+            s = s with { MaxDrafts = drafts };
+            rows -= drafts;
         }
     }
 }

@@ -7,7 +7,8 @@ namespace Foretoken.Generation;
 
 /// <summary>
 /// One request inside the loop: its tokens, options, place in the cache and end. Tokens of <see cref="History"/> beyond the cache's length are pending:
-/// several while the prompt is read, one (the last sampled token) while decoding. So reading a prompt, decoding and recomputing are one state.
+/// several while the prompt is read, one (the last sampled token) while decoding, all of them after a preemption. So reading a prompt, decoding and
+/// computing again are one state.
 /// </summary>
 public sealed class Sequence
 {
@@ -19,12 +20,17 @@ public sealed class Sequence
     /// <param name="maxTokens">Most tokens of the answer, at least 1; prompt and answer fit the context.</param>
     /// <param name="sampling">Checked options.</param>
     /// <param name="stops">This request's own stop conditions.</param>
-    public Sequence(ReadOnlySpan<int> prompt, int maxTokens, SamplingOptions sampling, StopConditions stops)
+    /// <param name="priority">Higher is served first.</param>
+    /// <param name="deadline">Time from submission to the end at the latest; null = none.</param>
+    public Sequence(
+        ReadOnlySpan<int> prompt, int maxTokens, SamplingOptions sampling, StopConditions stops, int priority = 0, TimeSpan? deadline = null)
     {
         ArgumentOutOfRangeException.ThrowIfZero(prompt.Length, nameof(prompt));
         ArgumentOutOfRangeException.ThrowIfLessThan(maxTokens, 1);
         History = new TokenHistory(prompt, prompt.Length + maxTokens, sampling.LogProbs);
         Sampling = sampling;
+        Priority = priority;
+        Deadline = deadline;
         _stops = stops;
         Statistics.PromptTokens = prompt.Length;
     }
@@ -32,6 +38,10 @@ public sealed class Sequence
     public TokenHistory History { get; }
 
     public SamplingOptions Sampling { get; }
+
+    public int Priority { get; }
+
+    public TimeSpan? Deadline { get; }
 
     public GenerationStatistics Statistics { get; } = new();
 
@@ -51,7 +61,21 @@ public sealed class Sequence
     /// <summary>The cache's index while running, else −1.</summary>
     internal int CacheIndex { get; set; } = -1;
 
+    /// <summary>Number of the request in order of submission; kept over preemptions.</summary>
+    internal long Arrival { get; private set; }
+
+    /// <summary>The clock's timestamp of the deadline.</summary>
+    internal long DeadlineTimestamp { get; private set; } = long.MaxValue;
+
+    /// <summary>Later arrivals that were admitted while this one waited.</summary>
+    internal int Overtaken { get; set; }
+
+    /// <summary>Nobody may pass this request any more.</summary>
+    internal bool Overdue { get; set; }
+
     internal bool CancelRequested => _cancelRequested;
+
+    internal IAnswerEnd AnswerEnd => _stops;
 
     /// <summary>Tokens that may still be added.</summary>
     internal int RemainingTokens => History.Capacity - History.Count;
@@ -59,37 +83,39 @@ public sealed class Sequence
     /// <summary>Asks the loop to end the request at its next step. May be called from any thread.</summary>
     public void Cancel() => _cancelRequested = true;
 
-    internal void MarkSubmitted()
+    /// <summary>The one order of service: overdue requests, then higher priority, then earlier arrival. Total, as no two arrive as one.</summary>
+    internal bool Precedes(Sequence other)
     {
-        Statistics.MarkSubmitted();
+        if (Overdue != other.Overdue) return Overdue;
+        if (!Overdue && Priority != other.Priority) return Priority > other.Priority;
+        return Arrival < other.Arrival;
+    }
+
+    internal void MarkSubmitted(long arrival, TimeProvider time, int draftPositions)
+    {
+        Arrival = arrival;
+        if (Deadline is { } deadline)
+            DeadlineTimestamp = time.GetTimestamp() + (long)Math.Min(deadline.TotalSeconds * time.TimestampFrequency, long.MaxValue / 2);
+        Statistics.MarkSubmitted(draftPositions);
         _activity = ForetokenTelemetry.Submitted(History.PromptCount);
     }
 
-    /// <summary>Takes the tokens that verification appended to the history and ends the request where a stop condition, a limit or bad logits say so.</summary>
+    /// <summary>Ends the request if verification came to its end.</summary>
     internal void Emit(in Acceptance acceptance)
     {
-        int end = History.Count;
-        for (int count = end - acceptance.NewTokens + 1; count <= end; count++)
-        {
-            if (!_stops.Accept(History.Tokens[count - 1])) continue;
-            History.Truncate(count); // plain decoding would have stopped here: drop what was verified beyond it
-            Finish(FinishReason.Stop);
-            return;
-        }
-
-        if (!acceptance.ValidLogits) Fail(InvalidLogitsMessage());
-        else if (RemainingTokens == 0) FinishAndFlush(FinishReason.Length);
+        if (acceptance.End == AcceptanceEnd.Stop) Finish(FinishReason.Stop);
+        else if (acceptance.End == AcceptanceEnd.Length) End(FinishReason.Length);
+        else if (acceptance.End == AcceptanceEnd.InvalidLogits) Fail(InvalidLogitsMessage());
     }
 
     internal void Fail(string error)
     {
         Error = error;
-        FinishAndFlush(FinishReason.Error);
+        End(FinishReason.Error);
     }
 
-    internal void EndCancelled() => FinishAndFlush(FinishReason.Cancelled);
-
-    private void FinishAndFlush(FinishReason reason)
+    /// <summary>Ends the request for a reason outside its text; what was held back as the beginning of a stop string is shown.</summary>
+    internal void End(FinishReason reason)
     {
         _stops.Flush();
         Finish(reason);

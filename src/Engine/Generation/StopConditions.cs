@@ -1,4 +1,5 @@
 using System.Text;
+using Foretoken.Speculation;
 
 namespace Foretoken.Generation;
 
@@ -9,7 +10,7 @@ public delegate ReadOnlySpan<byte> TokenText(int token);
 /// Watches one answer for stop tokens and stop strings. Stop strings are matched byte by byte (Knuth, Morris, Pratt), so that they are found across
 /// token boundaries; bytes that may be the beginning of one are held back. All state is made with the request; <see cref="Accept"/> allocates nothing.
 /// </summary>
-public sealed class StopConditions
+public sealed class StopConditions : IAnswerEnd
 {
     private readonly int[] _stopTokens;
     private readonly byte[][] _patterns;  // stop strings as UTF-8

@@ -213,6 +213,15 @@ public sealed unsafe class PagedKvCache : IDisposable
     /// <summary>Tokens that the sequence may reach by its reservation, rows of a pass included.</summary>
     public int Reserved(int sequence) => State(sequence).ReservedTokens;
 
+    /// <summary>Pages that the sequence may come to hold by its reservation.</summary>
+    public int ReservedPages(int sequence) => State(sequence).ReservedPages;
+
+    /// <summary>Pages of the whole pool.</summary>
+    public int PagesTotal => _pool.Total;
+
+    /// <summary>Pages that a sequence of <paramref name="tokens"/> tokens needs over all heads without eviction.</summary>
+    public int PagesOf(int tokens) => _headsPerSequence * PagesFor(tokens);
+
     /// <summary>Committed tokens that one head still holds.</summary>
     public int LiveTokens(int sequence, int layer, int kvHead)
     {

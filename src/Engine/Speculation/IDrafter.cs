@@ -21,6 +21,8 @@ public interface IDrafter : IDisposable
     /// <param name="forest">The verified trees.</param>
     void Observe(ReadOnlySpan<DraftRequest> requests, ReadOnlySpan<Acceptance> acceptances, TokenForest forest);
 
-    /// <summary>Forgets everything about a sequence that ended; its index may come back as another sequence.</summary>
+    /// <summary>
+    /// Forgets everything about a sequence that ended or was preempted, also one that no request named yet; its index may come back as another sequence.
+    /// </summary>
     void Release(int sequence);
 }

@@ -47,7 +47,7 @@ public sealed class TokenForest
     public int AddTree(int rootToken, int maxNodes = int.MaxValue, int maxDepth = int.MaxValue)
     {
         int tree = TreeCount++;
-        _table[tree] = new Tree(Count, Count, maxNodes, maxDepth, 1);
+        _table[tree] = new Tree(Count, Count, maxNodes, maxDepth, 1, 0);
         NewNode(rootToken, -1, tree, 0);
         return tree;
     }
@@ -66,6 +66,7 @@ public sealed class TokenForest
         AppendChild(parent, node);
         tree.Last = node;
         tree.Count++;
+        tree.Depth = Math.Max(tree.Depth, _depths[node]);
         return node;
     }
 
@@ -74,6 +75,9 @@ public sealed class TokenForest
 
     /// <summary>Nodes of the tree, the root included.</summary>
     public int CountOf(int tree) => _table[tree].Count;
+
+    /// <summary>Drafts of the tree's longest path.</summary>
+    public int DepthOf(int tree) => _table[tree].Depth;
 
     /// <summary>The node added to the same tree after this one, or −1: visits a tree from its root, parents first.</summary>
     public int Next(int node) => _nextInTree[node];
@@ -128,5 +132,5 @@ public sealed class TokenForest
         _nextSibling[sibling] = node;
     }
 
-    private record struct Tree(int First, int Last, int MaxNodes, int MaxDepth, int Count);
+    private record struct Tree(int First, int Last, int MaxNodes, int MaxDepth, int Count, int Depth);
 }

@@ -19,8 +19,13 @@ public static class ForetokenTelemetry
 
     private static readonly Counter<long> Requests = Meter.CreateCounter<long>("foretoken.requests", "{request}", "Requests submitted.");
     private static readonly Counter<long> Failures = Meter.CreateCounter<long>("foretoken.requests.failed", "{request}", "Requests that ended with an error.");
+    private static readonly Counter<long> Rejections = Meter.CreateCounter<long>(
+        "foretoken.requests.rejected", "{request}", "Requests turned away because the queue was full.");
+    private static readonly Counter<long> Preemptions = Meter.CreateCounter<long>(
+        "foretoken.requests.preempted", "{preemption}", "Times that a request gave up its place in the cache for another.");
     private static readonly Counter<long> PromptTokens = Meter.CreateCounter<long>("foretoken.tokens.prompt", "{token}", "Prompt tokens submitted.");
     private static readonly Counter<long> Tokens = Meter.CreateCounter<long>("foretoken.tokens.generated", "{token}", "Tokens generated.");
+    private static readonly Counter<long> Drafted = Meter.CreateCounter<long>("foretoken.tokens.drafted", "{token}", "Tokens drafted and verified.");
     private static readonly Counter<long> Accepted = Meter.CreateCounter<long>("foretoken.tokens.accepted", "{token}", "Drafted tokens accepted.");
     private static readonly Histogram<double> Prefill = Meter.CreateHistogram<double>("foretoken.request.prefill", "ms", "First pass to first token.");
     private static readonly Histogram<double> Decode = Meter.CreateHistogram<double>("foretoken.request.decode", "ms", "First token to last.");
@@ -36,10 +41,15 @@ public static class ForetokenTelemetry
         return activity;
     }
 
-    internal static void Stepped(in Acceptance acceptance)
+    internal static void Rejected() => Rejections.Add(1);
+
+    internal static void Preempted() => Preemptions.Add(1);
+
+    internal static void Stepped(int drafted, in Acceptance acceptance)
     {
         Tokens.Add(acceptance.NewTokens);
-        Accepted.Add(acceptance.AcceptedRows - 1);
+        Drafted.Add(drafted);
+        Accepted.Add(acceptance.AcceptedDrafts);
     }
 
     internal static void Ended(Sequence sequence, Activity? activity)
