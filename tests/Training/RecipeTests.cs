@@ -11,7 +11,7 @@ namespace Foretoken.Tests.Training;
 
 public class RecipeTests
 {
-    private static readonly string ModelsDirectory = FindModels();
+    internal static readonly string ModelsDirectory = Path.Combine(Fixtures.RepoFiles.Root, "models");
 
     [Theory]
     [InlineData("reasoner.json", 2_756_288)]
@@ -98,11 +98,4 @@ public class RecipeTests
     [Fact]
     public void Safetensors_bytes_must_fit_the_shape() =>
         Assert.Throws<ArgumentException>(() => SafetensorsWriter.Write("unused", [new("a", "F32", [2], new byte[4])]));
-
-    private static string FindModels()
-    {
-        DirectoryInfo? directory = new(AppContext.BaseDirectory);
-        while (directory is not null && !Directory.Exists(Path.Combine(directory.FullName, "models", "recipes"))) directory = directory.Parent;
-        return Path.Combine(directory?.FullName ?? throw new DirectoryNotFoundException("models/recipes"), "models");
-    }
 }

@@ -99,6 +99,25 @@ public class TrainerTests
         Assert.True(trainer.State.Finished);
     }
 
+    [Fact]
+    public void Piecewise_learning_rates_follow_trained_tokens_and_end_the_run()
+    {
+        TrainingRecipe recipe = CopySource.Recipe(1000);
+        recipe.Schedule = new RecipeSchedule
+        {
+            Kind = "piecewise", WarmupSteps = 1,
+            Points = [new() { Tokens = 0, Factor = 1 }, new() { Tokens = 3000, Factor = 1 }, new() { Tokens = 3001, Factor = 0.5 }, new() { Tokens = 6001, Factor = 0 }],
+        };
+        using var trainer = new Trainer(recipe, new CopySource(8), threads: 1);
+        while (!trainer.State.Finished)
+        {
+            long tokens = trainer.State.Tokens;
+            double expected = tokens <= 3000 ? 1 : 0.5 * (6001 - tokens) / 3000.0;
+            Assert.Equal(expected, trainer.Step().LearningRateFactor, 9);
+        }
+        Assert.InRange(trainer.State.Tokens, 6001, 6400);
+    }
+
     private static float[] Weights(int threads, int steps)
     {
         using var trainer = new Trainer(CopySource.Recipe(30), new CopySource(8), threads);

@@ -20,5 +20,16 @@ internal static class LearningRate
         return WarmUp(schedule, step) * (schedule.FinalFactor + (1 - schedule.FinalFactor) * 0.5 * (1 + Math.Cos(Math.PI * done)));
     }
 
+    /// <summary>Warm-up, then straight lines between the points; the last point ends the run.</summary>
+    public static double Piecewise(RecipeSchedule schedule, int step, long trainedTokens)
+    {
+        List<RecipePoint> points = schedule.Points;
+        int next = points.FindIndex(point => point.Tokens > trainedTokens);
+        if (next < 0) return WarmUp(schedule, step) * points[^1].Factor;
+        RecipePoint from = points[next - 1], to = points[next];
+        double done = (trainedTokens - from.Tokens) / (double)(to.Tokens - from.Tokens);
+        return WarmUp(schedule, step) * (from.Factor + (to.Factor - from.Factor) * done);
+    }
+
     private static double WarmUp(RecipeSchedule schedule, int step) => Math.Min(1, (step + 1) / (double)Math.Max(1, schedule.WarmupSteps));
 }

@@ -45,6 +45,12 @@ internal sealed class ProgressReport(TrainingRecipe recipe, IReadOnlyList<string
     private string Remaining(RunState state)
     {
         RecipeSchedule schedule = recipe.Schedule;
+        if (schedule.Kind == "piecewise")
+        {
+            double left = (schedule.Points[^1].Tokens - state.Tokens) * state.ElapsedSeconds / Math.Max(1, state.Tokens);
+            return TimeSpan.FromSeconds(Math.Max(0, left)).ToString(@"h\:mm\:ss", CultureInfo.InvariantCulture);
+        }
+
         int? last = schedule.Kind == "cosine" ? schedule.TotalSteps
             : (state.DecayStartStep ?? schedule.DecayStartStep) + (state.DecaySteps ?? schedule.DecaySteps);
         double? seconds = last is { } steps ? (steps - state.Step) * state.ElapsedSeconds / state.Step : schedule.TimeBudgetMinutes * 60 - state.ElapsedSeconds;

@@ -82,9 +82,12 @@ public sealed unsafe class Trainer : IDisposable
         double loss = _gradients.Compute(_batch, (float)_recipe.PromptWeight, _results);
         if (!double.IsFinite(loss) || !double.IsFinite(_gradients.Norm))
             throw new RecipeException($"Step {State.Step + 1}: the loss is {loss} and the gradient norm {_gradients.Norm}; resume from the last checkpoint with lower learning rates.");
-        double factor = schedule.Kind == "cosine"
-            ? LearningRate.Cosine(schedule, State.Step)
-            : LearningRate.Trapezoid(schedule, State.Step, State.DecayStartStep ?? schedule.DecayStartStep, State.DecaySteps ?? schedule.DecaySteps);
+        double factor = schedule.Kind switch
+        {
+            "cosine" => LearningRate.Cosine(schedule, State.Step),
+            "piecewise" => LearningRate.Piecewise(schedule, State.Step, State.Tokens),
+            _ => LearningRate.Trapezoid(schedule, State.Step, State.DecayStartStep ?? schedule.DecayStartStep, State.DecaySteps ?? schedule.DecaySteps),
+        };
         Optimizer.Step(_gradients.Gradients, _gradients.Norm, State.Step + 1, factor);
 
         var raised = new List<string>();
@@ -94,7 +97,7 @@ public sealed unsafe class Trainer : IDisposable
         State.Tokens += tokens;
         State.NextExample = _sampler.NextExample;
         State.ElapsedSeconds += Stopwatch.GetElapsedTime(started).TotalSeconds;
-        State.Finished = State.Step >= LastStep();
+        State.Finished = schedule.Kind == "piecewise" ? State.Tokens >= schedule.Points[^1].Tokens : State.Step >= LastStep();
         return new StepReport(State.Step, tokens, loss, _gradients.Norm, factor, raised);
     }
 

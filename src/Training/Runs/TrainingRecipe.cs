@@ -34,15 +34,25 @@ public sealed class RecipeBatch
     public int Tokens { get; set; }
 }
 
+/// <summary>The learning rates' factor after a number of trained tokens.</summary>
+public sealed class RecipePoint
+{
+    public long Tokens { get; set; }
+    public double Factor { get; set; }
+}
+
 /// <summary>
-/// Learning-rate schedule: linear warm-up, then either a cosine over all steps or a plateau with a linear decay at the end (trapezoid). The end
-/// of a trapezoid is given in steps, or found from a time budget, which makes the run depend on the machine's speed; the log then names the steps.
+/// Learning-rate schedule: linear warm-up, then a cosine over all steps, a plateau with a linear decay at the end (trapezoid), or straight lines
+/// between points given in trained tokens (piecewise). The end of a trapezoid is given in steps, or found from a time budget, which makes the run depend on the machine's speed; the log then names the steps.
 /// </summary>
 public sealed class RecipeSchedule
 {
-    /// <summary>"trapezoid" or "cosine".</summary>
+    /// <summary>"trapezoid", "cosine" or "piecewise".</summary>
     public string Kind { get; set; } = "trapezoid";
     public int WarmupSteps { get; set; } = 60;
+
+    /// <summary>piecewise: from 0 tokens to the end of the run.</summary>
+    public List<RecipePoint> Points { get; set; } = [];
 
     /// <summary>cosine: all steps of the run.</summary>
     public int? TotalSteps { get; set; }
@@ -144,10 +154,15 @@ public sealed class TrainingRecipe
         Require(Mixture.Count > 0 && Mixture.All(m => m.Weight > 0), "mixture", "must name buckets with positive weights");
         Require(LogEverySteps > 0, "log_every_steps", "must be positive");
         Require(PromptWeight is >= 0 and <= 1, "prompt_weight", "must be between 0 and 1");
-        bool cosine = Schedule.Kind == "cosine";
-        Require(cosine || Schedule.Kind == "trapezoid", "schedule.kind", "must be \"trapezoid\" or \"cosine\"");
-        Require(cosine ? Schedule.TotalSteps > 0 : Schedule.TimeBudgetMinutes > 0 || (Schedule.DecayStartStep > 0 && Schedule.DecaySteps > 0), "schedule",
-            "needs total_steps (cosine), or decay_start_step and decay_steps, or time_budget_minutes (trapezoid)");
+        (bool complete, string needs) = Schedule.Kind switch
+        {
+            "cosine" => (Schedule.TotalSteps > 0, "needs total_steps"),
+            "trapezoid" => (Schedule.TimeBudgetMinutes > 0 || (Schedule.DecayStartStep > 0 && Schedule.DecaySteps > 0), "needs decay_start_step and decay_steps, or time_budget_minutes"),
+            "piecewise" => (Schedule.Points.Count > 1 && Schedule.Points[0].Tokens == 0 && Schedule.Points.All(p => p.Factor is >= 0 and <= 10)
+                && Schedule.Points.Zip(Schedule.Points.Skip(1)).All(pair => pair.First.Tokens < pair.Second.Tokens), "needs at least two points of rising tokens from 0, with factors of 0 to 10"),
+            _ => (false, "must have the kind \"trapezoid\", \"cosine\" or \"piecewise\""),
+        };
+        Require(complete, "schedule", needs);
 
         void Require(bool holds, string key, string rule)
         {
