@@ -14,8 +14,8 @@ public class DecodeLoopTests
     [MemberData(nameof(GreedyOrSampled))]
     public void Answers_do_not_depend_on_chunks_batches_or_order_of_arrival(bool sampled)
     {
-        Request[] requests = Requests(12, sampled);
-        Answer[] alone = [.. requests.Select(r => RunAlone(r))];
+        LoopRequest[] requests = Requests(12, sampled);
+        LoopAnswer[] alone = [.. requests.Select(r => r.RunAlone())];
         foreach (int chunk in new[] { 1, 7, 64, 300 })
         {
             using var rig = new LoopRig(LoopRig.Options(maxSequences: 5, maxRows: Math.Max(chunk + 5, 9), chunk: chunk));
@@ -48,9 +48,9 @@ public class DecodeLoopTests
     {
         foreach (bool sampled in new[] { false, true })
         {
-            Request[] requests = Requests(9, sampled);
+            LoopRequest[] requests = Requests(9, sampled);
             var drafter = new ScriptedDrafter(nodes, depth, siblings, wrongRate, LoopRig.Vocab);
-            Answer[] plain = [.. requests.Select(r => RunAlone(r))];
+            LoopAnswer[] plain = [.. requests.Select(r => r.RunAlone())];
             for (int i = 0; i < requests.Length; i++) drafter.Learn(requests[i].Prompt, plain[i].Tokens);
             using var rig = new LoopRig(LoopRig.Options(maxSequences: 4, maxRows: 320, chunk: 33), drafter);
             Sequence[] running = [.. requests.Select(r => r.Submit(rig))];
@@ -67,13 +67,13 @@ public class DecodeLoopTests
     public void A_drafter_that_is_always_right_gives_all_its_tokens_and_one_that_is_always_wrong_gives_none()
     {
         int[] prompt = LoopRig.Prompt(20, 3);
-        Answer plain = RunAlone(new Request(prompt, 61, SamplingOptions.Greedy));
+        LoopAnswer plain = new LoopRequest(prompt, 61, SamplingOptions.Greedy).RunAlone();
         foreach ((double wrongRate, int steps) in new[] { (0.0, 13), (1.0, 61) })
         {
             var drafter = new ScriptedDrafter(4, 4, 0, wrongRate, LoopRig.Vocab);
             drafter.Learn(prompt, plain.Tokens);
             using var rig = new LoopRig(LoopRig.Options(), drafter);
-            Sequence sequence = new Request(prompt, 61, SamplingOptions.Greedy).Submit(rig);
+            Sequence sequence = new LoopRequest(prompt, 61, SamplingOptions.Greedy).Submit(rig);
             rig.RunToEnd();
             plain.AssertEqual(sequence);
             Assert.Equal(steps, sequence.Statistics.Steps); // 61 = 12 · 5 + 1
@@ -86,7 +86,7 @@ public class DecodeLoopTests
     public void A_stop_token_inside_a_draft_ends_the_answer_exactly_there()
     {
         int[] prompt = LoopRig.Prompt(15, 8);
-        Answer whole = RunAlone(new Request(prompt, 40, SamplingOptions.Greedy));
+        LoopAnswer whole = new LoopRequest(prompt, 40, SamplingOptions.Greedy).RunAlone();
         for (int at = 0; at < 40; at++)
         {
             int stop = whole.Tokens[at];
@@ -101,6 +101,8 @@ public class DecodeLoopTests
             Assert.Equal(FinishReason.Stop, sequence.FinishReason);
             Assert.Equal(first, sequence.TextTokens);
             Assert.Equal(first + 1, sequence.Statistics.GeneratedTokens);
+            Assert.Equal(first + 1, sequence.Statistics.Steps + sequence.Statistics.AcceptedTokens); // drafts beyond the stop are not counted
+            Assert.Equal((first + 8) / 8, sequence.Statistics.Steps);
             rig.AssertCacheEmpty();
         }
     }
@@ -109,7 +111,7 @@ public class DecodeLoopTests
     public void A_stop_string_inside_a_draft_ends_the_answer_exactly_there()
     {
         int[] prompt = LoopRig.Prompt(15, 8);
-        Answer whole = RunAlone(new Request(prompt, 40, SamplingOptions.Greedy));
+        LoopAnswer whole = new LoopRequest(prompt, 40, SamplingOptions.Greedy).RunAlone();
         string text = string.Concat(whole.Tokens.Select(t => (char)('A' + t)));
         for (int at = 0; at <= 37; at++)
         {
@@ -137,7 +139,7 @@ public class DecodeLoopTests
         {
             var drafter = new ScriptedDrafter(6, 6, 1, 0, LoopRig.Vocab);
             int[] prompt = LoopRig.Prompt(20, 4);
-            drafter.Learn(prompt, RunAlone(new Request(prompt, 44, SamplingOptions.Greedy)).Tokens);
+            drafter.Learn(prompt, new LoopRequest(prompt, 44, SamplingOptions.Greedy).RunAlone().Tokens);
             using var rig = new LoopRig(LoopRig.Options(context: 64, chunk: 8), drafter);
             Sequence sequence = LoopRig.Sequence(prompt, maxTokens);
             rig.Loop.Submit(sequence);
@@ -154,8 +156,8 @@ public class DecodeLoopTests
     [Fact]
     public void Cancellation_frees_the_cache_and_leaves_the_others_alone()
     {
-        Request[] requests = Requests(6, sampled: true);
-        Answer[] alone = [.. requests.Select(r => RunAlone(r))];
+        LoopRequest[] requests = Requests(6, sampled: true);
+        LoopAnswer[] alone = [.. requests.Select(r => r.RunAlone())];
         using var rig = new LoopRig(LoopRig.Options(maxSequences: 3, chunk: 5));
         Sequence[] running = [.. requests.Select(r => r.Submit(rig))];
         for (int i = 0; i < 9; i++) rig.Loop.Step();
@@ -173,7 +175,7 @@ public class DecodeLoopTests
     public void Logits_that_are_not_numbers_end_that_request_only()
     {
         int[] shortPrompt = LoopRig.Prompt(10, 1), longPrompt = LoopRig.Prompt(30, 2);
-        Answer plain = RunAlone(new Request(shortPrompt, 12, SamplingOptions.Greedy));
+        LoopAnswer plain = new LoopRequest(shortPrompt, 12, SamplingOptions.Greedy).RunAlone();
         using var rig = new LoopRig(LoopRig.Options());
         rig.Backend.BrokenFrom = 32; // the row at position 32 predicts the token at 33
         Sequence broken = LoopRig.Sequence(longPrompt, 20), fine = LoopRig.Sequence(shortPrompt, 12);
@@ -201,7 +203,7 @@ public class DecodeLoopTests
         }
 
         rig.RunToEnd();
-        RunAlone(new Request(LoopRig.Prompt(10, 2), 31, SamplingOptions.Greedy)).AssertEqual(second);
+        new LoopRequest(LoopRig.Prompt(10, 2), 31, SamplingOptions.Greedy).RunAlone().AssertEqual(second);
         var error = Assert.Throws<InvalidRequestException>(() => rig.Loop.Submit(LoopRig.Sequence(LoopRig.Prompt(10, 3), 40)));
         Assert.Contains("budget", error.Message, StringComparison.Ordinal);
         rig.AssertCacheEmpty();
@@ -224,41 +226,13 @@ public class DecodeLoopTests
         }
     }
 
-    private static Request[] Requests(int count, bool sampled)
+    private static LoopRequest[] Requests(int count, bool sampled)
     {
         var random = new SeededRandom(99);
-        return [.. Enumerable.Range(0, count).Select(i => new Request(
+        return [.. Enumerable.Range(0, count).Select(i => new LoopRequest(
             LoopRig.Prompt(1 + random.Next(i % 3 == 0 ? 150 : 12), (ulong)i), 1 + random.Next(60),
             sampled
                 ? Sampled with { Seed = (ulong)i, RepetitionPenalty = i % 2 == 0 ? 1 : 1.2f, PresencePenalty = i % 3 == 0 ? 0.3f : 0 }
                 : SamplingOptions.Greedy with { LogProbs = true }))];
-    }
-
-    private static Answer RunAlone(Request request)
-    {
-        using var rig = new LoopRig(LoopRig.Options(maxSequences: 1, maxRows: 512, chunk: 512));
-        Sequence sequence = request.Submit(rig);
-        rig.RunToEnd();
-        return new Answer(sequence.History.Generated.ToArray(), sequence.History.LogProbs.ToArray(), sequence.FinishReason);
-    }
-
-    private sealed record Request(int[] Prompt, int MaxTokens, SamplingOptions Sampling)
-    {
-        public Sequence Submit(LoopRig rig)
-        {
-            Sequence sequence = LoopRig.Sequence(Prompt, MaxTokens, Sampling);
-            rig.Loop.Submit(sequence);
-            return sequence;
-        }
-    }
-
-    private sealed record Answer(int[] Tokens, float[] LogProbs, FinishReason Reason)
-    {
-        public void AssertEqual(Sequence sequence)
-        {
-            Assert.Equal(Tokens, sequence.History.Generated.ToArray());
-            Assert.Equal(LogProbs, sequence.History.LogProbs.ToArray());
-            Assert.Equal(Reason, sequence.FinishReason);
-        }
     }
 }

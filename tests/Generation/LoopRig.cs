@@ -15,10 +15,10 @@ internal sealed class LoopRig : IDisposable
     public const int Vocab = 48;
     private const int SlotsPerPage = 16;
 
-    public LoopRig(DecodeLoopOptions options, IDrafter? drafter = null, int? kvTokens = null)
+    public LoopRig(DecodeLoopOptions options, IDrafter? drafter = null, int? kvTokens = null, int vocab = Vocab)
     {
         drafter ??= new NoDrafter();
-        Backend = new PathBackend(Vocab);
+        Backend = new PathBackend(vocab);
         Transformer model = Backend.Model(options.MaxRows, options.MaxLogitRows(drafter.MaxNodes));
         var layout = new KvLayout(1, 1, 2, KvType.F32, SlotsPerPage);
         int slack = options.MaxRowsPerSequence(drafter.MaxNodes);
@@ -43,8 +43,11 @@ internal sealed class LoopRig : IDisposable
     public static DecodeLoopOptions Options(int maxSequences = 8, int maxRows = 128, int chunk = 64, int context = 512) =>
         new() { ContextLength = context, MaxSequences = maxSequences, MaxRows = maxRows, PrefillChunk = chunk };
 
-    public static Sequence Sequence(int[] prompt, int maxTokens, SamplingOptions? sampling = null, int[]? stopTokens = null, string[]? stopStrings = null) =>
-        new(prompt, maxTokens, sampling ?? SamplingOptions.Greedy, new StopConditions(stopTokens ?? [], stopStrings ?? [], t => TokenBytes[t]));
+    public static Sequence Sequence(
+        int[] prompt, int maxTokens, SamplingOptions? sampling = null, int[]? stopTokens = null, string[]? stopStrings = null, int priority = 0,
+        TimeSpan? deadline = null) =>
+        new(prompt, maxTokens, sampling ?? SamplingOptions.Greedy, new StopConditions(stopTokens ?? [], stopStrings ?? [], t => TokenBytes[t]),
+            priority, deadline);
 
     /// <summary>Token t is the letter 'A' + t.</summary>
     public static byte[][] TokenBytes { get; } = [.. Enumerable.Range(0, Vocab).Select(t => new[] { (byte)('A' + t) })];

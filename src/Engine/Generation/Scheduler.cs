@@ -129,6 +129,7 @@ public sealed class Scheduler
     /// <summary>The sequences of the coming pass and their rows. Empty if there is nothing to do, or if the only sequence has just ended.</summary>
     public ReadOnlySpan<ScheduledSequence> Next()
     {
+        foreach (Sequence s in Running) TrimReservation(s);
         Admit();
         _scheduledCount = 0;
         int rows = ScheduleRows();
@@ -163,8 +164,6 @@ public sealed class Scheduler
 
     private void Admit()
     {
-        if (_waiting.Count == 0) return;
-        foreach (Sequence s in Running) ReserveLeast(s);
         while (_waiting.Count > 0)
         {
             Sequence next = _waiting.First();
@@ -176,7 +175,11 @@ public sealed class Scheduler
     }
 
     /// <summary>Gives back what the last pass's drafts had reserved, and what eviction has freed since.</summary>
-    private void ReserveLeast(Sequence s) => _cache.TryReserve(s.CacheIndex, Math.Max(_forecast.ReservedTokens(s), _cache.Length(s.CacheIndex)));
+    private void TrimReservation(Sequence s)
+    {
+        int least = Math.Max(_forecast.ReservedTokens(s), _cache.Length(s.CacheIndex));
+        if (_cache.Options.Policy.Evicts || _cache.Reserved(s.CacheIndex) > least + 1) _cache.TryReserve(s.CacheIndex, least); // a smaller one never fails
+    }
 
     private bool HasRoom(Sequence next)
     {

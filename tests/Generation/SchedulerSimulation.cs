@@ -1,0 +1,253 @@
+using Foretoken.Generation;
+using Foretoken.KvCache;
+using Foretoken.Numerics;
+using Foretoken.Sampling;
+using Foretoken.Speculation;
+using Xunit.Sdk;
+
+namespace Foretoken.Tests.Generation;
+
+/// <summary>
+/// One random history of a loop: requests of all kinds arrive, are cancelled, run out of time, are preempted, in a cache that is too small, with an oracle
+/// that is right at times. Everything is drawn from the seed, which a failure names and which replays it.
+/// </summary>
+internal sealed class SchedulerSimulation : IDisposable
+{
+    private const int Context = 128, SlotsPerPage = 16;
+    private static readonly (LoopRequest Request, Lazy<LoopAnswer> Alone)[] Pool = [.. Enumerable.Range(0, 60).Select(MakeRequest)];
+    private readonly SeededRandom _random;
+    private readonly FakeClock _clock = new();
+    private readonly DecodeLoopOptions _options;
+    private readonly OracleOptions? _oracle;
+    private readonly CheckedDrafter _drafter;
+    private readonly LoopRig _rig;
+    private readonly SchedulerModel _model;
+    private readonly int _priorities, _kvTokens, _maxArrivals;
+    private readonly double _arrivalRate, _cancelRate, _deadlineRate;
+
+    private SchedulerSimulation(ulong seed, int sequences)
+    {
+        _random = new SeededRandom(seed, 7);
+        int maxSequences = sequences > 0 ? sequences : _random.Pick([1, 2, 3, 5, 8, 17]);
+        bool measured = _random.Chance(0.5), enough = !measured || sequences > 0 || _random.Chance(0.8);
+        _options = new DecodeLoopOptions
+        {
+            ContextLength = Context,
+            MaxSequences = maxSequences,
+            MaxRows = maxSequences + _random.Pick([0, 1, 6, 50, 250]),
+            PrefillChunk = _random.Pick([1, 3, 8, 40]),
+            MaxWaiting = sequences > 0 ? 4 * sequences : 1 + _random.Next(20),
+            MaxOvertakes = 1 + _random.Next(6),
+            KvAdmission = measured ? KvAdmission.Measured : KvAdmission.WorstCase,
+            KvExhaustion = measured && _random.Chance(0.2) ? KvExhaustion.End : KvExhaustion.Preempt,
+            ExpectedAnswerTokens = measured ? _random.Next(10) : 0,
+            Time = _clock,
+        };
+        _kvTokens = enough ? Context + _random.Next(maxSequences * 60) : 16 + _random.Next(80);
+        _oracle = DrawOracle();
+        _drafter = new CheckedDrafter(_oracle is null ? new NoDrafter() : MakeOracle(_oracle));
+        _rig = new LoopRig(_options, _drafter, _kvTokens);
+        _model = new SchedulerModel(_options, _rig.Cache.PagesTotal, SlotsPerPage);
+        _priorities = _random.Pick([1, 1, 2, 4]);
+        _maxArrivals = sequences > 0 ? 2 * sequences : 40;
+        _arrivalRate = sequences > 0 ? 0.95 : _random.Pick([0.1, 0.4, 0.8]);
+        _cancelRate = _random.Pick([0, 0.02, 0.1]);
+        _deadlineRate = _random.Pick([0, 0.1, 0.5]);
+    }
+
+    /// <summary>What happened, so that tests can tell that something did.</summary>
+    public SchedulerStatistics Statistics { get; private set; }
+
+    public long AcceptedDrafts => _drafter.Accepted;
+
+    public int LargestBatch { get; private set; }
+
+    public Dictionary<FinishReason, int> Ends { get; } = [];
+
+    /// <param name="seed">Names the whole history.</param>
+    /// <param name="sequences">Sequences that run at a time; 0 = drawn.</param>
+    public static SchedulerSimulation Run(ulong seed, int sequences = 0)
+    {
+        var simulation = new SchedulerSimulation(seed, sequences);
+        try
+        {
+            simulation.Run();
+            return simulation;
+        }
+        catch (Exception e)
+        {
+            throw new XunitException($"SchedulerSimulation.Run({seed}, {sequences}) fails: {simulation}\n{e}");
+        }
+        finally
+        {
+            simulation.Dispose();
+        }
+    }
+
+    public override string ToString() => $"step {_rig.Loop.Steps}, {_options}, {_oracle}, KV of {_kvTokens} tokens, {_priorities} priorities";
+
+    public void Dispose() => _rig.Dispose();
+
+    private void Run()
+    {
+        for (int steps = 0; steps < 20_000; steps++)
+        {
+            while (_model.Entries.Count < _maxArrivals && _random.Chance(_arrivalRate)) Arrive();
+            foreach (ModelEntry e in _model.Entries.Where(e => !e.Sequence.Finished && _random.Chance(_cancelRate / 8)))
+            {
+                e.Sequence.Cancel();
+                e.Cancelled = true;
+            }
+
+            _clock.Advance(_random.Next(3));
+            if (!Step() && _model.Entries.Count == _maxArrivals) break;
+        }
+
+        Assert.Equal(0, _rig.Loop.ActiveCount);
+        _rig.AssertCacheEmpty();
+        Assert.Equal(0, _drafter.Known);
+        Assert.InRange(_rig.Backend.LargestPass, 0, _options.MaxRows);
+        foreach (ModelEntry e in _model.Entries) CheckEnd(e);
+        Statistics = _rig.Loop.Statistics;
+        Assert.Equal(_model.Entries.Count, Statistics.Submitted);
+    }
+
+    private void Arrive()
+    {
+        LoopRequest request = _random.Pick(Pool).Request;
+        bool full = _model.Waiting.Count() >= _options.MaxWaiting;
+        int priority = _random.Next(_priorities);
+        int milliseconds = _random.Chance(_deadlineRate) ? 1 + _random.Next(80) : 0;
+        TimeSpan? deadline = milliseconds > 0 ? TimeSpan.FromMilliseconds(milliseconds) : null;
+        if (full)
+        {
+            Assert.Equal(_model.Waiting.Count(), Assert.Throws<QueueFullException>(() => request.Submit(_rig, priority, deadline)).Waiting);
+            _clock.Advance(1);
+            Step();
+            return;
+        }
+
+        long end = milliseconds > 0 ? _clock.GetTimestamp() + milliseconds : long.MaxValue;
+        _model.Entries.Add(new ModelEntry(request.Submit(_rig, priority, deadline), request, _model.Entries.Count, end));
+    }
+
+    private bool Step()
+    {
+        long now = _clock.GetTimestamp();
+        ModelEntry[] live = [.. _model.Entries.Where(e => !e.Sequence.Finished)];
+        bool[] ran = [.. live.Select(e => e.Running)];
+        bool[] decoding = [.. live.Select(e => e.Sequence.CacheIndex is var c and >= 0 && e.Sequence.History.Count - _rig.Cache.Length(c) == 1)];
+        int[] tokens = [.. live.Select(e => e.Sequence.History.GeneratedCount)], preemptions = [.. live.Select(e => e.Sequence.Statistics.Preemptions)];
+        bool exact = _options.KvAdmission == KvAdmission.WorstCase;
+        if (exact) _model.Admit(now);
+        long stalls = _rig.Loop.Statistics.Stalls;
+        bool active = _rig.Loop.Step();
+        stalls = _rig.Loop.Statistics.Stalls - stalls;
+        for (int i = 0; i < live.Length; i++)
+        {
+            Sequence s = live[i].Sequence;
+            bool ended = _model.Ends(live[i], now), running = s.CacheIndex >= 0;
+            if (ended) Assert.Equal(live[i].Cancelled ? FinishReason.Cancelled : FinishReason.Deadline, s.FinishReason);
+            else Assert.False(s.FinishReason is FinishReason.Cancelled or FinishReason.Deadline or FinishReason.Error, s.Error ?? "ended too early");
+            if (exact && !ended) Assert.Equal(live[i].Running, running || s.Finished);
+            if (!exact) NoteAdmission(live, live[i], ran[i], running || (s.Finished && !ended));
+            bool stays = decoding[i] && running && s.Statistics.Preemptions == preemptions[i];
+            if (stays && stalls == 0) Assert.True(s.History.GeneratedCount > tokens[i], "a running answer got no token");
+            Assert.InRange(live[i].Passed, 0, _options.MaxOvertakes);
+        }
+
+        if (exact) Assert.Equal((0, 0), ((int)stalls, _priorities == 1 ? preemptions.Sum(p => p) : 0));
+        LargestBatch = Math.Max(LargestBatch, live.Count(e => e.Running));
+        CheckBooks();
+        return active;
+    }
+
+    /// <summary>Under measured admission the model does not foresee who is admitted, but it holds the order and the limit of overtaking.</summary>
+    private void NoteAdmission(ModelEntry[] live, ModelEntry admitted, bool ran, bool runs)
+    {
+        admitted.Running = runs;
+        if (ran || !runs || admitted.Sequence.Overdue) return;
+        foreach (ModelEntry waits in live)
+        {
+            Sequence w = waits.Sequence;
+            if (w.CacheIndex >= 0 || w.Finished || w.Statistics.Preemptions > 0) continue; // one preempted may have run when the other was admitted
+            Assert.True(
+                w.Priority < admitted.Sequence.Priority || (w.Priority == admitted.Sequence.Priority && waits.Arrival > admitted.Arrival),
+                $"request {admitted.Arrival} was admitted ahead of request {waits.Arrival}");
+            if (waits.Arrival < admitted.Arrival) waits.Passed++;
+        }
+    }
+
+    private void CheckBooks()
+    {
+        KvStatistics kv = _rig.Cache.Statistics;
+        Assert.True(kv.PagesReserved <= kv.PagesTotal && kv.PagesTotal - kv.PagesFree <= kv.PagesReserved);
+        Assert.Equal(_rig.Loop.Statistics.Running, kv.Sequences);
+        Assert.True(kv.Sequences <= _options.MaxSequences);
+    }
+
+    private void CheckEnd(ModelEntry e)
+    {
+        Sequence s = e.Sequence;
+        LoopAnswer alone = Pool.Single(p => ReferenceEquals(p.Request, e.Request)).Alone.Value;
+        Ends[s.FinishReason] = Ends.GetValueOrDefault(s.FinishReason) + 1;
+        if (s.FinishReason is FinishReason.Stop or FinishReason.Length) alone.AssertEqual(s);
+        else alone.AssertBegins(s);
+        if (s.FinishReason == FinishReason.KvBudget && _options.KvExhaustion == KvExhaustion.Preempt)
+        {
+            int all = _rig.Cache.PagesTotal * SlotsPerPage; // the newest token needs no slot
+            Assert.True(s.History.GeneratedCount > 0 ? s.History.Count == all + 1 : s.History.Count > all, "ended although the budget had room");
+        }
+
+        GenerationStatistics statistics = s.Statistics;
+        Assert.Equal((s.History.GeneratedCount, s.History.GeneratedCount), (statistics.GeneratedTokens, statistics.Steps + statistics.AcceptedTokens));
+        Assert.True(statistics.AcceptedTokens <= statistics.DraftedTokens);
+        Assert.Equal(statistics.AcceptedTokens, statistics.AcceptedAt.ToArray().Sum()); // the oracle's trees are not deeper than what is counted
+        for (int i = 0; i < statistics.AcceptedAt.Length; i++) Assert.True(statistics.AcceptedAt[i] <= statistics.DraftedAt[i]);
+    }
+
+    private OracleOptions? DrawOracle()
+    {
+        double acceptance = _random.Pick([0, 0.5, 0.9, 1]);
+        return _random.Next(4) switch
+        {
+            0 => null,
+            1 => new OracleOptions { VocabSize = LoopRig.Vocab, Depth = 1 + _random.Next(9), Acceptance = acceptance, Seed = _random.NextBits() },
+            _ => new OracleOptions
+            {
+                VocabSize = LoopRig.Vocab, Depth = 1 + _random.Next(6), Siblings = 1 + _random.Next(4), SiblingDepth = 1 + _random.Next(4),
+                Acceptance = acceptance, Seed = _random.NextBits(),
+            },
+        };
+    }
+
+    private static OracleDrafter MakeOracle(OracleOptions options)
+    {
+        var oracle = new OracleDrafter(options);
+        foreach ((LoopRequest request, Lazy<LoopAnswer> alone) in Pool) oracle.Record(request.Prompt, request.Sampling, alone.Value.Tokens);
+        return oracle;
+    }
+
+    private static (LoopRequest Request, Lazy<LoopAnswer> Alone) MakeRequest(int i)
+    {
+        var random = new SeededRandom((ulong)i, 8);
+        int[] prompt = LoopRig.Prompt(1 + random.Next(i % 3 == 0 ? 70 : 8), (ulong)(1000 + i / 2)); // in pairs that differ in their options only
+        var sampling = new SamplingOptions { LogProbs = random.Chance(0.5) };
+        if (random.Chance(0.6))
+        {
+            sampling = sampling with
+            {
+                Temperature = 0.9f, TopK = random.Pick([0, 30]), TopP = random.Pick([1f, 0.9f]), MinP = random.Pick([0f, 0.02f]), Seed = (ulong)i,
+            };
+        }
+
+        if (random.Chance(0.5)) sampling = sampling with { RepetitionPenalty = 1.2f, PresencePenalty = 0.3f, FrequencyPenalty = 0.1f };
+        var request = new LoopRequest(prompt, 1 + random.Next(50), sampling)
+        {
+            StopTokens = random.Chance(0.3) ? [random.Next(LoopRig.Vocab)] : [],
+            StopStrings = random.Chance(0.3) ? [Letters(2), Letters(1)] : [],
+        };
+        string Letters(int count) => string.Concat(Enumerable.Range(0, count).Select(_ => (char)('A' + random.Next(LoopRig.Vocab))));
+        return (request, new Lazy<LoopAnswer>(() => request.RunAlone()));
+    }
+}
