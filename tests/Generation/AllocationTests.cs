@@ -1,11 +1,14 @@
+using Foretoken.Backends;
 using Foretoken.Backends.Cpu;
 using Foretoken.Generation;
+using Foretoken.KvCache;
 using Foretoken.Sampling;
 using Foretoken.Speculation;
 
 namespace Foretoken.Tests.Generation;
 
 /// <summary>Counts by the collector's own counters of every thread that takes part in a step (the test host's threads allocate now and then).</summary>
+[Collection("telemetry")] // whoever listens to requests makes their end allocate
 public sealed class AllocationTests(TinyModelFixture fixture) : IClassFixture<TinyModelFixture>
 {
     private const int Sequences = 8, WarmUpSteps = 60, MeasuredSteps = 220;
@@ -29,13 +32,68 @@ public sealed class AllocationTests(TinyModelFixture fixture) : IClassFixture<Ti
         Assert.True(drafter.Proposed > 1000);
     }
 
-    private static GenerationOptions Options(string sampling) => new()
+    [Fact]
+    public void A_step_of_64_sequences_with_trees_and_every_sampler_stage_allocates_nothing_while_others_wait_end_and_begin()
+    {
+        const int sequences = 64, more = 10;
+        var oracle = new OracleDrafter(new OracleOptions { VocabSize = 277, Depth = 3, Siblings = 2, Acceptance = 0.6 });
+        using LanguageModel model = fixture.Load(new LanguageModelOptions
+        {
+            Threads = 2, MaxSequences = sequences, MaxRows = 400, PrefillChunk = 100, ContextLength = 256, Drafter = oracle,
+        });
+        Request[] requests = [.. Enumerable.Range(0, sequences + more).Select(i => new Request(
+            LoopRig.Prompt(5 + i, (ulong)i), Options("full", (ulong)i) with { MaxTokens = i % 4 == 0 ? 60 : 160, Priority = i % 3 }))];
+        Record(model, oracle, requests);
+        foreach (Request r in requests) model.Generate(r.Prompt, r.Options);
+        DecodeLoop loop = model.Engine.Loop;
+        for (int i = 0; i < 20; i++) loop.Step();
+        Assert.Equal((sequences, more), (loop.Statistics.Running, loop.Statistics.Waiting));
+        AssertNothingAllocated(model, 40);
+        Assert.Equal(0, loop.Statistics.Waiting); // some ended in between, so that others began
+        Assert.InRange(loop.Statistics.Running, 40, sequences);
+    }
+
+    [Fact]
+    public void A_step_that_preempts_allocates_nothing()
+    {
+        const int sequences = 12;
+        var oracle = new OracleDrafter(new OracleOptions { VocabSize = 277, Depth = 4, Siblings = 1, Acceptance = 0.5 });
+        using LanguageModel model = fixture.Load(new LanguageModelOptions
+        {
+            Threads = 2, MaxSequences = sequences, ContextLength = 256, Drafter = oracle, KvAdmission = KvAdmission.Measured,
+            KvBytes = PagedKvCache.BytesFor(new KvLayout(2, 2, 16, KvType.BF16), 5, 256),
+        });
+        Request[] requests = [.. Enumerable.Range(0, sequences).Select(i => new Request(LoopRig.Prompt(20, (ulong)i), Options("full", (ulong)i)))];
+        Record(model, oracle, requests);
+        for (int i = 0; i < 40; i++) Complete(model, new Request([1, 2, 3], new GenerationOptions { MaxTokens = 1 })); // so that all are admitted
+        foreach (Request r in requests) model.Generate(r.Prompt, r.Options);
+        DecodeLoop loop = model.Engine.Loop;
+        for (int i = 0; i < 20; i++) loop.Step();
+        Assert.Equal(sequences, loop.Statistics.Running);
+        long before = loop.Statistics.Preemptions;
+        AssertNothingAllocated(model, 150);
+        Assert.InRange(loop.Statistics.Preemptions - before, 3, 100);
+    }
+
+    private static void Record(LanguageModel model, OracleDrafter oracle, Request[] requests)
+    {
+        GenerationSession[] sessions = [.. requests.Select(r => model.Generate(r.Prompt, r.Options))];
+        for (int i = 0; i < requests.Length; i++) oracle.Record(requests[i].Prompt, requests[i].Options.Sampling, sessions[i].Complete().Tokens.ToArray());
+    }
+
+    private static void Complete(LanguageModel model, Request request)
+    {
+        using GenerationSession session = model.Generate(request.Prompt, request.Options);
+        session.Complete();
+    }
+
+    private static GenerationOptions Options(string sampling, ulong seed = 0) => new()
     {
         IgnoreEndTokens = true,
         StopStrings = ["a stop string that never comes", "another one"],
         Sampling = sampling == "greedy" ? SamplingOptions.Greedy : new SamplingOptions
         {
-            Temperature = 0.9f, TopK = 80, TopP = 0.95f, MinP = 0.001f, RepetitionPenalty = 1.1f, PresencePenalty = 0.1f, FrequencyPenalty = 0.05f, LogProbs = true,
+            Temperature = 0.9f, TopK = 80, TopP = 0.95f, MinP = 0.001f, RepetitionPenalty = 1.1f, PresencePenalty = 0.1f, FrequencyPenalty = 0.05f, LogProbs = true, Seed = seed,
         },
     };
 
@@ -46,16 +104,23 @@ public sealed class AllocationTests(TinyModelFixture fixture) : IClassFixture<Ti
         DecodeLoop loop = model.Engine.Loop;
         for (int i = 0; i < WarmUpSteps; i++) loop.Step();
         model.Generate(LoopRig.Prompt(40, 4), options); // its prompt is read beside the others' decoding, while we measure
+        AssertNothingAllocated(model, MeasuredSteps);
+        Assert.Equal(Sequences, model.Cache.Statistics.Sequences); // all of them ran to the end of the measurement
+    }
+
+    private static void AssertNothingAllocated(LanguageModel model, int steps)
+    {
         ThreadTeam team = ((CpuBackend)model.Loaded.Transformer.Backend).Team;
         var before = new AllocatedBytes(team.Threads);
         var after = new AllocatedBytes(team.Threads);
         team.Run(ref before, team.Threads);
-        for (int i = 0; i < MeasuredSteps; i++) loop.Step();
+        for (int i = 0; i < steps; i++) model.Engine.Loop.Step();
         team.Run(ref after, team.Threads);
         Assert.Equal(before.Bytes, after.Bytes);
         Assert.True(before.Bytes[0] > 0);
-        Assert.Equal(Sequences, model.Cache.Statistics.Sequences); // all of them ran to the end of the measurement
     }
+
+    private sealed record Request(int[] Prompt, GenerationOptions Options);
 
     /// <summary>Bytes that each thread of a team has allocated since it started. Each waits for the others, so that each takes one chunk.</summary>
     private readonly struct AllocatedBytes(int threads) : IParallelJob

@@ -6,6 +6,7 @@ using Foretoken.Tests.Generation;
 
 namespace Foretoken.Tests.Telemetry;
 
+[Collection("telemetry")]
 public class ForetokenTelemetryTests
 {
     [Fact]
