@@ -191,6 +191,26 @@ public sealed class LanguageModelTests(TinyModelFixture fixture) : IClassFixture
         Assert.Equal((FinishReason.Length, 1), (full.FinishReason, full.Tokens.Count));
     }
 
+    [Fact]
+    public void A_busy_model_turns_requests_away_and_ends_those_that_are_late()
+    {
+        using LanguageModel model = fixture.Load(new LanguageModelOptions { Threads = 1, MaxSequences = 1, MaxWaiting = 1 });
+        var endless = new GenerationOptions { IgnoreEndTokens = true, MaxTokens = 300 };
+        using GenerationSession running = model.Generate([1, 2, 3], endless with { Deadline = TimeSpan.FromDays(1) });
+        running.MoveNext();
+        using GenerationSession late = model.Generate([1, 2], endless with { Deadline = TimeSpan.FromTicks(1) });
+        Assert.Throws<QueueFullException>(() => model.Generate([1], endless));
+        running.MoveNext(); // one step later there is room again
+        Assert.Equal((FinishReason.Deadline, 0), (late.Complete().FinishReason, late.Tokens.Length));
+        using GenerationSession urgent = model.Generate([1], new GenerationOptions { MaxTokens = 2, Priority = 1 });
+        Assert.Equal(2, urgent.Complete().Tokens.Count);
+        Assert.Equal(FinishReason.None, running.FinishReason);
+        Assert.Equal(300, running.Complete().Tokens.Count);
+        Assert.Equal((1, 2L, 1L), (running.Statistics.Preemptions, model.Engine.Statistics.Submitted - 1, model.Engine.Statistics.Rejected));
+        AssertRefused("deadline", "0", () => model.Generate([1], new GenerationOptions { Deadline = TimeSpan.Zero }));
+        AssertRefused("max-waiting", "0", () => fixture.Load(new LanguageModelOptions { MaxWaiting = 0 }));
+    }
+
     private static void AssertRefused(string field, string part, Action action)
     {
         var error = Assert.Throws<InvalidRequestException>(action);

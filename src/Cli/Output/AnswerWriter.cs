@@ -74,6 +74,7 @@ internal static class AnswerWriter
         FinishReason.Stop => "stop",
         FinishReason.Length => "length",
         FinishReason.Cancelled => "interrupted",
+        FinishReason.KvBudget => "kv_budget",
         _ => reason.ToString().ToLowerInvariant(),
     };
 }

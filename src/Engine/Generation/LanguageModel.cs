@@ -154,6 +154,7 @@ public sealed class LanguageModel : IDisposable
             MaxWaiting = options.MaxWaiting,
             KvAdmission = options.KvAdmission,
             KvExhaustion = options.KvExhaustion,
+            ExpectedAnswerTokens = options.ExpectedAnswerTokens,
             MaxRows = Math.Max(options.MaxRows, options.MaxSequences),
             PrefillChunk = options.PrefillChunk,
         };
@@ -181,6 +182,7 @@ public sealed class LanguageModel : IDisposable
         Require(options.ContextLength is 0 or >= 2, "context", options.ContextLength, "0 (the model's own) or at least 2");
         Require(options.MaxSequences is >= 1 and <= 4096, "max-sequences", options.MaxSequences, "between 1 and 4096");
         Require(options.MaxWaiting is >= 1 and <= 1_000_000, "max-waiting", options.MaxWaiting, "between 1 and 1000000");
+        Require(options.ExpectedAnswerTokens >= 0, "expected-answer-tokens", options.ExpectedAnswerTokens, "0 (unknown) or a number of tokens");
         Require(options.MaxRows is >= 1 and <= 65536, "max-rows", options.MaxRows, "between 1 and 65536");
         Require(options.PrefillChunk >= 1, "prefill-chunk", options.PrefillChunk, "at least 1");
         Require(options.KvBytes >= 0, "kv-memory", options.KvBytes, "0 (automatic) or a number of bytes");
