@@ -93,7 +93,8 @@ public sealed class AllocationTests(TinyModelFixture fixture) : IClassFixture<Ti
         StopStrings = ["a stop string that never comes", "another one"],
         Sampling = sampling == "greedy" ? SamplingOptions.Greedy : new SamplingOptions
         {
-            Temperature = 0.9f, TopK = 80, TopP = 0.95f, MinP = 0.001f, RepetitionPenalty = 1.1f, PresencePenalty = 0.1f, FrequencyPenalty = 0.05f, LogProbs = true, Seed = seed,
+            Temperature = 0.9f, TopK = 80, TopP = 0.95f, MinP = 0.001f, RepetitionPenalty = 1.1f, PresencePenalty = 0.1f, FrequencyPenalty = 0.05f,
+            LogProbs = true, Seed = seed,
         },
     };
 

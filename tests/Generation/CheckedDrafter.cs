@@ -3,7 +3,7 @@ using Foretoken.Speculation;
 
 namespace Foretoken.Tests.Generation;
 
-/// <summary>Passes everything on and checks what drafters may rely on: an index names one sequence until it is released, and paths follow the trees.</summary>
+/// <summary>Passes everything on and checks what drafters rely on: an index names one sequence until it is released, paths follow the trees.</summary>
 internal sealed class CheckedDrafter(IDrafter inner) : IDrafter
 {
     private readonly Dictionary<int, TokenHistory> _paths = [];

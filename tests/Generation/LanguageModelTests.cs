@@ -3,6 +3,7 @@ using Foretoken.Generation;
 using Foretoken.KvCache;
 using Foretoken.Numerics;
 using Foretoken.Sampling;
+using Foretoken.Speculation;
 using Foretoken.Tests.Fixtures;
 using Foretoken.Tokenization;
 
@@ -189,6 +190,39 @@ public sealed class LanguageModelTests(TinyModelFixture fixture) : IClassFixture
         Assert.Equal(0, model.Engine.Steps);
         GenerationResult full = Run(model, (new int[63], new GenerationOptions { IgnoreEndTokens = true }));
         Assert.Equal((FinishReason.Length, 1), (full.FinishReason, full.Tokens.Count));
+    }
+
+    [Theory]
+    [InlineData(KvAdmission.WorstCase)]
+    [InlineData(KvAdmission.Measured)]
+    public void A_hundred_and_thirty_requests_together_answer_as_alone(KvAdmission admission)
+    {
+        (int[] Prompt, GenerationOptions Options)[] requests = Requests(130);
+        var options = new LanguageModelOptions { Threads = 2, ContextLength = 256, MaxRows = 300 };
+        var oracle = new OracleDrafter(new OracleOptions { VocabSize = 277, Depth = 4, Siblings = 2, Acceptance = 0.7 });
+        GenerationResult[] alone;
+        using (LanguageModel model = fixture.Load(options with { MaxSequences = 1, MaxRows = 64 })) alone = [.. requests.Select(r => Run(model, r))];
+        for (int i = 0; i < 130; i++) oracle.Record(requests[i].Prompt, requests[i].Options.Sampling, alone[i].Tokens.ToArray());
+        int tokens = admission == KvAdmission.WorstCase ? 130 * 256 : 20 * 256;
+        using LanguageModel together = fixture.Load(options with
+        {
+            MaxSequences = 130, Drafter = oracle, KvAdmission = admission, ExpectedAnswerTokens = 1,
+            KvBytes = PagedKvCache.BytesFor(new KvLayout(2, 2, 16, KvType.BF16), 1, tokens),
+        });
+        GenerationSession[] sessions = [.. requests.Select((r, i) => together.Generate(r.Prompt, r.Options with { Priority = i % 2 }))];
+        int most = 0;
+        while (together.Engine.Loop.Step()) most = Math.Max(most, together.Engine.Statistics.Running);
+        for (int i = 0; i < 130; i++)
+        {
+            GenerationResult result = sessions[i].Complete();
+            Assert.Equal(alone[i].Tokens, result.Tokens);
+            Assert.Equal(alone[i].LogProbs, result.LogProbs);
+        }
+
+        SchedulerStatistics statistics = together.Engine.Statistics;
+        if (admission == KvAdmission.WorstCase) Assert.Equal((128, 0L), (Math.Min(most, 128), statistics.Preemptions));
+        else Assert.True(statistics.Preemptions > 10);
+        Assert.Equal(together.Cache.Statistics.PagesTotal, together.Cache.Statistics.PagesFree);
     }
 
     [Fact]

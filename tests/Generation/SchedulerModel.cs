@@ -25,8 +25,8 @@ internal sealed class ModelEntry(Sequence sequence, LoopRequest request, int arr
 }
 
 /// <summary>
-/// Who runs in the next pass when admission is by worst case, in as few words as the rules take: overdue first, then priority, then arrival; the first that
-/// waits runs if there is a place and pages for the longest it may become, else those of lower priority make room if that is enough, else nobody is admitted.
+/// Who runs in the next pass when admission is by worst case, in as few words as the rules take: overdue first, then priority, then arrival; the first
+/// that waits runs if there is a place and pages for the longest it may become, else those of lower priority make room if that is enough, else nobody.
 /// </summary>
 internal sealed class SchedulerModel(DecodeLoopOptions options, int pages, int slotsPerPage)
 {

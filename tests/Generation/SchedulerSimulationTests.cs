@@ -29,7 +29,8 @@ public class SchedulerSimulationTests
 
     private static void AssertEverythingHappened(SchedulerSimulation[] runs)
     {
-        foreach (FinishReason reason in new[] { FinishReason.Stop, FinishReason.Length, FinishReason.Cancelled, FinishReason.Deadline, FinishReason.KvBudget })
+        FinishReason[] reasons = [FinishReason.Stop, FinishReason.Length, FinishReason.Cancelled, FinishReason.Deadline, FinishReason.KvBudget];
+        foreach (FinishReason reason in reasons)
             Assert.True(runs.Any(r => r.Ends.ContainsKey(reason)), $"no request ended with {reason}");
         Assert.True(runs.Sum(r => r.Statistics.Preemptions) > 20);
         Assert.True(runs.Sum(r => r.Statistics.PreemptedTokens) > 200);

@@ -236,7 +236,8 @@ public class SchedulerTests
     {
         using var rig = new LoopRig(LoopRig.Options(maxSequences: 2, context: 64));
         DecodeLoopOptions larger = LoopRig.Options(maxSequences: 2, context: 128);
-        var error = Assert.Throws<ArgumentException>(() => new DecodeLoop(rig.Backend.Model(larger.MaxRows, larger.MaxRows), rig.Cache, new NoDrafter(), larger));
+        var error = Assert.Throws<ArgumentException>(
+            () => new DecodeLoop(rig.Backend.Model(larger.MaxRows, larger.MaxRows), rig.Cache, new NoDrafter(), larger));
         Assert.Contains("128", error.Message, StringComparison.Ordinal);
     }
 

@@ -9,7 +9,8 @@ public class OracleDrafterTests
 {
     private static readonly SamplingOptions Sampled = new()
     {
-        Temperature = 0.8f, TopK = 40, TopP = 0.95f, MinP = 0.001f, RepetitionPenalty = 1.2f, PresencePenalty = 0.2f, FrequencyPenalty = 0.1f, Seed = 3, LogProbs = true,
+        Temperature = 0.8f, TopK = 40, TopP = 0.95f, MinP = 0.001f, RepetitionPenalty = 1.2f, PresencePenalty = 0.2f, FrequencyPenalty = 0.1f, Seed = 3,
+        LogProbs = true,
     };
 
     [Theory]

@@ -172,7 +172,7 @@ public sealed class DecodeLoop
         int rows = options.MaxRowsPerSequence(draftNodes);
         if (cache.MaxSequences >= options.MaxSequences && cache.MaxTokensPerSequence >= options.ContextLength && cache.MaxRowsPerSequence >= rows) return;
         throw new ArgumentException(
-            $"The cache is planned for {cache.MaxSequences} sequences of {cache.MaxTokensPerSequence} tokens and {cache.MaxRowsPerSequence} rows per pass, "
+            $"The cache is planned for {cache.MaxSequences} sequences of {cache.MaxTokensPerSequence} tokens and {cache.MaxRowsPerSequence} rows, "
             + $"the loop for {options.MaxSequences} of {options.ContextLength} and {rows}: plan both from the same options.", nameof(cache));
     }
 }

@@ -22,7 +22,9 @@ public sealed record DecodeLoopOptions
 
     public KvExhaustion KvExhaustion { get; init; }
 
-    /// <summary>For <see cref="KvAdmission.Measured"/>: mean answer length in tokens to begin with; 0 = unknown, so worst case until an answer has ended.</summary>
+    /// <summary>
+    /// For <see cref="KvAdmission.Measured"/>: mean answer length in tokens to begin with; 0 = unknown, so worst case until an answer has ended.
+    /// </summary>
     public int ExpectedAnswerTokens { get; init; }
 
     /// <summary>

@@ -29,7 +29,7 @@ public sealed class GenerationStatistics
 
     public int DraftedTokens { get; private set; }
 
-    /// <summary>Drafted tokens that verification accepted and the answer holds: with <see cref="Steps"/> they make up <see cref="GeneratedTokens"/>.</summary>
+    /// <summary>Drafted tokens that became part of the answer: with <see cref="Steps"/> they make up <see cref="GeneratedTokens"/>.</summary>
     public int AcceptedTokens { get; private set; }
 
     /// <summary>

@@ -17,7 +17,7 @@ public enum KvAdmission
     Measured,
 }
 
-/// <summary>What happens under <see cref="KvAdmission.Measured"/> when a sequence finds no pages for its next rows and others with a lower rank hold some.</summary>
+/// <summary>What happens when a sequence admitted as <see cref="KvAdmission.Measured"/> finds no pages for its next row and others of lower rank hold some.</summary>
 public enum KvExhaustion
 {
     /// <summary>The lowest in rank gives its pages back and waits; later its keys and values are computed again, with the same bits.</summary>

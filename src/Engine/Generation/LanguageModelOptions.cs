@@ -33,7 +33,9 @@ public sealed record LanguageModelOptions
     /// <summary>What happens when requests admitted as <see cref="KvAdmission.Measured"/> need more than the budget.</summary>
     public KvExhaustion KvExhaustion { get; init; }
 
-    /// <summary>For <see cref="KvAdmission.Measured"/>: mean answer length in tokens to begin with; 0 = unknown, so worst case until an answer has ended.</summary>
+    /// <summary>
+    /// For <see cref="KvAdmission.Measured"/>: mean answer length in tokens to begin with; 0 = unknown, so worst case until an answer has ended.
+    /// </summary>
     public int ExpectedAnswerTokens { get; init; }
 
     /// <summary>Most rows of one pass.</summary>

@@ -14,7 +14,8 @@ namespace Foretoken.Generation;
 /// sequences of strictly lower priority are preempted for it if that makes the room. A waiting request is passed by at most
 /// <see cref="DecodeLoopOptions.MaxOvertakes"/> later arrivals; then it goes first and is no longer preempted for others. So nobody starves.</para>
 /// <para>Rows: every running answer gets its row in every pass; prompts share up to a chunk of the other rows, first in rank first, a quarter of it
-/// kept for the prompt that needs the fewest; drafts share what is left, in equal parts. So a long prompt stalls neither running answers nor short prompts.</para>
+/// kept for the prompt that needs the fewest; drafts share what is left, in equal parts. So a long prompt stalls neither running answers nor short
+/// prompts.</para>
 /// <para>Pages: rows are served in rank order. One that finds no pages first takes fewer rows, then displaces running sequences of lower rank, the last
 /// first (<see cref="KvExhaustion"/>), and if there are none brings no row to this pass. The first in rank therefore always goes on; if it is alone
 /// and the whole budget does not hold its next row, it ends with <see cref="FinishReason.KvBudget"/>. Drafts take only pages that are free.</para>
@@ -194,7 +195,7 @@ public sealed class Scheduler
         return pages - _cache.PagesTotal;
     }
 
-    /// <summary>Preempts running sequences of strictly lower priority, the last in rank first, if that makes room for <paramref name="next"/>; else none.</summary>
+    /// <summary>Preempts running sequences of strictly lower priority, the last in rank first, if that makes room for <paramref name="next"/>.</summary>
     private bool PreemptFor(Sequence next)
     {
         if (_options.KvExhaustion == KvExhaustion.End) return false;

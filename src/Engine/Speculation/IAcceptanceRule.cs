@@ -4,8 +4,8 @@ using Foretoken.Sampling;
 namespace Foretoken.Speculation;
 
 /// <summary>
-/// Decides which drafts of a verified tree become part of the answer and which token follows them. One file per rule; allocates nothing. A rule is lossless
-/// if its tokens follow the model's own distribution after the sampler's stages.
+/// Decides which drafts of a verified tree become part of the answer and which token follows them. One file per rule; allocates nothing. A rule is
+/// lossless if its tokens follow the model's own distribution after the sampler's stages.
 /// </summary>
 public interface IAcceptanceRule
 {

@@ -52,7 +52,8 @@ public sealed class OracleDrafter : IDrafter
         foreach (DraftRequest request in requests)
         {
             ref int found = ref _scriptOf[request.Sequence];
-            if (found == Unknown) found = Find(request.Path.Tokens[..request.Path.PromptCount], request.Sampling) is var index and >= 0 ? index + 1 : NotRecorded;
+            if (found == Unknown)
+                found = Find(request.Path.Tokens[..request.Path.PromptCount], request.Sampling) is var index and >= 0 ? index + 1 : NotRecorded;
             if (found == NotRecorded) continue;
             Script script = _scripts[found - 1];
             int produced = request.Path.GeneratedCount;

@@ -8,7 +8,7 @@ public sealed record OracleOptions
     /// <summary>Tokens of the model's vocabulary, from which wrong ones are drawn.</summary>
     public required int VocabSize { get; init; }
 
-    /// <summary>Probability that the draft of a position is right, independently of the others: with K drafts (1 − a^(K+1)) / (1 − a) tokens per step.</summary>
+    /// <summary>Probability a that the draft of a position is right, independently of the others: (1 − a^(K+1)) / (1 − a) tokens per step with K drafts.</summary>
     public double Acceptance { get; init; } = 1;
 
     /// <summary>Drafts of the main path (K).</summary>
@@ -33,14 +33,18 @@ public sealed record OracleOptions
     public void Validate()
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(VocabSize, 2);
-        if (!(Acceptance >= 0 && Acceptance <= 1)) throw new ArgumentOutOfRangeException(nameof(Acceptance), Acceptance, "The acceptance must be between 0 and 1.");
+        if (!(Acceptance >= 0 && Acceptance <= 1))
+            throw new ArgumentOutOfRangeException(nameof(Acceptance), Acceptance, "The acceptance must be between 0 and 1.");
         ArgumentOutOfRangeException.ThrowIfLessThan(Depth, 1);
         ArgumentOutOfRangeException.ThrowIfNegative(Siblings);
         ArgumentOutOfRangeException.ThrowIfLessThan(SiblingDepth, 1);
         ArgumentOutOfRangeException.ThrowIfLessThan(MaxSequences, 1);
         if (Siblings > VocabSize - 2) throw new ArgumentException($"A vocabulary of {VocabSize} tokens has no {Siblings + 1} different wrong ones.");
         if ((long)Depth * (1 + (long)Siblings * SiblingDepth) >= RowBatch.MaxTreeRows)
-            throw new ArgumentException($"Depth {Depth} with {Siblings} siblings of depth {SiblingDepth} needs more than {RowBatch.MaxTreeRows - 1} drafted nodes.");
+        {
+            throw new ArgumentException(
+                $"Depth {Depth} with {Siblings} siblings of depth {SiblingDepth} needs more than {RowBatch.MaxTreeRows - 1} drafted nodes.");
+        }
     }
 
     internal int NodesPerLevel(int siblings) => 1 + siblings * SiblingDepth;
