@@ -198,7 +198,7 @@ public sealed class LanguageModelTests(TinyModelFixture fixture) : IClassFixture
     public void A_hundred_and_thirty_requests_together_answer_as_alone(KvAdmission admission)
     {
         (int[] Prompt, GenerationOptions Options)[] requests = Requests(130);
-        var options = new LanguageModelOptions { Threads = 2, ContextLength = 256, MaxRows = 300 };
+        var options = new LanguageModelOptions { Threads = 2, ContextLength = 256, MaxRows = 700, PrefillChunk = 500 };
         var oracle = new OracleDrafter(new OracleOptions { VocabSize = 277, Depth = 4, Siblings = 2, Acceptance = 0.7 });
         GenerationResult[] alone;
         using (LanguageModel model = fixture.Load(options with { MaxSequences = 1, MaxRows = 64 })) alone = [.. requests.Select(r => Run(model, r))];
@@ -209,7 +209,10 @@ public sealed class LanguageModelTests(TinyModelFixture fixture) : IClassFixture
             MaxSequences = 130, Drafter = oracle, KvAdmission = admission, ExpectedAnswerTokens = 1,
             KvBytes = PagedKvCache.BytesFor(new KvLayout(2, 2, 16, KvType.BF16), 1, tokens),
         });
-        GenerationSession[] sessions = [.. requests.Select((r, i) => together.Generate(r.Prompt, r.Options with { Priority = i % 2 }))];
+        var sessions = new GenerationSession[130];
+        for (int i = 0; i < 130; i += 2) sessions[i] = together.Generate(requests[i].Prompt, requests[i].Options);
+        for (int i = 0; i < 3; i++) together.Engine.Loop.Step();
+        for (int i = 1; i < 130; i += 2) sessions[i] = together.Generate(requests[i].Prompt, requests[i].Options with { Priority = 1 });
         int most = 0;
         while (together.Engine.Loop.Step()) most = Math.Max(most, together.Engine.Statistics.Running);
         for (int i = 0; i < 130; i++)
@@ -221,7 +224,7 @@ public sealed class LanguageModelTests(TinyModelFixture fixture) : IClassFixture
 
         SchedulerStatistics statistics = together.Engine.Statistics;
         if (admission == KvAdmission.WorstCase) Assert.Equal((128, 0L), (Math.Min(most, 128), statistics.Preemptions));
-        else Assert.True(statistics.Preemptions > 10);
+        else Assert.InRange(statistics.Preemptions, 5, 1000);
         Assert.Equal(together.Cache.Statistics.PagesTotal, together.Cache.Statistics.PagesFree);
     }
 
