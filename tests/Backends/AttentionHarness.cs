@@ -22,8 +22,11 @@ public sealed record AttentionCase
     /// <summary>Instruction set; null = the best of the machine.</summary>
     public IsaLevel? Level { get; init; }
 
-    /// <summary>Last position that sees the key of a head at a position; null = dense.</summary>
+    /// <summary>Last position that sees the key of a head at a position; null = no key has an end.</summary>
     public Func<int, int, int>? Expire { get; init; }
+
+    /// <summary>What evicts; null = <see cref="Expire"/>.</summary>
+    public IEvictionPolicy? Policy { get; init; }
 
     /// <summary>Expired slots that wait for their removal.</summary>
     public int ReclaimBatch { get; init; } = 1;
@@ -63,7 +66,7 @@ public sealed unsafe class AttentionHarness : IDisposable
             {
                 Layout = layout, MaxSequences = test.Sequences, MaxTokensPerSequence = test.MaxTokens, MaxRowsPerSequence = maxRows,
                 BudgetBytes = PagedKvCache.BytesFor(layout, test.Sequences, test.MaxTokens + maxRows), ReclaimBatch = test.ReclaimBatch,
-                Policy = test.Expire is null ? new DensePolicy() : new ExpirePolicy(test.Expire),
+                Policy = test.Policy ?? (test.Expire is null ? new DensePolicy() : new ExpirePolicy(test.Expire)),
             },
             plan);
         if (test.PlacementSeed != 0) Cache.Pool.Shuffle(new SeededRandom(test.PlacementSeed).Next);
@@ -80,6 +83,11 @@ public sealed unsafe class AttentionHarness : IDisposable
     public PagedKvCache Cache { get; }
 
     public RowBatch Rows { get; }
+
+    internal HostKvView View => _view;
+
+    /// <summary>A defect that a test puts between the cache's work and attention, to see that it is caught.</summary>
+    internal Action<AttentionHarness>? Plant { get; set; }
 
     public int QkvWidth { get; }
 
@@ -105,7 +113,7 @@ public sealed unsafe class AttentionHarness : IDisposable
     {
         for (int r = 0; r < Rows.Count; r++) Fill(Rows.Tokens[r], Rows.Positions[r], _qkv.Span<float>((long)r * QkvWidth * 4, QkvWidth));
         Cache.BeginPass(Rows);
-        if (_case.Expire is not null) SetExpiresOfPass();
+        Plant?.Invoke(this);
         Attend();
     }
 
@@ -153,30 +161,12 @@ public sealed unsafe class AttentionHarness : IDisposable
         _output.Dispose();
     }
 
-    /// <summary>What a backend does that decides during the pass: rows of the pass may expire for later rows of the same pass.</summary>
-    private void SetExpiresOfPass()
-    {
-        foreach (RowSegment segment in Rows.Segments)
-        {
-            for (int h = 0; h < _case.KvHeads; h++)
-            {
-                KvHeadSlots* head = _view.Head(segment.Sequence, Layer, h);
-                head->Expires = true;
-                for (int i = 0; i < segment.Count; i++)
-                    *_view.ExpireOf(head, head->Committed + i) = _case.Expire!(h, Rows.Positions[segment.First + i]);
-            }
-        }
-    }
-
     private sealed class ExpirePolicy(Func<int, int, int> expire) : IEvictionPolicy
     {
         public string Name => "test";
 
         public bool Evicts => true;
 
-        public void OnCommit(in CommittedHead head)
-        {
-            for (int slot = head.FirstNew; slot < head.Count; slot++) head.SetExpire(slot, expire(head.KvHead, head.PositionOf(slot)));
-        }
+        public int ExpireOf(int layer, int kvHead, int position) => expire(kvHead, position);
     }
 }

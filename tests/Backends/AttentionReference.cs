@@ -1,4 +1,5 @@
 using Foretoken.Backends;
+using Foretoken.KvCache;
 
 namespace Foretoken.Tests.Backends;
 
@@ -23,7 +24,7 @@ public static class AttentionReference
             for (int k = 0; k <= last; k++)
             {
                 scores[k] = double.NegativeInfinity;
-                if (!Visible(test, kvHead, k, last)) continue;
+                if (!Visible(test, path, kvHead, k, last)) continue;
                 scores[k] = 0;
                 for (int d = 0; d < test.HeadDim; d++) scores[k] += qkv[last][h * test.HeadDim + d] * keys[k][d];
                 scores[k] /= Math.Sqrt(test.HeadDim);
@@ -50,11 +51,24 @@ public static class AttentionReference
             Assert.True(Math.Abs(expected[i] - actual[i]) < 2e-5, $"{what}: element {i} is {actual[i]}, expected {expected[i]}");
     }
 
-    private static bool Visible(AttentionCase test, int kvHead, int key, int query)
+    /// <summary>One element of the T×T mask, from the rules' own words.</summary>
+    private static bool Visible(AttentionCase test, ReadOnlySpan<int> path, int kvHead, int key, int query)
     {
         if (key == query) return true;
         if (test.Window > 0 && key <= query - test.Window) return false;
-        return test.Expire is null || query <= test.Expire(kvHead, key);
+        switch (test.Policy)
+        {
+            case null:
+                return test.Expire is null || query <= test.Expire(kvHead, key);
+            case DmsPolicy dms: // the row after a token decides about it, for rows beyond the window
+                return query - key <= dms.DecisionWindow || !dms.Decisions!.Evicts(AttentionHarness.Layer, kvHead, key + 1, path[key + 1]);
+            case SlidingWindowPolicy window:
+                return query - key < window.Tokens;
+            case SinksPolicy sinks:
+                return key < 4 || query - key < sinks.Tokens - 4;
+            default:
+                return query <= test.Policy.ExpireOf(AttentionHarness.Layer, kvHead, key);
+        }
     }
 
     /// <summary>What is left of a key or value after it was stored.</summary>

@@ -136,7 +136,8 @@ public sealed class PagedKvCacheTests
         KvStatistics statistics = cache.Statistics;
         Assert.Equal((5 * 5 + 1) * statistics.PageBytes, statistics.BytesHeld);
         Assert.Equal(5 * 80 + 8, statistics.LiveSlots);
-        Assert.Equal(80.0 * 6 / 408, statistics.EffectiveCompression, 12);
+        Assert.Equal(80.0 * 6 / 408, statistics.PresentCompression, 12);
+        Assert.Equal(6 * (20 + 40 + 60 + 80) / (5.0 * (20 + 40 + 60 + 80) + 4 * 8), statistics.EffectiveCompression, 12);
         cache.Release(s);
         Assert.Equal(60, cache.Statistics.PagesFree);
     }
@@ -176,10 +177,6 @@ public sealed class PagedKvCacheTests
 
         public bool Evicts => true;
 
-        public void OnCommit(in CommittedHead head)
-        {
-            if (head.Layer != 1 || head.KvHead != 1) return;
-            for (int slot = head.FirstNew; slot < head.Count; slot++) head.SetExpire(slot, head.PositionOf(slot) + window);
-        }
+        public int ExpireOf(int layer, int kvHead, int position) => layer == 1 && kvHead == 1 ? position + window : int.MaxValue;
     }
 }

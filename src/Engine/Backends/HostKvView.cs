@@ -15,8 +15,8 @@ public unsafe struct KvHeadSlots
     /// <summary>The committed slots hold exactly the last <see cref="Committed"/> positions, without gaps: the slot tells the position.</summary>
     public bool Contiguous;
 
-    /// <summary>Some slot may have an <c>expire</c> below int.MaxValue: visibility must be read from the slots.</summary>
-    public bool Expires;
+    /// <summary>Slots below this one have no end: their <c>expire</c> is int.MaxValue. int.MaxValue where that holds for all slots.</summary>
+    public int FirstMortal;
 }
 
 /// <summary>
@@ -32,8 +32,10 @@ public sealed unsafe class HostKvView : KvView
     /// <param name="pool">First page. // [pages, PageBytes]</param>
     /// <param name="heads">Slot tables. // [sequences, layers, kvHeads]</param>
     /// <param name="sequences">Sequences that <paramref name="heads"/> holds tables for.</param>
-    public HostKvView(KvLayout layout, byte* pool, KvHeadSlots* heads, int sequences)
+    /// <param name="decisionWindow">See <see cref="DecisionWindow"/>.</param>
+    public HostKvView(KvLayout layout, byte* pool, KvHeadSlots* heads, int sequences, int decisionWindow = 0)
     {
+        DecisionWindow = decisionWindow;
         Layout = layout;
         Format = new KvPageFormat(layout);
         Pool = pool;
@@ -46,6 +48,12 @@ public sealed unsafe class HostKvView : KvView
     public KvPageFormat Format { get; }
 
     public byte* Pool { get; }
+
+    /// <summary>
+    /// W of delayed eviction: a row whose decision is 1 lets rows more than W positions behind the token before it forget that token.
+    /// Decisions stand in the rows' slots before the pass attends. 0 = rows decide nothing.
+    /// </summary>
+    public int DecisionWindow { get; }
 
     /// <summary>The slot table of one head.</summary>
     public KvHeadSlots* Head(int sequence, int layer, int kvHead)
@@ -63,4 +71,7 @@ public sealed unsafe class HostKvView : KvView
 
     /// <summary>Last position that sees <paramref name="slot"/>, to read or write.</summary>
     public int* ExpireOf(KvHeadSlots* head, int slot) => (int*)(PageOf(head, slot) + Format.ExpireOffset) + (slot & (Format.SlotsPerPage - 1));
+
+    /// <summary>Whether the row in <paramref name="slot"/> evicts the token before it (1) or not (0), to read or write.</summary>
+    public byte* DecisionOf(KvHeadSlots* head, int slot) => PageOf(head, slot) + Format.DecisionOffset + (slot & (Format.SlotsPerPage - 1));
 }

@@ -10,6 +10,7 @@ namespace Foretoken.Backends;
 /// scales     [2, SlotsPerPage] f32      int8 only: of each slot's key, then of each slot's value
 /// positions  [SlotsPerPage] int         position in the sequence
 /// expires    [SlotsPerPage] int         last position that sees the slot; int.MaxValue = every later one
+/// decisions  [SlotsPerPage] byte        1 = the row in this slot evicts the token before it (delayed eviction only)
 /// </code>
 /// A vector lane of a key tile is a slot and a vector lane of a value row is a dim, so that neither score nor sum crosses lanes. A bf16 pair is
 /// one 32-bit word: two shifts or masks make the two f32 vectors, without a shuffle. Sixteen bytes widen to one vector.
@@ -41,7 +42,8 @@ public sealed class KvPageFormat
         ValueScaleOffset = KeyScaleOffset + (Type == KvType.Int8 ? SlotsPerPage * sizeof(float) : 0);
         PositionOffset = ValueScaleOffset + (Type == KvType.Int8 ? SlotsPerPage * sizeof(float) : 0);
         ExpireOffset = PositionOffset + SlotsPerPage * sizeof(int);
-        PageBytes = (ExpireOffset + SlotsPerPage * sizeof(int) + 63) / 64 * 64;
+        DecisionOffset = ExpireOffset + SlotsPerPage * sizeof(int);
+        PageBytes = (DecisionOffset + SlotsPerPage + 63) / 64 * 64;
     }
 
     public KvType Type { get; }
@@ -73,6 +75,8 @@ public sealed class KvPageFormat
     public int PositionOffset { get; }
 
     public int ExpireOffset { get; }
+
+    public int DecisionOffset { get; }
 
     public int PageBytes { get; }
 

@@ -5,12 +5,12 @@ namespace Foretoken.KvCache;
 /// <summary>The committed slots of one (sequence, layer, KV head), in increasing position, as an eviction policy sees them.</summary>
 public readonly unsafe ref struct CommittedHead
 {
-    private readonly HostKvView _view;
+    private readonly HeadTables _tables;
     private readonly KvHeadSlots* _head;
 
-    internal CommittedHead(HostKvView view, KvHeadSlots* head, int sequence, int layer, int kvHead, int firstNew, int nextPosition)
+    internal CommittedHead(HeadTables tables, KvHeadSlots* head, int sequence, int layer, int kvHead, int firstNew, int nextPosition)
     {
-        _view = view;
+        _tables = tables;
         _head = head;
         Sequence = sequence;
         Layer = layer;
@@ -34,18 +34,15 @@ public readonly unsafe ref struct CommittedHead
     /// <summary>Position of the next row: the sequence's length in tokens.</summary>
     public int NextPosition { get; }
 
-    public int PositionOf(int slot) => *_view.PositionOf(_head, Checked(slot));
+    public int PositionOf(int slot) => *_tables.View.PositionOf(_head, Checked(slot));
 
     /// <summary>Last position that sees the slot; int.MaxValue = every later one.</summary>
-    public int ExpireOf(int slot) => *_view.ExpireOf(_head, Checked(slot));
+    public int ExpireOf(int slot) => *_tables.View.ExpireOf(_head, Checked(slot));
 
     /// <summary>Lets rows behind <paramref name="lastPosition"/> forget the slot. Death is final: a later expire than the present one is ignored.</summary>
     public void SetExpire(int slot, int lastPosition)
     {
-        int* expire = _view.ExpireOf(_head, Checked(slot));
-        if (lastPosition >= *expire) return;
-        *expire = lastPosition;
-        _head->Expires = true;
+        if (lastPosition < ExpireOf(slot)) _tables.SetExpire(_head, slot, lastPosition);
     }
 
     private int Checked(int slot)

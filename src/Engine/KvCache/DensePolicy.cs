@@ -6,8 +6,4 @@ public sealed class DensePolicy : IEvictionPolicy
     public string Name => "dense";
 
     public bool Evicts => false;
-
-    public void OnCommit(in CommittedHead head)
-    {
-    }
 }

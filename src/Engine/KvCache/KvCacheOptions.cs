@@ -22,7 +22,11 @@ public sealed record KvCacheOptions
     public IEvictionPolicy Policy { get; init; } = new DensePolicy();
 
     /// <summary>
-    /// Expired slots of a head that wait before its survivors are moved together. Waiting saves moves and holds memory; it changes no result.
+    /// Expired slots of a head that wait at least before its survivors are moved together. Waiting saves moves and holds memory; it changes no result.
+    /// Pages of expired slots only go back at once.
     /// </summary>
-    public int ReclaimBatch { get; init; } = 1;
+    public int ReclaimBatch { get; init; } = 8;
+
+    /// <summary>Most prefixes that are stored for later requests; 0 = none.</summary>
+    public int MaxPrefixes { get; init; }
 }

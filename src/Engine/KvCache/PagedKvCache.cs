@@ -9,25 +9,29 @@ namespace Foretoken.KvCache;
 /// ones; <see cref="Commit"/> keeps the accepted path and forgets the rest. Nothing allocates after construction. Not thread-safe.
 /// <code>
 /// sequence = TryAcquire()                            −1: all sequence slots are taken
+/// TryAttachPrefix(sequence, tokens)                  tokens that need not be computed, 0 if none are stored
 /// TryReserve(sequence, tokens)                       false: not enough pages now; nothing has changed
 /// BeginPass(rows); model.Forward(rows, View);        the sequence has Length committed tokens, rows stand at Length, Length+1, …
 /// Commit(sequence, acceptedRows)                     an empty path takes the whole pass back
+/// PublishPrefix(sequence, tokens)                    other sequences may begin with what this one computed
 /// Release(sequence)
 /// </code>
+/// <para>
+/// Books: every running sequence reserves pages of its own; frozen pages, which sequences share and nobody writes, are counted once. Both together
+/// never exceed the pool, so that a pass always finds its pages; stored prefixes live in what is left and give way.
+/// </para>
 /// </summary>
-public sealed unsafe class PagedKvCache : IDisposable
+public sealed unsafe partial class PagedKvCache : IDisposable
 {
     private readonly KvCacheOptions _options;
     private readonly KvLayout _layout;
     private readonly PagePool _pool;
-    private readonly NativeBuffer _tables;
-    private readonly HostKvView _view;
-    private readonly KvHeadSlots* _heads;     // [sequences, layers, kvHeads]
-    private readonly SequenceState[] _states; // [sequences]
+    private readonly HeadTables _tables;      // of running sequences, then of stored prefixes
+    private readonly SequenceState[] _states; // [sequences + prefixes]
     private readonly int[] _freeSequences;    // [sequences] the first _freeCount entries
-    private readonly int _headsPerSequence;
     private int _freeCount;
     private int _reservedPages;
+    private long _passes, _slotsRead, _denseVisible, _liveVisible;
 
     /// <param name="options">Shape, limits, budget and policy.</param>
     /// <param name="plan">Receives the page pool and the slot tables.</param>
@@ -38,63 +42,66 @@ public sealed unsafe class PagedKvCache : IDisposable
         ArgumentOutOfRangeException.ThrowIfLessThan(options.MaxTokensPerSequence, 1);
         ArgumentOutOfRangeException.ThrowIfLessThan(options.MaxRowsPerSequence, 1);
         ArgumentOutOfRangeException.ThrowIfLessThan(options.ReclaimBatch, 1);
+        ArgumentOutOfRangeException.ThrowIfNegative(options.MaxPrefixes);
         _options = options;
         _layout = options.Layout;
-        var format = new KvPageFormat(_layout);
-        _headsPerSequence = _layout.LayerCount * _layout.KvHeadCount;
-        int pages = (int)Math.Min(options.BudgetBytes / format.PageBytes, int.MaxValue);
-        if (pages < _headsPerSequence)
+        int pageBytes = new KvPageFormat(_layout).PageBytes, heads = _layout.LayerCount * _layout.KvHeadCount;
+        int pages = (int)Math.Min(options.BudgetBytes / pageBytes, int.MaxValue);
+        if (pages < heads)
         {
             throw new OutOfMemoryBudgetException(
-                $"A KV budget of {options.BudgetBytes:N0} bytes is less than one page of {format.PageBytes:N0} bytes for each of {_headsPerSequence} "
+                $"A KV budget of {options.BudgetBytes:N0} bytes is less than one page of {pageBytes:N0} bytes for each of {heads} "
                 + $"(layer, KV head) pairs: give at least {BytesFor(_layout, 1, 1):N0} bytes.");
         }
 
-        int pagesPerHead = PagesFor(options.MaxTokensPerSequence + options.MaxRowsPerSequence);
-        long tables = (long)options.MaxSequences * _headsPerSequence;
-        long headBytes = tables * sizeof(KvHeadSlots);
-        _pool = new PagePool(pages, format.PageBytes, plan);
-        _tables = plan.Allocate(
-            "kv", "slot tables", $"[sequences {options.MaxSequences}, heads {_headsPerSequence}, pages {pagesPerHead}] int32",
-            headBytes + tables * pagesPerHead * sizeof(int));
-        _heads = (KvHeadSlots*)_tables.Pointer;
-        int* pageNumbers = (int*)(_tables.Pointer + headBytes);
-        for (long h = 0; h < tables; h++) _heads[h] = new KvHeadSlots { Pages = pageNumbers + h * pagesPerHead, Contiguous = true };
-        _view = new HostKvView(_layout, _pool.Memory, _heads, options.MaxSequences);
-        _states = new SequenceState[options.MaxSequences];
+        int tables = options.MaxSequences + options.MaxPrefixes;
+        _pool = new PagePool(pages, pageBytes, plan);
+        _tables = new HeadTables(options, tables, _pool, plan);
+        _states = new SequenceState[tables];
         _freeSequences = new int[options.MaxSequences];
         for (int i = 0; i < _freeSequences.Length; i++) _freeSequences[i] = _freeSequences.Length - 1 - i;
         _freeCount = _freeSequences.Length;
+        _prefixes = new PrefixIndex(options.MaxPrefixes, options.MaxTokensPerSequence + options.MaxRowsPerSequence, _layout.SlotsPerPage, plan);
+        _pool.DropPrefix = DropOldestPrefix;
     }
 
     public KvCacheOptions Options => _options;
 
     /// <summary>What backends attend to.</summary>
-    public KvView View => _view;
+    public KvView View => _tables.View;
 
     /// <summary>Walks all slot tables; cheap, but not for every token.</summary>
     public KvStatistics Statistics
     {
         get
         {
-            long tokens = 0, live = 0;
-            for (int s = 0; s < _states.Length; s++)
+            long tokens = 0, live = 0, dead = 0;
+            for (int s = 0; s < _options.MaxSequences; s++)
             {
                 tokens += _states[s].Length;
-                for (int h = 0; h < _headsPerSequence; h++) live += HeadsOf(s)[h].Committed;
+                live += LiveSlots(s);
+                for (int h = 0; h < _tables.PerSequence; h++) dead += _tables.DeadSlots(s, h);
             }
 
             return new KvStatistics
             {
-                Sequences = _states.Length - _freeCount,
+                Policy = _options.Policy.Name,
+                Sequences = _options.MaxSequences - _freeCount,
                 PageBytes = _pool.PageBytes,
                 PagesTotal = _pool.Total,
                 PagesFree = _pool.Free,
-                PagesReserved = _reservedPages,
+                PagesHeld = _pool.Live,
+                PagesReserved = _reservedPages + _pool.Pinned,
                 PeakBytes = (long)_pool.Peak * _pool.PageBytes,
                 Tokens = tokens,
                 LiveSlots = live,
-                Heads = _headsPerSequence,
+                DeadSlots = dead,
+                Heads = _tables.PerSequence,
+                Passes = _passes,
+                BytesRead = _slotsRead * _tables.View.Format.SlotBytes,
+                DenseVisible = _denseVisible,
+                LiveVisible = _liveVisible,
+                Prefixes = _prefixes.Statistics,
             };
         }
     }
@@ -119,7 +126,8 @@ public sealed unsafe class PagedKvCache : IDisposable
 
     /// <summary>
     /// Makes sure that the sequence can grow to <paramref name="tokens"/> tokens, the rows of its largest coming pass included. Replaces an earlier
-    /// reservation; a smaller one gives pages back. Pages are counted here and taken when a pass begins.
+    /// reservation; a smaller one gives pages back. Counts from what the heads hold now, so that evicted tokens cost nothing. Pages are counted here
+    /// and taken when a pass begins.
     /// </summary>
     /// <returns>False when the pool has not enough unreserved pages; nothing has changed then.</returns>
     public bool TryReserve(int sequence, int tokens)
@@ -132,13 +140,9 @@ public sealed unsafe class PagedKvCache : IDisposable
                 nameof(tokens), tokens, $"Sequence {sequence} holds {state.Length + state.PassRows} tokens and may hold {limit}, rows of a pass included.");
         }
 
-        int pages = 0;
-        KvHeadSlots* heads = HeadsOf(sequence);
-        for (int h = 0; h < _headsPerSequence; h++) pages += PagesFor(heads[h].Committed + tokens - state.Length);
-        if (_reservedPages - state.ReservedPages + (long)pages > _pool.Total) return false;
-        _reservedPages += pages - state.ReservedPages;
-        state.ReservedPages = pages;
-        state.ReservedTokens = tokens;
+        int pages = _tables.OwnPages(sequence, tokens - state.Length);
+        if ((long)_reservedPages - state.ReservedPages + pages + _pool.Pinned > _pool.Total) return false;
+        SetReservation(ref state, pages, tokens);
         return true;
     }
 
@@ -154,10 +158,10 @@ public sealed unsafe class PagedKvCache : IDisposable
             state.PassRows = segment.Count;
             state.PassFirst = segment.First;
             state.Batch = rows;
-            ReadOnlySpan<int> positions = rows.Positions.Slice(segment.First, segment.Count);
-            KvHeadSlots* heads = HeadsOf(segment.Sequence);
-            for (int h = 0; h < _headsPerSequence; h++) AddPassSlots(heads + h, positions);
+            _slotsRead += _tables.BeginPass(rows, segment);
         }
+
+        _passes++;
     }
 
     /// <summary>Keeps the rows of the accepted path as committed tokens, drops the other rows of the pass and lets the policy evict.</summary>
@@ -168,40 +172,18 @@ public sealed unsafe class PagedKvCache : IDisposable
         ref SequenceState state = ref State(sequence);
         CheckPath(state, sequence, acceptedRows);
         state.Length += acceptedRows.Length;
-        KvHeadSlots* heads = HeadsOf(sequence);
-        for (int h = 0; h < _headsPerSequence; h++)
-        {
-            KvHeadSlots* head = heads + h;
-            int firstNew = head->Committed;
-            for (int i = 0; i < acceptedRows.Length; i++) SlotMover.Move(_view, head, firstNew + acceptedRows[i] - state.PassFirst, firstNew + i);
-            head->Committed += acceptedRows.Length;
-            if (_options.Policy.Evicts && acceptedRows.Length > 0)
-            {
-                _options.Policy.OnCommit(new CommittedHead(_view, head, sequence, h / _layout.KvHeadCount, h % _layout.KvHeadCount, firstNew, state.Length));
-                if (head->Expires) Reclaim(head, state.Length);
-            }
-
-            TrimPages(head);
-        }
-
+        _tables.Commit(sequence, acceptedRows, state.PassFirst, state.Length, ref state.LegalFrom);
         state.PassRows = 0;
         state.Batch = null;
+        _denseVisible += (long)state.Length * _tables.PerSequence;
+        _liveVisible += LiveSlots(sequence);
     }
 
     /// <summary>Ends the sequence, with its running pass if there is one, and returns all that it holds.</summary>
     public void Release(int sequence)
     {
         ref SequenceState state = ref State(sequence);
-        KvHeadSlots* heads = HeadsOf(sequence);
-        for (int h = 0; h < _headsPerSequence; h++)
-        {
-            KvHeadSlots* head = heads + h;
-            head->Committed = 0;
-            head->Contiguous = true;
-            head->Expires = false;
-            TrimPages(head);
-        }
-
+        _tables.Release(sequence, live: true);
         _reservedPages -= state.ReservedPages;
         state = default;
         _freeSequences[_freeCount++] = sequence;
@@ -213,20 +195,20 @@ public sealed unsafe class PagedKvCache : IDisposable
     /// <summary>Tokens that the sequence may reach by its reservation, rows of a pass included.</summary>
     public int Reserved(int sequence) => State(sequence).ReservedTokens;
 
-    /// <summary>Pages that the sequence may come to hold by its reservation.</summary>
+    /// <summary>Pages that the sequence may come to hold of its own by its reservation; frozen ones, shared with others, are counted apart.</summary>
     public int ReservedPages(int sequence) => State(sequence).ReservedPages;
 
     /// <summary>Pages of the whole pool.</summary>
     public int PagesTotal => _pool.Total;
 
     /// <summary>Pages that a sequence of <paramref name="tokens"/> tokens needs over all heads without eviction.</summary>
-    public int PagesOf(int tokens) => _headsPerSequence * PagesFor(tokens);
+    public int PagesOf(int tokens) => _tables.PerSequence * _tables.PagesFor(tokens);
 
-    /// <summary>Committed tokens that one head still holds.</summary>
+    /// <summary>Committed tokens of one head that the next row sees.</summary>
     public int LiveTokens(int sequence, int layer, int kvHead)
     {
         _ = State(sequence);
-        return _view.Head(sequence, layer, kvHead)->Committed;
+        return _tables.View.Head(sequence, layer, kvHead)->Committed - _tables.DeadSlots(sequence, layer * _layout.KvHeadCount + kvHead);
     }
 
     public void Dispose()
@@ -235,20 +217,36 @@ public sealed unsafe class PagedKvCache : IDisposable
         _tables.Dispose();
     }
 
-    private KvHeadSlots* HeadsOf(int sequence) => _heads + (long)sequence * _headsPerSequence;
+    private long LiveSlots(int sequence)
+    {
+        long live = 0;
+        for (int h = 0; h < _tables.PerSequence; h++) live += _tables.Of(sequence)[h].Committed - _tables.DeadSlots(sequence, h);
+        return live;
+    }
 
-    private int PagesFor(int slots) => (slots + _layout.SlotsPerPage - 1) / _layout.SlotsPerPage;
+    private void SetReservation(ref SequenceState state, int pages, int tokens)
+    {
+        _reservedPages += pages - state.ReservedPages;
+        state.ReservedPages = pages;
+        state.ReservedTokens = tokens;
+    }
 
     private ref SequenceState State(int sequence)
     {
-        if ((uint)sequence >= (uint)_states.Length || !_states[sequence].InUse) throw new InvalidOperationException($"Sequence {sequence} is not acquired.");
+        if ((uint)sequence >= (uint)_options.MaxSequences || !_states[sequence].InUse) throw new InvalidOperationException($"Sequence {sequence} is not acquired.");
         return ref _states[sequence];
+    }
+
+    private ref SequenceState StateAtRest(int sequence)
+    {
+        ref SequenceState state = ref State(sequence);
+        if (state.PassRows != 0) throw new InvalidOperationException($"Sequence {sequence} has a pass running: commit it first.");
+        return ref state;
     }
 
     private void CheckPass(in RowSegment segment)
     {
-        ref SequenceState state = ref State(segment.Sequence);
-        if (state.PassRows != 0) throw new InvalidOperationException($"Sequence {segment.Sequence} has a pass running: commit it first.");
+        ref SequenceState state = ref StateAtRest(segment.Sequence);
         if (segment.BasePosition != state.Length)
             throw new InvalidOperationException($"Sequence {segment.Sequence} has {state.Length} tokens, its rows begin at position {segment.BasePosition}.");
         if (segment.Count > _options.MaxRowsPerSequence)
@@ -257,17 +255,6 @@ public sealed unsafe class PagedKvCache : IDisposable
         {
             throw new InvalidOperationException(
                 $"Sequence {segment.Sequence} needs {state.Length + segment.Count} tokens and has reserved {state.ReservedTokens}.");
-        }
-    }
-
-    private void AddPassSlots(KvHeadSlots* head, ReadOnlySpan<int> positions)
-    {
-        int pages = PagesFor(head->Committed + positions.Length);
-        while (head->PageCount < pages) head->Pages[head->PageCount++] = _pool.Take();
-        for (int i = 0; i < positions.Length; i++)
-        {
-            *_view.PositionOf(head, head->Committed + i) = positions[i];
-            *_view.ExpireOf(head, head->Committed + i) = int.MaxValue;
         }
     }
 
@@ -283,41 +270,13 @@ public sealed unsafe class PagedKvCache : IDisposable
         }
     }
 
-    /// <summary>Drops slots that no position from <paramref name="nextPosition"/> on sees and moves the others together, in order.</summary>
-    private void Reclaim(KvHeadSlots* head, int nextPosition)
-    {
-        int dead = 0, expiring = 0;
-        for (int slot = 0; slot < head->Committed; slot++)
-        {
-            int expire = *_view.ExpireOf(head, slot);
-            if (expire < nextPosition) dead++;
-            else if (expire != int.MaxValue) expiring++;
-        }
-
-        if (dead < _options.ReclaimBatch) return;
-        int kept = 0;
-        for (int slot = 0; slot < head->Committed; slot++)
-        {
-            if (*_view.ExpireOf(head, slot) >= nextPosition) SlotMover.Move(_view, head, slot, kept++);
-        }
-
-        head->Committed = kept;
-        head->Expires = expiring > 0;
-        head->Contiguous = kept == 0 || *_view.PositionOf(head, 0) == nextPosition - kept;
-    }
-
-    private void TrimPages(KvHeadSlots* head)
-    {
-        int pages = PagesFor(head->Committed);
-        while (head->PageCount > pages) _pool.Return(head->Pages[--head->PageCount]);
-    }
-
     private struct SequenceState
     {
         public bool InUse;
         public int Length;         // committed tokens
+        public int LegalFrom;      // shortest length that it can be cut back to: reclaimed tokens were visible below it
         public int ReservedTokens; // tokens that may be reached, rows of a pass included
-        public int ReservedPages;
+        public int ReservedPages;  // of its own: frozen pages are counted apart
         public int PassRows;       // rows of the running pass; 0 = none runs
         public int PassFirst;      // first of them in the batch
         public RowBatch? Batch;

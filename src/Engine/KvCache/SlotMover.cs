@@ -2,7 +2,7 @@ using Foretoken.Backends;
 
 namespace Foretoken.KvCache;
 
-/// <summary>Moves key, value, position and expire of a slot to another slot of the same head.</summary>
+/// <summary>Moves key, value, position, expire and decision of a slot to another slot of the same head.</summary>
 internal static unsafe class SlotMover
 {
     public static void Move(HostKvView view, KvHeadSlots* head, int from, int to)
@@ -39,5 +39,6 @@ internal static unsafe class SlotMover
             format.ValueRowBytes);
         ((int*)(target + format.PositionOffset))[targetSlot] = ((int*)(source + format.PositionOffset))[sourceSlot];
         ((int*)(target + format.ExpireOffset))[targetSlot] = ((int*)(source + format.ExpireOffset))[sourceSlot];
+        target[format.DecisionOffset + targetSlot] = source[format.DecisionOffset + sourceSlot];
     }
 }

@@ -42,7 +42,7 @@ internal readonly unsafe ref struct AttentionMasks
     {
         int committed = _head->Committed;
         int ownSlot = committed + _tile.FirstRow - _segment.First; // of the tile's first row
-        bool masked = _head->Expires || end > ownSlot + 1 || (_segment.Branches && end > committed);
+        bool masked = end > _head->FirstMortal || end > ownSlot + 1 || (_segment.Branches && end > committed);
         if (!masked && _window > 0) masked = LowestPosition(first, direct) <= _maxPosition - _window;
         if (!masked) return false;
         int aligned = first & -KvPageFormat.TileSlots;
@@ -74,7 +74,9 @@ internal readonly unsafe ref struct AttentionMasks
         }
 
         if (oldest > 0) ClearOlder(mask, oldest, first, end, aligned, direct);
-        if (_head->Expires) ClearExpired(mask, position, end, aligned);
+        if (end <= _head->FirstMortal) return;
+        ClearExpired(mask, position, end, aligned);
+        if (_segment.Branches && _kv.DecisionWindow > 0) ClearEvictedOnPath(mask, row, first, end, aligned);
     }
 
     private void SetAncestors(ulong* mask, int chunk, int row, int first, int end, int aligned, int oldest)
@@ -105,11 +107,28 @@ internal readonly unsafe ref struct AttentionMasks
     private void ClearExpired(ulong* mask, int position, int end, int aligned)
     {
         Vector512<int> at = Vector512.Create(position);
-        for (int slot = aligned; slot < end; slot += KvPageFormat.TileSlots)
+        int firstMortal = _head->FirstMortal & -KvPageFormat.TileSlots;
+        for (int slot = Math.Max(aligned, firstMortal); slot < end; slot += KvPageFormat.TileSlots)
         {
             ulong alive = Vector512.GreaterThanOrEqual(Vector512.Load(_kv.ExpireOf(_head, slot)), at).ExtractMostSignificantBits();
             int bit = slot - aligned;
             mask[bit >> 6] &= ~((~alive & 0xFFFF) << (bit & 63)); // 16 divides 64: the bits lie in one word
+        }
+    }
+
+    /// <summary>
+    /// In a tree a token's fate depends on which child follows it: each row of the path evicts the token before it for rows beyond the window.
+    /// For chains the decisions stand in the slots' expire already.
+    /// </summary>
+    private void ClearEvictedOnPath(ulong* mask, int row, int first, int end, int aligned)
+    {
+        int last = _rows.Positions[row] - _kv.DecisionWindow; // a token below this position is out of the window
+        for (int r = row; r >= 0;)
+        {
+            int parent = _rows.Parents[r], slot = _head->Committed + (parent < 0 ? -1 : parent - _segment.First);
+            bool evicts = _rows.Positions[r] - 1 < last && *_kv.DecisionOf(_head, _head->Committed + r - _segment.First) != 0;
+            if (evicts && slot >= first && slot < end) Clear(mask, slot - aligned);
+            r = parent;
         }
     }
 

@@ -47,6 +47,19 @@ internal static unsafe class AttentionStore
                     throw new InvalidOperationException($"Keys and values of type {format.Type} cannot be stored.");
             }
         }
+
+        if (kv.DecisionWindow > 0 && !segment.Branches) ApplyDecisions(segment, from, to, kv, head);
+    }
+
+    /// <summary>In a chain one row follows each token, so that its decision is the token's expire for all later rows of the pass.</summary>
+    private static void ApplyDecisions(in RowSegment segment, int from, int to, HostKvView kv, KvHeadSlots* head)
+    {
+        for (int i = from; i < to; i++)
+        {
+            int slot = head->Committed + i, before = segment.BasePosition + i - 1; // position of the token that the row decides about
+            if (before < 0) continue;
+            *kv.ExpireOf(head, slot - 1) = *kv.DecisionOf(head, slot) != 0 ? before + kv.DecisionWindow : int.MaxValue;
+        }
     }
 
     private static void WriteKey(float* tile, int lane, float* key, int headDim)

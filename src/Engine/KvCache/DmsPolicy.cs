@@ -1,0 +1,25 @@
+namespace Foretoken.KvCache;
+
+/// <summary>
+/// Delayed eviction (Dynamic Memory Sparsification, arXiv 2506.05345): the row at position k + 1 decides whether the token at k is evicted; if so,
+/// rows up to k + W still see it. The newest token's fate is pending: it counts as kept until the next row is committed.
+/// </summary>
+public sealed class DmsPolicy : IEvictionPolicy
+{
+    /// <param name="window">W, in positions; at least 1.</param>
+    /// <param name="decisions">Who decides; null = the model, in the forward pass.</param>
+    public DmsPolicy(int window, IDmsDecisionSource? decisions)
+    {
+        ArgumentOutOfRangeException.ThrowIfLessThan(window, 1);
+        DecisionWindow = window;
+        Decisions = decisions;
+    }
+
+    public string Name => "dms";
+
+    public bool Evicts => true;
+
+    public int DecisionWindow { get; }
+
+    public IDmsDecisionSource? Decisions { get; }
+}

@@ -1,0 +1,196 @@
+using Foretoken.Backends;
+using Foretoken.Memory;
+
+namespace Foretoken.KvCache;
+
+/// <summary>
+/// The slot tables of all sequences over one page pool, and what happens to them in a pass: slots for new rows, the accepted path, evictions,
+/// pages. A page that stands in several tables is copied before it is written. Leading pages that nobody will write again, because they are full of
+/// tokens that never expire, are <i>frozen</i> when they are shared: they are counted once for all running sequences.
+/// </summary>
+internal sealed unsafe partial class HeadTables : IDisposable
+{
+    /// <summary>Survivors are moved together once a reclaimed slot costs at most this many moves.</summary>
+    private const int MovesPerSlot = 32;
+
+    private readonly KvLayout _layout;
+    private readonly IEvictionPolicy _policy;
+    private readonly int _reclaimBatch;
+    private readonly PagePool _pool;
+    private readonly NativeBuffer _memory;
+    private readonly KvHeadSlots* _heads; // [sequences, heads]
+    private readonly HeadBooks[] _books;  // [sequences, heads]
+    private readonly int _window;         // the policy's DecisionWindow
+    private readonly int _shift;          // log2 of slots per page
+
+    /// <param name="options">Shape, limits and policy.</param>
+    /// <param name="sequences">Tables to make.</param>
+    /// <param name="pool">Pages.</param>
+    /// <param name="plan">Receives the tables' entry.</param>
+    public HeadTables(KvCacheOptions options, int sequences, PagePool pool, MemoryPlan plan)
+    {
+        _layout = options.Layout;
+        _policy = options.Policy;
+        _reclaimBatch = options.ReclaimBatch;
+        _pool = pool;
+        _window = _policy.Evicts ? _policy.DecisionWindow : 0;
+        PerSequence = _layout.LayerCount * _layout.KvHeadCount;
+        int pagesPerHead = PagesFor(options.MaxTokensPerSequence + options.MaxRowsPerSequence);
+        long tables = (long)sequences * PerSequence, headBytes = tables * sizeof(KvHeadSlots);
+        _memory = plan.Allocate(
+            "kv", "slot tables", $"[sequences {sequences}, heads {PerSequence}, pages {pagesPerHead}] int32",
+            headBytes + tables * pagesPerHead * sizeof(int));
+        _heads = (KvHeadSlots*)_memory.Pointer;
+        _books = new HeadBooks[tables];
+        int* pageNumbers = (int*)(_memory.Pointer + headBytes);
+        for (long h = 0; h < tables; h++)
+            _heads[h] = new KvHeadSlots { Pages = pageNumbers + h * pagesPerHead, Contiguous = true, FirstMortal = int.MaxValue };
+        View = new HostKvView(_layout, pool.Memory, _heads, sequences, _window);
+        _shift = View.Format.PageShift;
+    }
+
+    public HostKvView View { get; }
+
+    /// <summary>(layer, KV head) pairs of a sequence.</summary>
+    public int PerSequence { get; }
+
+    public KvHeadSlots* Of(int sequence) => _heads + (long)sequence * PerSequence;
+
+    /// <summary>Committed slots of one head whose tokens no coming row sees: they wait to be reclaimed.</summary>
+    public int DeadSlots(int sequence, int head) => _books[sequence * PerSequence + head].Dead;
+
+    public int PagesFor(int slots) => (slots + _layout.SlotsPerPage - 1) / _layout.SlotsPerPage;
+
+    /// <summary>Pages that the sequence needs of its own, beside the frozen ones, when every head grows by <paramref name="tokens"/> slots.</summary>
+    public int OwnPages(int sequence, int tokens)
+    {
+        int pages = 0;
+        KvHeadSlots* heads = Of(sequence);
+        for (int h = 0; h < PerSequence; h++) pages += PagesFor(heads[h].Committed + tokens) - _books[sequence * PerSequence + h].Frozen;
+        return pages;
+    }
+
+    /// <summary>Gives every row of the segment a slot behind the committed ones of every head. Pages that will be written become the sequence's own.</summary>
+    /// <returns>Slots that the rows attend to, over all heads.</returns>
+    public long BeginPass(RowBatch rows, in RowSegment segment)
+    {
+        long slots = 0;
+        int deepest = segment.BasePosition;
+        foreach (int position in rows.Positions.Slice(segment.First, segment.Count)) deepest = Math.Max(deepest, position);
+        bool outgrowsWindow = _window > 0 && deepest - segment.BasePosition >= _window;
+        KvHeadSlots* heads = Of(segment.Sequence);
+        for (int h = 0; h < PerSequence; h++)
+        {
+            KvHeadSlots* head = heads + h;
+            int newest = Math.Max(0, head->Committed - 1); // its fate is decided in this pass
+            for (int page = (_window > 0 ? newest : head->Committed) >> _shift; page < head->PageCount; page++) MakeOwn(head, page);
+            int pages = PagesFor(head->Committed + segment.Count);
+            while (head->PageCount < pages) head->Pages[head->PageCount++] = _pool.Take(live: true);
+            if (outgrowsWindow) head->FirstMortal = Math.Min(head->FirstMortal, newest);
+            FillSlots(head, h, rows, segment);
+            slots += head->Committed + segment.Count;
+        }
+
+        return slots;
+    }
+
+    /// <summary>Keeps the rows of the accepted path, drops the other rows of the pass, evicts and reclaims.</summary>
+    /// <param name="sequence">The sequence.</param>
+    /// <param name="path">Accepted rows, as indices in the segment.</param>
+    /// <param name="firstRow">First row of the segment: <paramref name="path"/> counts from the batch's beginning.</param>
+    /// <param name="nextPosition">The sequence's new length.</param>
+    /// <param name="legalFrom">Shortest length to which the sequence can be cut back; raised when tokens are reclaimed.</param>
+    public void Commit(int sequence, ReadOnlySpan<int> path, int firstRow, int nextPosition, ref int legalFrom)
+    {
+        KvHeadSlots* heads = Of(sequence);
+        for (int h = 0; h < PerSequence; h++)
+        {
+            KvHeadSlots* head = heads + h;
+            int firstNew = head->Committed;
+            for (int i = 0; i < path.Length; i++) SlotMover.Move(View, head, firstNew + path[i] - firstRow, firstNew + i);
+            head->Committed += path.Length;
+            if (_policy.Evicts)
+            {
+                if (_window > 0) ApplyDecisions(head, firstNew);
+                if (_policy.ActsAtCommit && path.Length > 0)
+                {
+                    _policy.OnCommit(new CommittedHead(this, head, sequence, h / _layout.KvHeadCount, h % _layout.KvHeadCount, firstNew, nextPosition));
+                    legalFrom = nextPosition; // what it decided cannot be taken back
+                }
+
+                Reclaim(head, ref _books[sequence * PerSequence + h], Math.Max(0, firstNew - 1), nextPosition, ref legalFrom);
+            }
+
+            TrimPages(head, live: true);
+        }
+    }
+
+    /// <summary>Sets a slot's expire, on a page of the sequence's own.</summary>
+    public void SetExpire(KvHeadSlots* head, int slot, int expire)
+    {
+        MakeOwn(head, slot >> _shift);
+        *View.ExpireOf(head, slot) = expire;
+        head->FirstMortal = Math.Min(head->FirstMortal, slot);
+    }
+
+    public void Dispose() => _memory.Dispose();
+
+    private void FillSlots(KvHeadSlots* head, int h, RowBatch rows, in RowSegment segment)
+    {
+        int layer = h / _layout.KvHeadCount, kvHead = h % _layout.KvHeadCount;
+        IDmsDecisionSource? decisions = _window > 0 ? _policy.Decisions : null;
+        for (int i = 0; i < segment.Count; i++)
+        {
+            int slot = head->Committed + i, position = rows.Positions[segment.First + i], expire = int.MaxValue;
+            *View.PositionOf(head, slot) = position;
+            if (_policy.Evicts)
+            {
+                expire = _policy.ExpireOf(layer, kvHead, position);
+                if (expire != int.MaxValue) head->FirstMortal = Math.Min(head->FirstMortal, slot);
+                if (_window > 0)
+                    *View.DecisionOf(head, slot) = (byte)(decisions?.Evicts(layer, kvHead, position, rows.Tokens[segment.First + i]) == true ? 1 : 0);
+            }
+
+            *View.ExpireOf(head, slot) = expire;
+        }
+    }
+
+    /// <summary>
+    /// Settles the fate of tokens that a committed row now follows, by that row's decision. The newest token's is pending, also after a pass whose rows
+    /// were taken back: what those rows decided is forgotten.
+    /// </summary>
+    private void ApplyDecisions(KvHeadSlots* head, int firstNew)
+    {
+        for (int slot = Math.Max(firstNew, 1); slot < head->Committed; slot++)
+        {
+            bool evicts = *View.DecisionOf(head, slot) != 0;
+            *View.ExpireOf(head, slot - 1) = evicts ? *View.PositionOf(head, slot - 1) + _window : int.MaxValue;
+        }
+
+        if (head->Committed > 0) *View.ExpireOf(head, head->Committed - 1) = int.MaxValue;
+    }
+
+    /// <summary>Replaces a page that other tables hold too by a copy.</summary>
+    private void MakeOwn(KvHeadSlots* head, int page)
+    {
+        int shared = head->Pages[page];
+        if (!_pool.IsShared(shared)) return;
+        int copy = _pool.Take(live: true);
+        Buffer.MemoryCopy(_pool.Memory + (long)shared * _pool.PageBytes, _pool.Memory + (long)copy * _pool.PageBytes, _pool.PageBytes, _pool.PageBytes);
+        head->Pages[page] = copy;
+        _pool.Return(shared, live: true);
+    }
+
+    private void TrimPages(KvHeadSlots* head, bool live)
+    {
+        int pages = PagesFor(head->Committed);
+        while (head->PageCount > pages) _pool.Return(head->Pages[--head->PageCount], live);
+    }
+
+    /// <summary>What the cache knows of a head beside its slots.</summary>
+    private struct HeadBooks
+    {
+        public int Frozen; // leading pages that are frozen; running sequences only
+        public int Dead;   // committed slots that no coming row sees
+    }
+}
