@@ -99,6 +99,7 @@ public sealed class DecodeLoop
             }
 
             _cache.Commit(batch[i].Sequence.CacheIndex, path[..kept]);
+            if (batch[i].PromptRows > 0) _cache.PublishPrefix(batch[i].Sequence.CacheIndex, batch[i].Sequence.History.Tokens);
         }
 
         _drafter.Observe(requests, _acceptances.AsSpan(0, tree), _forest);

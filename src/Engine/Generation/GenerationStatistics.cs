@@ -44,6 +44,9 @@ public sealed class GenerationStatistics
     /// <summary>Times that the request gave up its place in the cache for another and was computed again later.</summary>
     public int Preemptions { get; private set; }
 
+    /// <summary>Tokens that a stored prefix spared the request to compute, after preemptions as well.</summary>
+    public int ReusedTokens { get; private set; }
+
     /// <summary>Committed tokens that preemptions gave up.</summary>
     public int PreemptedTokens { get; private set; }
 
@@ -71,8 +74,10 @@ public sealed class GenerationStatistics
         _submitted = Stopwatch.GetTimestamp();
     }
 
-    internal void MarkStarted()
+    /// <param name="reusedTokens">Tokens that came from a stored prefix.</param>
+    internal void MarkStarted(int reusedTokens)
     {
+        ReusedTokens += reusedTokens;
         if (_started == 0) _started = Stopwatch.GetTimestamp();
     }
 

@@ -173,6 +173,8 @@ public sealed class LanguageModel : IDisposable
             MaxTokensPerSequence = loop.ContextLength,
             MaxRowsPerSequence = slack,
             BudgetBytes = bytes,
+            Policy = options.KvPolicy ?? new DensePolicy(),
+            MaxPrefixes = options.MaxPrefixes,
         };
     }
 
@@ -185,6 +187,7 @@ public sealed class LanguageModel : IDisposable
         Require(options.ExpectedAnswerTokens >= 0, "expected-answer-tokens", options.ExpectedAnswerTokens, "0 (unknown) or a number of tokens");
         Require(options.MaxRows is >= 1 and <= 65536, "max-rows", options.MaxRows, "between 1 and 65536");
         Require(options.PrefillChunk >= 1, "prefill-chunk", options.PrefillChunk, "at least 1");
+        Require(options.MaxPrefixes is >= 0 and <= 4096, "max-prefixes", options.MaxPrefixes, "between 0 (none) and 4096");
         Require(options.KvBytes >= 0, "kv-memory", options.KvBytes, "0 (automatic) or a number of bytes");
     }
 

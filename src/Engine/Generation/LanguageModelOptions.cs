@@ -1,10 +1,11 @@
 using Foretoken.Backends;
+using Foretoken.KvCache;
 using Foretoken.Models;
 using Foretoken.Speculation;
 
 namespace Foretoken.Generation;
 
-/// <summary>How a <see cref="LanguageModel"/> is loaded and what it is planned for. No setting but the two types changes a bit of any answer.</summary>
+/// <summary>How a <see cref="LanguageModel"/> is loaded and what it is planned for. No setting but the two types and the eviction policy changes a bit of any answer.</summary>
 public sealed record LanguageModelOptions
 {
     /// <summary>Longest context that is planned for unless another one is asked for, in tokens.</summary>
@@ -46,6 +47,15 @@ public sealed record LanguageModelOptions
 
     /// <summary>Bytes of the KV cache; 0 = what all sequences need at full context, at most a quarter of the memory, but at least one sequence.</summary>
     public long KvBytes { get; init; }
+
+    /// <summary>What the KV cache forgets; null = nothing. A policy that the model was not trained for is lossy.</summary>
+    public IEvictionPolicy? KvPolicy { get; init; }
+
+    /// <summary>
+    /// Most prompts and answers whose keys and values are kept for later requests that begin with the same tokens, in pages that running requests do not
+    /// need; 0 = none.
+    /// </summary>
+    public int MaxPrefixes { get; init; }
 
     /// <summary>Drafts tokens for speculative decoding; null = plain decoding. Disposed with the model.</summary>
     public IDrafter? Drafter { get; init; }

@@ -106,6 +106,7 @@ public sealed class Scheduler
     public void Remove(Sequence sequence)
     {
         if (sequence.FinishReason is FinishReason.Stop or FinishReason.Length) _forecast.Observe(sequence);
+        _cache.PublishPrefix(sequence.CacheIndex, sequence.History.Tokens);
         Free(sequence);
     }
 
@@ -190,7 +191,7 @@ public sealed class Scheduler
 
     private long MissingPages(Sequence next)
     {
-        long pages = _forecast.Pages(next);
+        long pages = _forecast.Pages(next) + _cache.PagesFrozen;
         foreach (Sequence s in Running) pages += _forecast.Pages(s);
         return pages - _cache.PagesTotal;
     }
@@ -218,14 +219,15 @@ public sealed class Scheduler
     {
         int index = _cache.TryAcquire();
         if (index < 0) return false;
-        if (!_cache.TryReserve(index, _forecast.ReservedTokens(next)))
+        int reused = _cache.TryAttachPrefix(index, next.History.Tokens);
+        if (!_cache.TryReserve(index, Math.Max(_forecast.ReservedTokens(next), reused)))
         {
             _cache.Release(index);
             return false;
         }
 
         next.CacheIndex = index;
-        next.Statistics.MarkStarted();
+        next.Statistics.MarkStarted(reused);
         _waiting.Remove(next);
         _waiting.Passed(next);
         int place = _runningCount++;
@@ -324,6 +326,7 @@ public sealed class Scheduler
         _preemptedTokens += tokens;
         s.Statistics.MarkPreempted(tokens);
         ForetokenTelemetry.Preempted();
+        _cache.PublishPrefix(s.CacheIndex, s.History.Tokens); // spares the recomputation if nobody needs the pages
         Free(s);
         _waiting.Add(s);
     }

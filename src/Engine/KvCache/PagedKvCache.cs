@@ -201,6 +201,9 @@ public sealed unsafe partial class PagedKvCache : IDisposable
     /// <summary>Pages of the whole pool.</summary>
     public int PagesTotal => _pool.Total;
 
+    /// <summary>Pages that running sequences hold as frozen, shared ones once: they count beside all reservations.</summary>
+    public int PagesFrozen => _pool.Pinned;
+
     /// <summary>Pages that a sequence of <paramref name="tokens"/> tokens needs over all heads without eviction.</summary>
     public int PagesOf(int tokens) => _tables.PerSequence * _tables.PagesFor(tokens);
 
