@@ -1,4 +1,5 @@
 using Foretoken.Generation;
+using Foretoken.KvCache;
 using Foretoken.Sampling;
 
 namespace Foretoken.Tests.Generation;
@@ -17,10 +18,10 @@ internal sealed record LoopRequest(int[] Prompt, int MaxTokens, SamplingOptions 
         return sequence;
     }
 
-    /// <summary>The answer without drafts, batch or chunks.</summary>
-    public LoopAnswer RunAlone(int vocab = LoopRig.Vocab)
+    /// <summary>The answer without drafts and batch.</summary>
+    public LoopAnswer RunAlone(int vocab = LoopRig.Vocab, IEvictionPolicy? policy = null, int chunk = 512)
     {
-        using var rig = new LoopRig(LoopRig.Options(maxSequences: 1, maxRows: 512, chunk: 512, context: 1024), vocab: vocab);
+        using var rig = new LoopRig(LoopRig.Options(maxSequences: 1, maxRows: 512, chunk: chunk, context: 1024), vocab: vocab, policy: policy);
         Sequence sequence = Submit(rig);
         rig.RunToEnd();
         rig.AssertCacheEmpty();

@@ -15,7 +15,7 @@ internal sealed class LoopRig : IDisposable
     public const int Vocab = 48;
     private const int SlotsPerPage = 16;
 
-    public LoopRig(DecodeLoopOptions options, IDrafter? drafter = null, int? kvTokens = null, int vocab = Vocab)
+    public LoopRig(DecodeLoopOptions options, IDrafter? drafter = null, int? kvTokens = null, int vocab = Vocab, IEvictionPolicy? policy = null)
     {
         drafter ??= new NoDrafter();
         Backend = new PathBackend(vocab);
@@ -26,6 +26,7 @@ internal sealed class LoopRig : IDisposable
             new KvCacheOptions
             {
                 Layout = layout, MaxSequences = options.MaxSequences, MaxTokensPerSequence = options.ContextLength, MaxRowsPerSequence = slack,
+                Policy = policy ?? new DensePolicy(),
                 BudgetBytes = kvTokens is { } tokens
                     ? PagedKvCache.BytesFor(layout, 1, tokens)
                     : PagedKvCache.BytesFor(layout, options.MaxSequences, options.ContextLength + slack),

@@ -74,7 +74,7 @@ internal sealed unsafe class PathBackend(int vocabSize) : IBackend
         foreach (RowSegment segment in _rows.Segments)
         {
             KvHeadSlots* head = _kv.Head(segment.Sequence, 0, 0);
-            Assert.Equal(segment.BasePosition, head->Committed);
+            Assert.InRange(head->Committed, 0, segment.BasePosition); // fewer where tokens were evicted
             for (int i = 0; i < segment.Count; i++)
             {
                 *KeyOf(head, head->Committed + i) = TokenTag / 2 + _rows.Tokens[segment.First + i];
@@ -114,17 +114,22 @@ internal sealed unsafe class PathBackend(int vocabSize) : IBackend
     {
         KvHeadSlots* head = _kv.Head(segment.Sequence, 0, 0);
         ulong hash = 1;
-        for (int slot = 0; slot < head->Committed; slot++) hash = Mix(hash, head, slot);
+        int position = _rows.Positions[row];
+        for (int slot = 0; slot < head->Committed; slot++)
+        {
+            if (*_kv.ExpireOf(head, slot) >= position) hash = Mix(hash, head, slot);
+        }
+
         for (int i = 0; i < segment.Count; i++)
         {
             bool sees = segment.Branches ? (_rows.AncestorMask(row)[i >> 6] >> (i & 63) & 1) != 0 : segment.First + i <= row;
-            if (sees) hash = Mix(hash, head, head->Committed + i);
+            if (sees && *_kv.ExpireOf(head, head->Committed + i) >= position) hash = Mix(hash, head, head->Committed + i);
         }
 
         Span<float> logits = LogitsOf(index);
         for (int v = 0; v < logits.Length; v++) logits[v] = 4 * (float)CounterRandom.Uniform(hash, (ulong)v);
         if (FavouredToken >= 0) logits[FavouredToken] += 1.5f;
-        if (_rows.Positions[row] >= BrokenFrom) logits[logits.Length / 2] = float.NaN;
+        if (position >= BrokenFrom) logits[logits.Length / 2] = float.NaN;
     }
 
     private ulong Mix(ulong hash, KvHeadSlots* head, int slot) =>

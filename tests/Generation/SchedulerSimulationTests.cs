@@ -4,13 +4,11 @@ namespace Foretoken.Tests.Generation;
 
 public class SchedulerSimulationTests
 {
-    private const int FastRuns = 160, SlowRuns = 2000, Batches = 4;
+    private const int FastRuns = 160, SlowRuns = 2000, Batches = 2;
 
     [Theory]
     [InlineData(0)]
     [InlineData(1)]
-    [InlineData(2)]
-    [InlineData(3)]
     public void Any_history_gives_every_request_its_solo_answer_in_the_order_of_service(int batch) =>
         AssertEverythingHappened([.. Enumerable.Range(0, FastRuns / Batches).Select(i => SchedulerSimulation.Run((ulong)(batch * FastRuns + i)))]);
 
@@ -29,12 +27,14 @@ public class SchedulerSimulationTests
 
     private static void AssertEverythingHappened(SchedulerSimulation[] runs)
     {
+        string ends = string.Join(", ", runs.SelectMany(r => r.Ends).GroupBy(e => e.Key).Select(g => $"{g.Key} {g.Sum(e => e.Value)}"));
         FinishReason[] reasons = [FinishReason.Stop, FinishReason.Length, FinishReason.Cancelled, FinishReason.Deadline, FinishReason.KvBudget];
         foreach (FinishReason reason in reasons)
-            Assert.True(runs.Any(r => r.Ends.ContainsKey(reason)), $"no request ended with {reason}");
+            Assert.True(runs.Any(r => r.Ends.ContainsKey(reason)), $"no request ended with {reason}: {ends}");
         Assert.True(runs.Sum(r => r.Statistics.Preemptions) > 20);
         Assert.True(runs.Sum(r => r.Statistics.PreemptedTokens) > 200);
         Assert.True(runs.Sum(r => r.Statistics.Rejected) > 20);
         Assert.True(runs.Sum(r => r.AcceptedDrafts) > 200);
+        Assert.True(runs.Min(r => r.Statistics.LiveFraction) < 0.9);
     }
 }

@@ -180,7 +180,7 @@ public sealed class Scheduler
     private void TrimReservation(Sequence s)
     {
         int least = Math.Max(_forecast.ReservedTokens(s), _cache.Length(s.CacheIndex));
-        if (_cache.Options.Policy.Evicts || _cache.Reserved(s.CacheIndex) > least + 1) _cache.TryReserve(s.CacheIndex, least); // a smaller one never fails
+        if (_cache.Options.Policy.Evicts || _cache.Reserved(s.CacheIndex) > least) _cache.TryReserve(s.CacheIndex, least); // a smaller one never fails
     }
 
     private bool HasRoom(Sequence next)
