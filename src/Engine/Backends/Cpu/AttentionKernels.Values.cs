@@ -45,6 +45,7 @@ internal sealed unsafe partial class AttentionKernels<TLanes, TFormat>
         TLanes a30 = TLanes.Load(o3), a31 = TLanes.Load(o3 + 16), a32 = TLanes.Load(o3 + 32), a33 = TLanes.Load(o3 + 48);
         float s0 = sum[0], s1 = sum[1], s2 = sum[2], s3 = sum[3];
         nint block = dim / KvPageFormat.ValueBlock * TFormat.PairBytes;
+        int plane = Factors; // once: calls in the loop would spill all accumulators
         for (; run < end; run++)
         {
             byte* row = run->Row + block, rowEnd = row + run->Rows * rowBytes, ahead = run->Ahead + run->Rows * block;
@@ -56,25 +57,25 @@ internal sealed unsafe partial class AttentionKernels<TLanes, TFormat>
                 ahead += 2 * step;
                 TFormat.LoadPair(row, out TLanes v0, out TLanes v1);
                 TFormat.LoadPair(row + TFormat.PairBytes, out TLanes v2, out TLanes v3);
-                TLanes w0 = TLanes.Broadcast(weights[Factors]);
+                TLanes w0 = TLanes.Broadcast(weights[plane]);
                 a00 = TLanes.MultiplyAdd(v0, w0, a00);
                 a01 = TLanes.MultiplyAdd(v1, w0, a01);
                 a02 = TLanes.MultiplyAdd(v2, w0, a02);
                 a03 = TLanes.MultiplyAdd(v3, w0, a03);
                 s0 += weights[0];
-                TLanes w1 = TLanes.Broadcast(weights[Factors + Stride]);
+                TLanes w1 = TLanes.Broadcast(weights[plane + Stride]);
                 a10 = TLanes.MultiplyAdd(v0, w1, a10);
                 a11 = TLanes.MultiplyAdd(v1, w1, a11);
                 a12 = TLanes.MultiplyAdd(v2, w1, a12);
                 a13 = TLanes.MultiplyAdd(v3, w1, a13);
                 s1 += weights[Stride];
-                TLanes w2 = TLanes.Broadcast(weights[Factors + 2 * Stride]);
+                TLanes w2 = TLanes.Broadcast(weights[plane + 2 * Stride]);
                 a20 = TLanes.MultiplyAdd(v0, w2, a20);
                 a21 = TLanes.MultiplyAdd(v1, w2, a21);
                 a22 = TLanes.MultiplyAdd(v2, w2, a22);
                 a23 = TLanes.MultiplyAdd(v3, w2, a23);
                 s2 += weights[2 * Stride];
-                TLanes w3 = TLanes.Broadcast(weights[Factors + 3 * Stride]);
+                TLanes w3 = TLanes.Broadcast(weights[plane + 3 * Stride]);
                 a30 = TLanes.MultiplyAdd(v0, w3, a30);
                 a31 = TLanes.MultiplyAdd(v1, w3, a31);
                 a32 = TLanes.MultiplyAdd(v2, w3, a32);
@@ -117,6 +118,7 @@ internal sealed unsafe partial class AttentionKernels<TLanes, TFormat>
         TLanes a30 = TLanes.Load(o3), a31 = TLanes.Load(o3 + 16);
         float s0 = sum[0], s1 = sum[1], s2 = sum[2], s3 = sum[3];
         nint block = dim / KvPageFormat.ValueBlock * TFormat.PairBytes;
+        int plane = Factors; // once: calls in the loop would spill all accumulators
         for (; run < end; run++)
         {
             byte* row = run->Row + block, rowEnd = row + run->Rows * rowBytes, ahead = run->Ahead + run->Rows * block;
@@ -126,19 +128,19 @@ internal sealed unsafe partial class AttentionKernels<TLanes, TFormat>
                 Prefetch(ahead);
                 ahead += step;
                 TFormat.LoadPair(row, out TLanes v0, out TLanes v1);
-                TLanes w0 = TLanes.Broadcast(weights[Factors]);
+                TLanes w0 = TLanes.Broadcast(weights[plane]);
                 a00 = TLanes.MultiplyAdd(v0, w0, a00);
                 a01 = TLanes.MultiplyAdd(v1, w0, a01);
                 s0 += weights[0];
-                TLanes w1 = TLanes.Broadcast(weights[Factors + Stride]);
+                TLanes w1 = TLanes.Broadcast(weights[plane + Stride]);
                 a10 = TLanes.MultiplyAdd(v0, w1, a10);
                 a11 = TLanes.MultiplyAdd(v1, w1, a11);
                 s1 += weights[Stride];
-                TLanes w2 = TLanes.Broadcast(weights[Factors + 2 * Stride]);
+                TLanes w2 = TLanes.Broadcast(weights[plane + 2 * Stride]);
                 a20 = TLanes.MultiplyAdd(v0, w2, a20);
                 a21 = TLanes.MultiplyAdd(v1, w2, a21);
                 s2 += weights[2 * Stride];
-                TLanes w3 = TLanes.Broadcast(weights[Factors + 3 * Stride]);
+                TLanes w3 = TLanes.Broadcast(weights[plane + 3 * Stride]);
                 a30 = TLanes.MultiplyAdd(v0, w3, a30);
                 a31 = TLanes.MultiplyAdd(v1, w3, a31);
                 s3 += weights[3 * Stride];
@@ -169,6 +171,7 @@ internal sealed unsafe partial class AttentionKernels<TLanes, TFormat>
         TLanes a10 = TLanes.Load(o1), a11 = TLanes.Load(o1 + 16);
         float s0 = sum[0], s1 = sum[1];
         nint block = dim / KvPageFormat.ValueBlock * TFormat.PairBytes;
+        int plane = Factors; // once: calls in the loop would spill all accumulators
         for (; run < end; run++)
         {
             byte* row = run->Row + block, rowEnd = row + run->Rows * rowBytes, ahead = run->Ahead + run->Rows * block;
@@ -178,11 +181,11 @@ internal sealed unsafe partial class AttentionKernels<TLanes, TFormat>
                 Prefetch(ahead);
                 ahead += step;
                 TFormat.LoadPair(row, out TLanes v0, out TLanes v1);
-                TLanes w0 = TLanes.Broadcast(weights[Factors]);
+                TLanes w0 = TLanes.Broadcast(weights[plane]);
                 a00 = TLanes.MultiplyAdd(v0, w0, a00);
                 a01 = TLanes.MultiplyAdd(v1, w0, a01);
                 s0 += weights[0];
-                TLanes w1 = TLanes.Broadcast(weights[Factors + Stride]);
+                TLanes w1 = TLanes.Broadcast(weights[plane + Stride]);
                 a10 = TLanes.MultiplyAdd(v0, w1, a10);
                 a11 = TLanes.MultiplyAdd(v1, w1, a11);
                 s1 += weights[Stride];
@@ -206,6 +209,7 @@ internal sealed unsafe partial class AttentionKernels<TLanes, TFormat>
         TLanes a00 = TLanes.Load(o0), a01 = TLanes.Load(o0 + 16), a02 = TLanes.Load(o0 + 32), a03 = TLanes.Load(o0 + 48);
         float s0 = sum[0];
         nint block = dim / KvPageFormat.ValueBlock * TFormat.PairBytes;
+        int plane = Factors; // once: calls in the loop would spill all accumulators
         for (; run < end; run++)
         {
             byte* row = run->Row + block, rowEnd = row + run->Rows * rowBytes, ahead = run->Ahead + run->Rows * block;
@@ -217,7 +221,7 @@ internal sealed unsafe partial class AttentionKernels<TLanes, TFormat>
                 ahead += 2 * step;
                 TFormat.LoadPair(row, out TLanes v0, out TLanes v1);
                 TFormat.LoadPair(row + TFormat.PairBytes, out TLanes v2, out TLanes v3);
-                TLanes w0 = TLanes.Broadcast(weights[Factors]);
+                TLanes w0 = TLanes.Broadcast(weights[plane]);
                 a00 = TLanes.MultiplyAdd(v0, w0, a00);
                 a01 = TLanes.MultiplyAdd(v1, w0, a01);
                 a02 = TLanes.MultiplyAdd(v2, w0, a02);
@@ -242,6 +246,7 @@ internal sealed unsafe partial class AttentionKernels<TLanes, TFormat>
         TLanes a00 = TLanes.Load(o0), a01 = TLanes.Load(o0 + 16);
         float s0 = sum[0];
         nint block = dim / KvPageFormat.ValueBlock * TFormat.PairBytes;
+        int plane = Factors; // once: calls in the loop would spill all accumulators
         for (; run < end; run++)
         {
             byte* row = run->Row + block, rowEnd = row + run->Rows * rowBytes, ahead = run->Ahead + run->Rows * block;
@@ -251,7 +256,7 @@ internal sealed unsafe partial class AttentionKernels<TLanes, TFormat>
                 Prefetch(ahead);
                 ahead += step;
                 TFormat.LoadPair(row, out TLanes v0, out TLanes v1);
-                TLanes w0 = TLanes.Broadcast(weights[Factors]);
+                TLanes w0 = TLanes.Broadcast(weights[plane]);
                 a00 = TLanes.MultiplyAdd(v0, w0, a00);
                 a01 = TLanes.MultiplyAdd(v1, w0, a01);
                 s0 += weights[0];

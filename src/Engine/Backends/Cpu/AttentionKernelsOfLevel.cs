@@ -13,7 +13,11 @@ internal sealed unsafe partial class AttentionKernels<TLanes, TFormat> : Attenti
     private const int Tile = KvPageFormat.TileSlots;
 
     /// <summary>Where the factors of the values stand relative to the weights.</summary>
-    private static int Factors => TFormat.Scaled ? ScaledPlane : 0;
+    private static int Factors
+    {
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        get => TFormat.Scaled ? ScaledPlane : 0;
+    }
 
     /// <summary>Columns whose accumulators fit the registers of the level: 32 of 16 lanes, 16 of 8, or 16 of 4.</summary>
     private static int ColumnsAtOnce => typeof(TLanes) == typeof(Lanes512) ? 4 : typeof(TLanes) == typeof(Lanes256) ? 2 : 1;
