@@ -32,14 +32,18 @@ public sealed class AllocationTests(TinyModelFixture fixture) : IClassFixture<Ti
         Assert.True(drafter.Proposed > 1000);
     }
 
-    [Fact]
-    public void A_step_of_64_sequences_with_trees_and_every_sampler_stage_allocates_nothing_while_others_wait_end_and_begin()
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void A_step_of_64_sequences_with_trees_and_every_sampler_stage_allocates_nothing_while_others_wait_end_and_begin(bool evicts)
     {
         const int sequences = 64, more = 10;
         var oracle = new OracleDrafter(new OracleOptions { VocabSize = 277, Depth = 3, Siblings = 2, Acceptance = 0.6 });
         using LanguageModel model = fixture.Load(new LanguageModelOptions
         {
             Threads = 2, MaxSequences = sequences, MaxRows = 400, PrefillChunk = 100, ContextLength = 256, Drafter = oracle,
+            KvType = evicts ? KvType.Int8 : KvType.BF16, MaxPrefixes = evicts ? 8 : 0,
+            KvPolicy = evicts ? new DmsPolicy(16, SyntheticDecisions.ForCompression(1, 4)) : null,
         });
         Request[] requests = [.. Enumerable.Range(0, sequences + more).Select(i => new Request(
             LoopRig.Prompt(5 + i, (ulong)i), Options("full", (ulong)i) with { MaxTokens = i % 4 == 0 ? 60 : 160, Priority = i % 3 }))];
@@ -51,6 +55,8 @@ public sealed class AllocationTests(TinyModelFixture fixture) : IClassFixture<Ti
         AssertNothingAllocated(model, 40);
         Assert.Equal(0, loop.Statistics.Waiting); // some ended in between, so that others began
         Assert.InRange(loop.Statistics.Running, 40, sequences);
+        KvStatistics kv = model.Cache.Statistics;
+        Assert.True(evicts ? kv is { EffectiveCompression: > 1.3, Prefixes.Stored: > 0 } : kv.EffectiveCompression == 1, kv.ToString());
     }
 
     [Fact]

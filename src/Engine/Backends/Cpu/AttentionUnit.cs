@@ -1,3 +1,6 @@
+using System.Numerics;
+using System.Runtime.Intrinsics;
+
 namespace Foretoken.Backends.Cpu;
 
 /// <summary>
@@ -68,7 +71,7 @@ internal readonly unsafe ref struct AttentionUnit
         int slot = FirstSlotAt(_oldest, 0); // first committed slot that is not yet done
         for (int chunk = _oldest / Chunk; chunk <= _maxPosition / Chunk; chunk++)
         {
-            int next = FirstSlotAt((chunk + 1) * Chunk, slot);
+            int next = NextSlotAt((chunk + 1) * Chunk, slot);
             int first = slot, end = next;
             slot = next;
             if (next == _head->Committed) IncludePass(chunk, ref first, ref end);
@@ -91,6 +94,20 @@ internal readonly unsafe ref struct AttentionUnit
         }
 
         return low;
+    }
+
+    /// <summary>The same from a slot that is not far: positions are read in order, a tile at a time.</summary>
+    private int NextSlotAt(int position, int from)
+    {
+        if (_head->Contiguous) return FirstSlotAt(position, from);
+        for (int tile = from & -KvPageFormat.TileSlots; tile < _head->Committed; tile += KvPageFormat.TileSlots)
+        {
+            ulong below = Vector512.LessThan(Vector512.Load(_kv.PositionOf(_head, tile)), Vector512.Create(position)).ExtractMostSignificantBits();
+            int count = BitOperations.TrailingZeroCount(~below); // positions rise; slots behind the last one may hold anything
+            if (count < KvPageFormat.TileSlots) return Math.Clamp(tile + count, from, _head->Committed);
+        }
+
+        return _head->Committed;
     }
 
     /// <summary>Extends the chunk's committed slots by the slots of the pass: those of the chunk for a chain, all for a tree (the masks choose).</summary>
