@@ -15,7 +15,7 @@ internal sealed class LoopRig : IDisposable
     public const int Vocab = 48;
     private const int SlotsPerPage = 16;
 
-    public LoopRig(DecodeLoopOptions options, IDrafter? drafter = null, int? kvTokens = null, int vocab = Vocab, IEvictionPolicy? policy = null)
+    public LoopRig(DecodeLoopOptions options, IDrafter? drafter = null, int? kvTokens = null, int vocab = Vocab, IEvictionPolicy? policy = null, int prefixes = 0)
     {
         drafter ??= new NoDrafter();
         Backend = new PathBackend(vocab);
@@ -27,6 +27,7 @@ internal sealed class LoopRig : IDisposable
             {
                 Layout = layout, MaxSequences = options.MaxSequences, MaxTokensPerSequence = options.ContextLength, MaxRowsPerSequence = slack,
                 Policy = policy ?? new DensePolicy(),
+                MaxPrefixes = prefixes,
                 BudgetBytes = kvTokens is { } tokens
                     ? PagedKvCache.BytesFor(layout, 1, tokens)
                     : PagedKvCache.BytesFor(layout, options.MaxSequences, options.ContextLength + slack),
@@ -69,6 +70,7 @@ internal sealed class LoopRig : IDisposable
     /// <summary>All pages are back in the pool and none is reserved.</summary>
     public void AssertCacheEmpty()
     {
+        Cache.ClearPrefixes();
         KvStatistics statistics = Cache.Statistics;
         Assert.Equal((0, 0L, statistics.PagesTotal), (statistics.Sequences, (long)statistics.PagesReserved, statistics.PagesFree));
     }

@@ -35,6 +35,7 @@ public class SchedulerSimulationTests
         Assert.True(runs.Sum(r => r.Statistics.PreemptedTokens) > 200);
         Assert.True(runs.Sum(r => r.Statistics.Rejected) > 20);
         Assert.True(runs.Sum(r => r.AcceptedDrafts) > 200);
+        Assert.True(runs.Sum(r => r.ReusedTokens) > 200);
         Assert.True(runs.Min(r => r.Statistics.LiveFraction) < 0.9);
     }
 }

@@ -21,13 +21,22 @@ internal sealed class KvForecast(DecodeLoopOptions options, PagedKvCache cache)
     /// <summary>Tokens that the sequence's reservation never falls below, from its admission on.</summary>
     public int ReservedTokens(Sequence sequence) => _measured ? 0 : WorstCaseTokens(sequence);
 
-    /// <summary>Pages that the sequence holds or is counted with, whichever is more.</summary>
+    /// <summary>
+    /// Pages that the sequence is counted with beside the frozen ones of running sequences: what it has reserved, or is expected to need, whichever is more.
+    /// </summary>
     public int Pages(Sequence sequence)
     {
-        int held = sequence.CacheIndex < 0 ? 0 : cache.ReservedPages(sequence.CacheIndex);
-        if (_measured) return Math.Max(held, cache.PagesOf((int)Math.Ceiling(ExpectedTokens(sequence) * LiveFraction)));
-        return sequence.CacheIndex < 0 ? cache.PagesOf(WorstCaseTokens(sequence)) : held;
+        bool running = sequence.CacheIndex >= 0;
+        int own = running ? cache.ReservedPages(sequence.CacheIndex) : 0;
+        if (running && !_measured) return own;
+        int needed = cache.PagesOf(_measured ? (int)Math.Ceiling(ExpectedTokens(sequence) * LiveFraction) : WorstCaseTokens(sequence));
+        int shared = running ? cache.FrozenPagesOf(sequence.CacheIndex) : cache.PagesSharedWith(sequence.History.Tokens);
+        return Math.Max(own, needed - shared);
     }
+
+    /// <summary>Pages by which preempting the running sequence makes room.</summary>
+    public int FreedPages(Sequence sequence) =>
+        Pages(sequence) - cache.ReservedPages(sequence.CacheIndex) + cache.PagesFreedBy(sequence.CacheIndex);
 
     /// <summary>Learns from an answer that came to its end, while the cache still holds it.</summary>
     public void Observe(Sequence sequence)

@@ -207,7 +207,7 @@ public sealed class Scheduler
             if (victims == _runningCount) return false;
             Sequence victim = _running[_runningCount - 1 - victims];
             if (victim.Overdue || victim.Priority >= next.Priority) return false;
-            missing -= _forecast.Pages(victim);
+            missing -= _forecast.FreedPages(victim);
             victims++;
         }
 

@@ -174,6 +174,11 @@ internal sealed unsafe partial class HeadTables : IDisposable
     private void MakeOwn(KvHeadSlots* head, int page)
     {
         int shared = head->Pages[page];
+        while (_pool.IsShared(shared) && _pool.Free == 0 && _pool.TryDropPrefix())
+        {
+            // Stored prefixes give way; if one was the only other holder of this very page, there is nothing to copy any more.
+        }
+
         if (!_pool.IsShared(shared)) return;
         int copy = _pool.Take(live: true);
         Buffer.MemoryCopy(_pool.Memory + (long)shared * _pool.PageBytes, _pool.Memory + (long)copy * _pool.PageBytes, _pool.PageBytes, _pool.PageBytes);

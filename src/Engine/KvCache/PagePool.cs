@@ -43,13 +43,16 @@ internal sealed unsafe class PagePool : IDisposable
     /// <summary>Gives up a stored prefix when no page is free; false when there is none.</summary>
     public Func<bool>? DropPrefix { get; set; }
 
+    /// <summary>Gives up a stored prefix; false when there is none. Pages that others hold too stay taken.</summary>
+    public bool TryDropPrefix() => DropPrefix is not null && DropPrefix();
+
     /// <summary>Takes a free page, with one holder.</summary>
     /// <param name="live">The holder is a running sequence.</param>
     public int Take(bool live)
     {
         while (Free == 0)
         {
-            if (DropPrefix is null || !DropPrefix())
+            if (!TryDropPrefix())
                 throw new InvalidOperationException("The page pool is empty although pages were reserved: the cache's books are wrong.");
         }
 
