@@ -44,7 +44,7 @@ internal sealed class CliHost : IDisposable
     {
         Input = Console.OpenStandardInput(),
         Output = Writer(1, Console.IsOutputRedirected, Console.OpenStandardOutput),
-        Error = Writer(2, Console.IsErrorRedirected, Console.OpenStandardError, autoFlush: true),
+        Error = Writer(2, Console.IsErrorRedirected, Console.OpenStandardError, isError: true),
         InputIsTerminal = !Console.IsInputRedirected,
         OutputIsTerminal = !Console.IsOutputRedirected,
         ErrorIsTerminal = !Console.IsErrorRedirected,
@@ -59,13 +59,13 @@ internal sealed class CliHost : IDisposable
         Error.Dispose();
     }
 
-    private static StreamWriter Writer(int descriptor, bool redirected, Func<Stream> console, bool autoFlush = false)
+    private static StreamWriter Writer(int descriptor, bool redirected, Func<Stream> console, bool isError = false)
     {
         Stream stream = (redirected ? Pipe(descriptor) : null) ?? console();
-        return new StreamWriter(new PipeStream(stream), new UTF8Encoding(encoderShouldEmitUTF8Identifier: false), bufferSize: 4096)
+        return new StreamWriter(new PipeStream(stream, isError), new UTF8Encoding(encoderShouldEmitUTF8Identifier: false), bufferSize: 4096)
         {
             NewLine = "\n",
-            AutoFlush = autoFlush,
+            AutoFlush = isError,
         };
     }
 
@@ -78,8 +78,11 @@ internal sealed class CliHost : IDisposable
         return stream.CanSeek ? null : stream;
     }
 
-    /// <summary>Turns the write error of a reader that went away into <see cref="ClosedPipeException"/>, so that it is told from a full disk.</summary>
-    private sealed class PipeStream(Stream inner) : Stream
+    /// <summary>
+    /// Turns the write error of a reader that went away into <see cref="ClosedPipeException"/>, so that it is told from a full disk. Messages that cannot
+    /// be written anywhere (stderr closed or on a full disk) are lost and do not spoil the result on stdout.
+    /// </summary>
+    private sealed class PipeStream(Stream inner, bool isError) : Stream
     {
         private const int BrokenPipeUnix = 32; // EPIPE
         private const int BrokenPipeWindows = unchecked((int)0x8007006D), NoDataWindows = unchecked((int)0x800700E8);
@@ -117,6 +120,14 @@ internal sealed class CliHost : IDisposable
             catch (IOException e) when (e.HResult is BrokenPipeUnix or BrokenPipeWindows or NoDataWindows)
             {
                 throw new ClosedPipeException(e);
+            }
+            catch (Exception e) when (isError && e is IOException or UnauthorizedAccessException)
+            {
+                // there is no other place to say so
+            }
+            catch (UnauthorizedAccessException e) // a bad file descriptor
+            {
+                throw new IOException("stdout is closed: redirect it to a file or a pipe.", e);
             }
         }
     }

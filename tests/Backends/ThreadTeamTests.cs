@@ -50,6 +50,23 @@ public class ThreadTeamTests
     }
 
     [Fact]
+    public void A_late_thread_cannot_draw_a_chunk_of_a_job_that_is_being_written()
+    {
+        using var team = new ThreadTeam(2);
+        var hits = new int[64];
+        for (int round = 0; round < 4_000_000; round++)
+        {
+            int chunks = round % 2 == 0 ? 2 : 64; // the number of a small job's end is a chunk of the large one
+            var job = new Count { Hits = hits };
+            team.Run(ref job, chunks);
+        }
+
+        Assert.Equal(4_000_000, hits[0]);
+        Assert.Equal(4_000_000, hits[1]);
+        Assert.All(hits[2..], h => Assert.Equal(2_000_000, h));
+    }
+
+    [Fact]
     public void Threads_that_fell_asleep_wake_up()
     {
         using var team = new ThreadTeam(2);

@@ -57,8 +57,8 @@ internal sealed class BenchCommand : CliCommand
         BenchKind[] kinds = Kinds(Value(context, _kind));
         _ = _device.Get(context);
         TableFormat? format = Format(context);
-        string? shape = _shape.Get(context), model = _model.Get(context);
-        if (shape is not null && _model.IsSet(context)) throw new UsageException("--shape and --model exclude each other: give one.");
+        string? shape = _shape.GetBeside(_model.GivenOnLine(context), context), model = _model.GetBeside(_shape.GivenOnLine(context), context);
+        if (shape is not null && model is not null) throw new UsageException("--shape and --model exclude each other: give one.");
         int repeats = _repeat.Get(context), threads = _threads.Get(context);
         var sizes = new BenchSizes
         {
@@ -167,7 +167,9 @@ internal sealed class BenchCommand : CliCommand
     /// <summary>The table's format, or null for JSON.</summary>
     private TableFormat? Format(CommandContext context)
     {
-        bool json = _json.Get(context), csv = _csv.Get(context), markdown = _markdown.Get(context);
+        Switch[] formats = [_json, _csv, _markdown];
+        bool onLine = formats.Any(s => s.GivenOnLine(context));
+        bool json = _json.GetBeside(onLine, context), csv = _csv.GetBeside(onLine, context), markdown = _markdown.GetBeside(onLine, context);
         if ((json ? 1 : 0) + (csv ? 1 : 0) + (markdown ? 1 : 0) > 1) throw new UsageException("--json, --csv and --markdown exclude each other: give one.");
         if (json) return null;
         return csv ? TableFormat.Csv : markdown ? TableFormat.Markdown : TableFormat.Text;

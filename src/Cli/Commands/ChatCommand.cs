@@ -30,6 +30,7 @@ internal sealed class ChatCommand : CliCommand
         bool json = _json.Get(context);
         using ChatModel model = LanguageModelFlags.Load(ModelLocator.Find(_model.Model.Get(context), host), options, host);
         var messages = new List<ChatMessage>();
+        if (!model.HasTemplate) host.Error.WriteLine($"[{model.Name} has no chat template: messages are joined line by line]");
         if (host.InputIsTerminal) host.Error.WriteLine($"{model.Name}: {Reset} forgets the conversation, {Exit} leaves.");
         Prompt(host);
         foreach ((int number, byte[] line) in Utf8Input.Lines(host.Input, "stdin", host.Interrupt))
@@ -47,7 +48,19 @@ internal sealed class ChatCommand : CliCommand
     private static int Answer(string text, List<ChatMessage> messages, ChatModel model, GenerationOptions generation, CliHost host, bool json)
     {
         messages.Add(new ChatMessage("user", text));
-        using GenerationSession session = Start(messages, model, generation, host);
+        GenerationSession started;
+        try
+        {
+            started = Start(messages, model, generation, host);
+        }
+        catch (InvalidRequestException e) when (e.Field == "prompt" && host.InputIsTerminal)
+        {
+            messages.RemoveAt(messages.Count - 1); // whoever types can type something shorter: the conversation goes on
+            host.Error.WriteLine($"error: {e.Message}");
+            return ExitCode.Success;
+        }
+
+        using GenerationSession session = started;
         int code = AnswerWriter.Write(session, model, host, json);
         messages.Add(new ChatMessage("assistant", session.Text));
         return code;
@@ -56,6 +69,8 @@ internal sealed class ChatCommand : CliCommand
     /// <summary>Starts the answer; where the conversation no longer fits the context, its oldest turns are left out.</summary>
     private static GenerationSession Start(List<ChatMessage> messages, ChatModel model, GenerationOptions generation, CliHost host)
     {
+        int[] alone = model.Encode([messages[^1]]);
+        if (alone.Length >= model.Language.ContextLength) return model.Language.Generate(alone, generation); // is refused: no turn need be forgotten for it
         while (true)
         {
             try

@@ -42,8 +42,9 @@ internal sealed class EvalCommand : CliCommand
         int limit = _limit.Get(context), maxTokens = _maxTokens.Get(context);
         ulong seed = _seed.Get(context);
         bool json = _json.Get(context);
-        string? file = _file.Get(context);
-        if (file is not null && _seed.IsSet(context)) throw new UsageException("--seed names generated questions and --file brings its own: give one.");
+        bool seeded = _seed.GivenOnLine(context);
+        string? file = _file.GetBeside(seeded, context);
+        if (file is not null && seeded) throw new UsageException("--seed names generated questions and --file brings its own: give one.");
         IReadOnlyList<EvaluationItem> items = file is null
             ? HeldOutSuite.Items(limit == 0 ? HeldOutSuite.DefaultPerBucket : limit, seed)
             : QuestionFile.Read(file);

@@ -34,7 +34,7 @@ internal sealed class InspectCommand : CliCommand
     {
         CliHost host = context.Host;
         string? path = Value(context, _path);
-        if (path is not null && _model.Model.IsSet(context)) throw new UsageException("PATH and --model name two models: give one.");
+        if (path is not null && _model.Model.GivenOnLine(context)) throw new UsageException("PATH and --model name two models: give one.");
         bool tensors = _tensors.Get(context), memory = _memory.Get(context), json = _json.Get(context);
         LanguageModelOptions options = _model.Get(context, sequences: 1);
         ModelInspection found = ModelInspector.Inspect(ModelLocator.Find(path ?? _model.Model.Get(context), host));

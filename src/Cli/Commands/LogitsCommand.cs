@@ -42,8 +42,8 @@ internal sealed class LogitsCommand : CliCommand
         CliHost host = context.Host;
         string idsFile = _ids.Get(context) ?? throw new UsageException("--ids is missing: give a file of little-endian int32 token ids.");
         string outFile = _out.Get(context) ?? throw new UsageException("--out is missing: give the file that receives the logits.");
-        bool stepwise = _stepwise.Get(context);
-        if (stepwise && _prefill.Get(context)) throw new UsageException("--prefill and --stepwise exclude each other: give one.");
+        bool stepwise = _stepwise.GetBeside(_prefill.GivenOnLine(context), context);
+        if (stepwise && _prefill.GetBeside(_stepwise.GivenOnLine(context), context)) throw new UsageException("--prefill and --stepwise exclude each other: give one.");
         var options = new DirectModelOptions
         {
             WeightType = _type.Get(context),
@@ -74,14 +74,17 @@ internal sealed class LogitsCommand : CliCommand
     private static int[] ReadIds(string path, int vocab, int context)
     {
         using FileStream stream = Utf8Input.Open(path);
-        if (stream.Length == 0 || stream.Length % sizeof(int) != 0)
-            throw new RunException(
-                $"{path} has {stream.Length} bytes: token ids are little-endian int32, so that the length must be a positive multiple of 4.");
-        if (stream.Length / sizeof(int) > context)
-            throw new RunException($"{path} holds {stream.Length / sizeof(int)} tokens and the model's context {context}: give fewer tokens.");
-        byte[] bytes = new byte[stream.Length];
-        stream.ReadExactly(bytes);
-        int[] ids = new int[bytes.Length / sizeof(int)];
+        byte[] bytes = new byte[(context + 1L) * sizeof(int)]; // a pipe does not tell its length: one token too many is enough to refuse it
+        int read = stream.ReadAtLeast(bytes, bytes.Length, throwOnEndOfStream: false);
+        if (read == bytes.Length)
+        {
+            string count = stream.CanSeek ? $"{Math.Max(stream.Length, read) / sizeof(int)}" : $"at least {read / sizeof(int)}";
+            throw new RunException($"{path} holds {count} tokens and the model's context {context}: give fewer tokens.");
+        }
+
+        if (read == 0 || read % sizeof(int) != 0)
+            throw new RunException($"{path} has {read} bytes: token ids are little-endian int32, so that the length must be a positive multiple of 4.");
+        int[] ids = new int[read / sizeof(int)];
         for (int i = 0; i < ids.Length; i++)
         {
             ids[i] = BinaryPrimitives.ReadInt32LittleEndian(bytes.AsSpan(i * sizeof(int)));

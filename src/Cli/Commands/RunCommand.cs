@@ -32,8 +32,10 @@ internal sealed class RunCommand : CliCommand
         LanguageModelOptions options = _model.Get(context, sequences: 1);
         GenerationOptions generation = _generation.Get(context);
         bool raw = _raw.Get(context), json = _json.Get(context);
-        string prompt = PromptReader.Read(Value(context, _prompt), _file.Get(context), host);
+        string? argument = Value(context, _prompt);
+        string prompt = PromptReader.Read(argument, _file.GetBeside(argument is not null, context), host);
         using ChatModel model = LanguageModelFlags.Load(ModelLocator.Find(_model.Model.Get(context), host), options, host);
+        if (!raw && !model.HasTemplate) host.Error.WriteLine($"[{model.Name} has no chat template: the text is continued as it is, as with {_raw.Name}]");
         using GenerationSession session = model.Language.Generate(model.Encode(prompt, raw), generation);
         return AnswerWriter.Write(session, model, host, json);
     }

@@ -39,7 +39,7 @@ internal sealed class TokenizeCommand : CliCommand
         var ids = new List<int>();
         if (!jsonl)
         {
-            Encode(text ?? Utf8Input.ReadAll(host.Input, "stdin", host.Interrupt));
+            Encode(text ?? Utf8Input.ReadAll(host.Input, "stdin", host.Interrupt, keepMark: true));
             return ExitCode.Success;
         }
 

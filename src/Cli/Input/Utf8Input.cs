@@ -10,14 +10,18 @@ internal static class Utf8Input
     /// <summary>Largest text read whole; no supported context holds more.</summary>
     public const int MaximumTextBytes = 64 << 20;
 
+    /// <summary>The byte order mark.</summary>
+    private static ReadOnlySpan<byte> Mark => [0xEF, 0xBB, 0xBF];
+
     private static readonly UTF8Encoding s_strict = new(encoderShouldEmitUTF8Identifier: false, throwOnInvalidBytes: true);
 
     /// <summary>All of <paramref name="stream"/> as text.</summary>
     /// <param name="stream">Read to its end.</param>
     /// <param name="name">The file's name, or stdin, for messages.</param>
     /// <param name="cancel">Ends a wait for input.</param>
+    /// <param name="keepMark">Whether a byte order mark at the beginning is text.</param>
     /// <exception cref="RunException">More than <see cref="MaximumTextBytes"/>, or not UTF-8.</exception>
-    public static string ReadAll(Stream stream, string name, CancellationToken cancel)
+    public static string ReadAll(Stream stream, string name, CancellationToken cancel, bool keepMark = false)
     {
         using var bytes = new MemoryStream();
         byte[] buffer = new byte[1 << 16];
@@ -27,7 +31,7 @@ internal static class Utf8Input
             if (bytes.Length > MaximumTextBytes) throw new RunException($"{name} is longer than {MaximumTextBytes >> 20} MiB: give a shorter text.");
         }
 
-        return Decode(bytes.GetBuffer().AsSpan(0, (int)bytes.Length), name);
+        return Decode(bytes.GetBuffer().AsSpan(0, (int)bytes.Length), name, keepMark);
     }
 
     /// <summary>All of the file at <paramref name="path"/> as text.</summary>
@@ -82,13 +86,15 @@ internal static class Utf8Input
         if (line.WrittenCount > 0) yield return (number, line.WrittenSpan.ToArray());
     }
 
-    /// <summary>Parses one line of JSON as an object.</summary>
+    /// <summary>Parses one line of JSON as an object. A byte order mark may begin the first line.</summary>
     /// <exception cref="RunException">No JSON object.</exception>
     public static JsonDocument ParseObject(byte[] utf8, string name, int line, string expected)
     {
+        int start = line == 1 && utf8.AsSpan().StartsWith(Mark) ? Mark.Length : 0;
+        if (utf8.AsSpan(start).Trim(" \t\r"u8).IsEmpty) throw new RunException($"{name} line {line} is empty: write {expected}, or leave the line out.");
         try
         {
-            var document = JsonDocument.Parse(utf8);
+            var document = JsonDocument.Parse(utf8.AsMemory(start));
             return document.RootElement.ValueKind == JsonValueKind.Object
                 ? document
                 : throw new RunException($"{name} line {line} is a JSON {document.RootElement.ValueKind}, not an object: write {expected}.");
@@ -115,12 +121,11 @@ internal static class Utf8Input
         throw new RunException($"{name} line {line} has no string \"{field}\": write {{\"{field}\": \"…\"}}.");
     }
 
-    /// <summary>Strict UTF-8; a byte order mark is left out.</summary>
+    /// <summary>Strict UTF-8; a byte order mark is left out unless <paramref name="keepMark"/>.</summary>
     /// <exception cref="RunException">Not UTF-8.</exception>
-    public static string Decode(ReadOnlySpan<byte> utf8, string name)
+    public static string Decode(ReadOnlySpan<byte> utf8, string name, bool keepMark = false)
     {
-        ReadOnlySpan<byte> mark = [0xEF, 0xBB, 0xBF];
-        if (utf8.StartsWith(mark)) utf8 = utf8[mark.Length..];
+        if (!keepMark && utf8.StartsWith(Mark)) utf8 = utf8[Mark.Length..];
         try
         {
             return s_strict.GetString(utf8);

@@ -27,10 +27,8 @@ internal abstract class Flag
     /// <summary>True for a flag without a value.</summary>
     public bool IsSwitch { get; }
 
-    /// <summary>Whether the command line or the environment sets the flag.</summary>
-    public bool IsSet(CommandContext context) => GivenOnLine(context) || FromEnvironment(context) is not null;
-
-    protected bool GivenOnLine(CommandContext context) => context.Parsed.GetResult(Definition) is { Implicit: false };
+    /// <summary>Whether the command line itself sets the flag.</summary>
+    public bool GivenOnLine(CommandContext context) => context.Parsed.GetResult(Definition) is { Implicit: false };
 
     protected string? FromEnvironment(CommandContext context)
     {
@@ -56,6 +54,12 @@ internal sealed class Flag<T>(string name, string valueName, string help, FlagPa
         if (GivenOnLine(context)) return parse(Tokens(context)[0], Name);
         return FromEnvironment(context) is { } text ? parse(text, EnvironmentName) : fallback;
     }
+
+    /// <summary>
+    /// The value of a flag that excludes others: where the command line gives one of those (<paramref name="otherOnLine"/>), the environment twin of this one
+    /// counts for nothing.
+    /// </summary>
+    public T GetBeside(bool otherOnLine, CommandContext context) => otherOnLine && !GivenOnLine(context) ? fallback : Get(context);
 }
 
 /// <summary>A flag that may be given several times; its environment twin gives one value.</summary>
@@ -84,4 +88,7 @@ internal sealed class Switch(string name, string help)
             string other => throw new UsageException($"{EnvironmentName} must be 1 or 0, not '{other}'."),
         };
     }
+
+    /// <inheritdoc cref="Flag{T}.GetBeside"/>
+    public bool GetBeside(bool otherOnLine, CommandContext context) => otherOnLine && !GivenOnLine(context) ? false : Get(context);
 }

@@ -50,8 +50,8 @@ internal static class ModelFlags
         Parse.Choice(new Dictionary<string, string> { ["dense"] = "dense" }, "dms", "window", "sinks", "tova", "h2o", "snapkv"), "dense");
 
     public static Flag<string> Draft() => new(
-        "--draft", "DRAFTER", "Who drafts tokens: none.",
+        "--draft", "DRAFTER", "Who drafts tokens: none, or auto, which has only none to choose from in this build.",
         Parse.Choice(
-            new Dictionary<string, string> { ["none"] = "none" }, "auto", "ngram", "suffix", "model", "medusa", "eagle", "swift", "recycling", "oracle"),
+            new Dictionary<string, string> { ["none"] = "none", ["auto"] = "none" }, "ngram", "suffix", "model", "medusa", "eagle", "swift", "recycling", "oracle"),
         "none");
 }

@@ -12,6 +12,9 @@ public interface IBackend : IDisposable
     /// <summary>A short name for reports, for example <c>cpu-avx512</c>.</summary>
     string Name { get; }
 
+    /// <summary>Bytes of memory that weights and buffers share with whatever else runs there.</summary>
+    long MemoryBytes => MemoryBudget.MachineBytes;
+
     /// <summary>Fixes the shapes and allocates every activation buffer; nothing grows afterwards.</summary>
     /// <param name="shape">Sizes of the model.</param>
     /// <param name="maxRows">Most rows of one pass.</param>

@@ -13,6 +13,7 @@ public sealed class InferenceEngine
     private readonly DecodeLoop _loop;
     private readonly int _vocabSize;
     private readonly int[] _endTokens;
+    private bool _closed;
 
     /// <param name="loop">The loop; from now on only this engine steps it.</param>
     /// <param name="vocabSize">Tokens of the model.</param>
@@ -45,7 +46,11 @@ public sealed class InferenceEngine
     {
         get
         {
-            lock (_gate) return _loop.Statistics;
+            lock (_gate)
+            {
+                ObjectDisposedException.ThrowIf(_closed, typeof(LanguageModel));
+                return _loop.Statistics;
+            }
         }
     }
 
@@ -57,6 +62,7 @@ public sealed class InferenceEngine
     /// <param name="options">What to generate; null = greedy until the end token.</param>
     /// <exception cref="InvalidRequestException">The prompt or an option is out of range, or the cache could never hold the request.</exception>
     /// <exception cref="QueueFullException">As many requests wait as may wait.</exception>
+    /// <exception cref="ObjectDisposedException">The model was disposed.</exception>
     public GenerationSession Start(ReadOnlySpan<int> prompt, GenerationOptions? options = null)
     {
         options ??= new GenerationOptions();
@@ -71,7 +77,12 @@ public sealed class InferenceEngine
         var stops = new StopConditions(stopTokens, options.StopStrings, text);
         var sequence = new Sequence(prompt, maxTokens, options.Sampling, stops, options.Priority, options.Deadline);
         var session = new GenerationSession(this, sequence);
-        lock (_gate) _loop.Submit(sequence);
+        lock (_gate)
+        {
+            ObjectDisposedException.ThrowIf(_closed, typeof(LanguageModel));
+            _loop.Submit(sequence);
+        }
+
         return session;
     }
 
@@ -89,7 +100,24 @@ public sealed class InferenceEngine
     internal void Abandon(Sequence sequence)
     {
         sequence.Cancel();
-        lock (_gate) _loop.DropEnded();
+        lock (_gate)
+        {
+            if (!_closed) _loop.DropEnded();
+        }
+    }
+
+    /// <summary>
+    /// Waits for the step that runs and ends every request with an error, before the memory that steps work on is freed: a session that outlives its
+    /// model meets an exception, not freed memory.
+    /// </summary>
+    internal void Close()
+    {
+        lock (_gate)
+        {
+            if (_closed) return;
+            _closed = true;
+            _loop.Abort("The model was disposed before the answer ended: dispose sessions first.");
+        }
     }
 
     private void StepOrAbort()

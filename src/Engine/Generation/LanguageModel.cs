@@ -134,9 +134,10 @@ public sealed class LanguageModel : IDisposable
         ? [.. tokenizer.EncodeToIds(text, addBos: true)]
         : throw new InvalidRequestException("prompt", "The model was loaded without tokenizer: give token ids.");
 
-    /// <summary>Ends everything. Sessions of the model must not be used afterwards.</summary>
+    /// <summary>Ends everything, after the step that runs. Unfinished sessions then fail with a <see cref="GenerationException"/>.</summary>
     public void Dispose()
     {
+        Engine.Close();
         _drafter.Dispose();
         _backend.Dispose();
         Cache.Dispose();

@@ -72,6 +72,9 @@ public static class ModelLoader
         }
 
         WeightType type = options.WeightType ?? source.DefaultWeightType;
+        MemoryBudget.Require(
+            $"{source.Origin}: the weights need as {type}", BytesOf(config, type), options.Backend.MemoryBytes,
+            type == WeightType.Int8 ? "Use a smaller model." : "Use a smaller model or the weight type int8.");
         options.Backend.Prepare(config.Shape, options.MaxRows, options.MaxLogitRows, options.Plan);
         try
         {
@@ -88,6 +91,13 @@ public static class ModelLoader
         {
             throw new ModelFormatException(source.Origin, "weights", $"cannot be packed as {type}: {refused.Message}", "Load the model with another weight type.", e);
         }
+    }
+
+    /// <summary>Bytes of all weights in memory, but for padding.</summary>
+    private static long BytesOf(ModelConfig config, WeightType type)
+    {
+        (long bytes, long weights) = type switch { WeightType.F32 => (4, 1), WeightType.BF16 => (2, 1), _ => (34L, 32L) }; // int8: 32 bytes and an f16 scale
+        return WeightSpec.Of(config).Sum(w => w.IsMatrix ? w.Elements * bytes / weights : w.Elements * sizeof(float));
     }
 
     /// <summary>Hands each weight to the backend in the order of use: embedding, layers, final norm, head.</summary>

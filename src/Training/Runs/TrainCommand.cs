@@ -25,13 +25,25 @@ public static class TrainCommand
             throw new RecipeException($"{recipePath}: key model.vocab_size is {recipe.Model.VocabSize}, but the tokenizer has {tokenizer.VocabularySize} tokens.");
         if (!resume && Checkpoint.Exists(outDir))
             throw new RecipeException($"{outDir}: the directory already has checkpoints; give --resume to go on or another --out.");
-        Directory.CreateDirectory(outDir);
+        CreateDirectory(outDir);
         var source = new TaskExampleSource(tokenizer, ChooseTasks(recipe, recipePath), recipe.Model.MaxPositionEmbeddings);
         using var trainer = new Trainer(recipe, source, threads ?? Environment.ProcessorCount);
-        if (resume && trainer.Resume(outDir)) progress.WriteLine($"resumed at step {trainer.State.Step}");
+        if (resume) progress.WriteLine(trainer.Resume(outDir) ? $"resumed at step {trainer.State.Step}" : $"no checkpoint in {outDir}: the run starts anew");
         using var report = new ProgressReport(recipe, source.Buckets, Path.Combine(outDir, "metrics.jsonl"), progress);
         progress.WriteLine($"{recipe.Name}: {trainer.Model.Parameters.ElementCount:N0} parameters, {recipe.Parallel.Shards} shards");
         return Loop(recipe, trainer, report, outDir, tokenizerDirectory, progress, cancellation);
+    }
+
+    private static void CreateDirectory(string path)
+    {
+        try
+        {
+            Directory.CreateDirectory(path);
+        }
+        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
+        {
+            throw new RecipeException($"{path}: the output directory cannot be made ({exception.Message.TrimEnd('.')}); give an --out that you may write to.");
+        }
     }
 
     private static int Loop(

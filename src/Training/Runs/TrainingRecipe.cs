@@ -105,6 +105,9 @@ public sealed class TrainingRecipe
     public double CheckpointMinutes { get; set; } = 3;
     public int LogEverySteps { get; set; } = 20;
 
+    /// <summary>More would not fit into memory.</summary>
+    private const int MostBatchTokens = 1 << 24;
+
     /// <summary>Reads and checks a recipe file.</summary>
     /// <exception cref="RecipeException">The file is missing, not JSON, has an unknown key or an impossible value.</exception>
     public static TrainingRecipe Read(string path)
@@ -148,11 +151,20 @@ public sealed class TrainingRecipe
         {
             throw new RecipeException($"{path}: key model: {exception.Message}");
         }
-        Require(Batches.Count > 0 && Batches[0].FromTokens == 0 && Batches.All(b => b.Tokens > 0), "batches", "must start at from_tokens 0 and have positive tokens");
+        Require(Batches.Count > 0 && !Batches.Contains(null!) && Batches[0].FromTokens == 0, "batches", "must start at from_tokens 0");
+        Require(Batches.All(b => b.Tokens is > 0 and <= MostBatchTokens), "batches", $"must have 1 to {MostBatchTokens} tokens each");
         Require(Batches.Zip(Batches.Skip(1)).All(pair => pair.First.FromTokens < pair.Second.FromTokens), "batches", "must have rising from_tokens");
         Require(Parallel.Shards is > 0 and <= 64, "parallel.shards", "must be 1 to 64");
-        Require(Mixture.Count > 0 && Mixture.All(m => m.Weight > 0), "mixture", "must name buckets with positive weights");
+        Require(Parallel.ChunkRows >= 0, "parallel.chunk_rows", "must not be negative");
+        Require(Mixture.Count > 0 && Mixture.All(m => m is { Weight: > 0 }), "mixture", "must name buckets with positive weights");
         Require(LogEverySteps > 0, "log_every_steps", "must be positive");
+        Require(CheckpointMinutes >= 0, "checkpoint_minutes", "must not be negative");
+        Require(Schedule.WarmupSteps >= 0, "schedule.warmup_steps", "must not be negative");
+        Require(Schedule.DecayFraction is > 0 and < 1, "schedule.decay_fraction", "must be between 0 and 1");
+        Require(Schedule.FinalFactor is >= 0 and <= 1, "schedule.final_factor", "must be between 0 and 1");
+        Require(!Schedule.Points.Contains(null!), "schedule.points", "must not hold null");
+        CheckOptimizer();
+        CheckCurriculum();
         Require(PromptWeight is >= 0 and <= 1, "prompt_weight", "must be between 0 and 1");
         (bool complete, string needs) = Schedule.Kind switch
         {
@@ -164,6 +176,28 @@ public sealed class TrainingRecipe
         };
         Require(complete, "schedule", needs);
 
+        void CheckOptimizer()
+        {
+            OptimizerSettings o = Optimizer;
+            Require(o.MuonLearningRate is >= 0 and <= 10 && o.AdamLearningRate is >= 0 and <= 10, "optimizer", "must have learning rates of 0 to 10");
+            Require(
+                o.MuonMomentum is >= 0 and < 1 && o.AdamBeta1 is >= 0 and < 1 && o.AdamBeta2 is >= 0 and < 1, "optimizer", "must have momenta and betas from 0 to below 1");
+            Require(o.MuonIterations is >= 1 and <= 100, "optimizer.muon_iterations", "must be 1 to 100");
+            Require(o.MuonWeightDecay >= 0 && o.AdamWeightDecay >= 0, "optimizer", "must have weight decays that are not negative");
+            Require(o.AdamEpsilon > 0, "optimizer.adam_epsilon", "must be positive");
+            Require(o.ClipNorm >= 0, "optimizer.clip_norm", "must not be negative");
+        }
+
+        void CheckCurriculum()
+        {
+            CurriculumSettings c = Curriculum;
+            Require(c.Window >= 1, "curriculum.window", "must be positive");
+            Require(c.MinimumExamples >= 0 && c.PatienceExamples >= 0, "curriculum", "must have counts of examples that are not negative");
+            Require(c.Threshold >= 0 && c.PatienceThreshold >= 0, "curriculum", "must have thresholds that are not negative");
+            Require(c.StretchShare >= 0 && c.ReviewShare >= 0 && c.StretchShare + c.ReviewShare <= 1, "curriculum", "must have shares of at most 1 together");
+            Require(c.LagBoost >= 0, "curriculum.lag_boost", "must not be negative");
+        }
+
         void Require(bool holds, string key, string rule)
         {
             if (!holds) throw new RecipeException($"{path}: key {key} {rule}.");
@@ -173,7 +207,7 @@ public sealed class TrainingRecipe
 
 [JsonSourceGenerationOptions(
     PropertyNamingPolicy = JsonKnownNamingPolicy.SnakeCaseLower, UnmappedMemberHandling = JsonUnmappedMemberHandling.Disallow, WriteIndented = true,
-    ReadCommentHandling = JsonCommentHandling.Skip, AllowTrailingCommas = true)]
+    ReadCommentHandling = JsonCommentHandling.Skip, AllowTrailingCommas = true, RespectNullableAnnotations = true)]
 [JsonSerializable(typeof(TrainingRecipe))]
 [JsonSerializable(typeof(RunState))]
 internal sealed partial class RecipeJson : JsonSerializerContext;

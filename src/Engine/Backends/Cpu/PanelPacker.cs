@@ -31,7 +31,7 @@ internal static unsafe class PanelPacker
         catch (Exception e)
         {
             matrix.Dispose();
-            if (e.InnerException is { } cause) ExceptionDispatchInfo.Throw(cause); // what a source or the quantiser said on a packing thread
+            if (e is InvalidOperationException { InnerException: { } cause }) ExceptionDispatchInfo.Throw(cause); // what a source or the quantiser said
             throw;
         }
     }

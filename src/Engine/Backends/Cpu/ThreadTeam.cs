@@ -16,7 +16,7 @@ public sealed unsafe class ThreadTeam : IDisposable
     private readonly object _sleep = new();
     private Counters _counters;
     private volatile bool _stop;
-    private volatile Exception? _failure;
+    private Exception? _failure;
     private volatile int _sleepers;
     private void* _job;
     private delegate*<void*, int, int, void> _execute;
@@ -40,14 +40,14 @@ public sealed unsafe class ThreadTeam : IDisposable
     public int Threads { get; }
 
     /// <summary>Runs chunks 0..<paramref name="chunks"/>−1 of <paramref name="job"/> and returns when all are done. One caller at a time.</summary>
-    /// <exception cref="InvalidOperationException">A chunk failed; the inner exception is the first failure. Chunks after it may not have run.</exception>
+    /// <exception cref="InvalidOperationException">A chunk failed; the inner exception is a failure, the first one seen. Chunks after it may not have run.</exception>
     /// <remarks>The job may hold references: it lives on the caller's stack, which the collector updates in place.</remarks>
     public void Run<TJob>(ref TJob job, int chunks)
         where TJob : struct, IParallelJob
     {
         if (_threads.Length == 0 || chunks <= 1)
         {
-            for (int c = 0; c < chunks; c++) job.Execute(c, 0);
+            RunAlone(ref job, chunks);
             return;
         }
 
@@ -56,7 +56,7 @@ public sealed unsafe class ThreadTeam : IDisposable
         _chunks = chunks;
         _counters.Done = 0;
         long generation = (_counters.Ticket >> 32) + 1;
-        Interlocked.Exchange(ref _counters.Ticket, generation << 32); // a full fence: sleepers are counted after the job can be seen
+        Interlocked.Exchange(ref _counters.Ticket, generation << 32 | (uint)chunks); // a full fence: sleepers are counted after the job can be seen
         if (_sleepers != 0) Wake();
         Drain(0);
         int spins = 0;
@@ -64,7 +64,7 @@ public sealed unsafe class ThreadTeam : IDisposable
         if (_failure is { } failure)
         {
             _failure = null;
-            throw new InvalidOperationException($"A worker thread failed: {failure.Message}", failure);
+            throw Failed(failure);
         }
     }
 
@@ -72,8 +72,7 @@ public sealed unsafe class ThreadTeam : IDisposable
     {
         if (_stop) return;
         _stop = true;
-        _chunks = 0;
-        Interlocked.Add(ref _counters.Ticket, 1L << 32);
+        Interlocked.Add(ref _counters.Ticket, 1L << 32); // a job without chunks
         Wake();
         foreach (Thread t in _threads) t.Join();
     }
@@ -81,9 +80,26 @@ public sealed unsafe class ThreadTeam : IDisposable
     private static void Invoke<TJob>(void* job, int chunk, int thread)
         where TJob : struct, IParallelJob => Unsafe.AsRef<TJob>(job).Execute(chunk, thread);
 
+    /// <summary>The same without other threads.</summary>
+    private static void RunAlone<TJob>(ref TJob job, int chunks)
+        where TJob : struct, IParallelJob
+    {
+        try
+        {
+            for (int c = 0; c < chunks; c++) job.Execute(c, 0);
+        }
+        catch (Exception e)
+        {
+            throw Failed(e);
+        }
+    }
+
+    private static InvalidOperationException Failed(Exception failure) => new($"A worker thread failed: {failure.Message}", failure);
+
     /// <summary>
-    /// Takes chunks while there are any. A successful exchange proves that the ticket's job still runs, as one of its chunks was free until then; so the
-    /// job's fields, read before the exchange, belong to it, however late this thread comes.
+    /// Takes chunks while there are any. The ticket itself says how many are left, so that a late thread cannot hold the ticket of a finished job against
+    /// the number of chunks of the next one. A successful exchange proves that the ticket's job still runs, as one of its chunks was free until then; so
+    /// the job's fields, read before the exchange, belong to it, however late this thread comes.
     /// </summary>
     private void Drain(int thread)
     {
@@ -91,11 +107,12 @@ public sealed unsafe class ThreadTeam : IDisposable
         while (true)
         {
             long ticket = Volatile.Read(ref _counters.Ticket);
-            int chunk = (int)ticket;
+            int left = (int)ticket;
+            if (left == 0) break;
             void* job = _job;
             delegate*<void*, int, int, void> execute = _execute;
-            if (chunk >= _chunks) break;
-            if (Interlocked.CompareExchange(ref _counters.Ticket, ticket + 1, ticket) != ticket) continue;
+            int chunk = _chunks - left;
+            if (Interlocked.CompareExchange(ref _counters.Ticket, ticket - 1, ticket) != ticket) continue;
             if (_failure is null) Execute(execute, job, chunk, thread);
             done++;
         }
@@ -111,7 +128,7 @@ public sealed unsafe class ThreadTeam : IDisposable
         }
         catch (Exception e)
         {
-            _failure = e;
+            Interlocked.CompareExchange(ref _failure, e, null);
         }
     }
 
@@ -165,7 +182,7 @@ public sealed unsafe class ThreadTeam : IDisposable
     [StructLayout(LayoutKind.Explicit, Size = 384)]
     private struct Counters
     {
-        /// <summary>Upper half: the job's number; lower half: the next chunk.</summary>
+        /// <summary>Upper half: the job's number; lower half: its chunks that nobody has taken.</summary>
         [FieldOffset(128)]
         public long Ticket;
 
