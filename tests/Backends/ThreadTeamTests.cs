@@ -49,6 +49,35 @@ public class ThreadTeamTests
         }
     }
 
+    /// <summary>A thread that holds the ticket of a finished small job must not take it for a chunk of the larger one that begins at that moment.</summary>
+    [Theory]
+    [InlineData(2)]
+    [InlineData(4)]
+    public void Late_threads_take_no_chunk_of_a_larger_job_before_it_begins(int threads)
+    {
+        using var team = new ThreadTeam(threads);
+        var total = new int[6];
+        for (int round = 0; round < 100_000; round++)
+        {
+            int chunks = round % 2 == 0 ? 2 : 6;
+            var job = new Count { Hits = total };
+            team.Run(ref job, chunks);
+            for (int c = 0; c < total.Length; c++) Assert.Equal(c < chunks ? 1 : 0, total[c]);
+            Array.Clear(total);
+        }
+    }
+
+    [Theory]
+    [InlineData(1)]
+    [InlineData(3)]
+    public void A_failure_is_reported_alike_with_and_without_other_threads(int threads)
+    {
+        using var team = new ThreadTeam(threads);
+        var fail = default(Fail);
+        var e = Assert.Throws<InvalidOperationException>(() => team.Run(ref fail, 10));
+        Assert.IsType<ArithmeticException>(e.InnerException);
+    }
+
     [Fact]
     public void A_late_thread_cannot_draw_a_chunk_of_a_job_that_is_being_written()
     {

@@ -73,6 +73,49 @@ public sealed class ChildProcessTests : IDisposable
         Assert.Equal(("", 0), End(shell));
     }
 
+    [Theory]
+    [InlineData("2>&-", "{\"ids\":[97]}\n0\n")]
+    [InlineData("2>/dev/full", "{\"ids\":[97]}\n0\n")]
+    [InlineData(">&-", "1\n")]
+    [InlineData(">/dev/full", "1\n")]
+    public void Output_that_cannot_be_written_is_an_error_and_lost_messages_are_none(string redirection, string expected)
+    {
+        if (!OperatingSystem.IsLinux()) return;
+        string model = TinyModel.Write(_directory.File("model"), "qwen3");
+        using Process shell = Start(new ProcessStartInfo("bash")
+        {
+            ArgumentList = { "-c", $"(\"$0\" tokenize --tokenizer \"$1\" a {redirection}); echo $?", Executable(), model },
+        });
+        string output = shell.StandardOutput.ReadToEnd();
+        (string error, int code) = End(shell);
+        Assert.Equal((expected, 0), (output, code));
+        Assert.DoesNotContain("   at ", error, StringComparison.Ordinal);
+        Assert.Equal(expected == "1\n", error.StartsWith("error: ", StringComparison.Ordinal));
+    }
+
+    [Fact]
+    public void An_error_without_stderr_is_still_an_exit_code()
+    {
+        if (OperatingSystem.IsWindows()) return;
+        using Process shell = Start(new ProcessStartInfo("bash") { ArgumentList = { "-c", "\"$0\" tokenize --tokenizer none a 2>&-; echo $?", Executable() } });
+        Assert.Equal("1\n", shell.StandardOutput.ReadToEnd());
+        Assert.Equal(("", 0), End(shell));
+    }
+
+    [Fact]
+    public void Logits_go_from_pipe_to_pipe_and_leave_the_pipe_a_pipe()
+    {
+        if (OperatingSystem.IsWindows()) return;
+        string model = TinyModel.Write(_directory.File("model"), "qwen3");
+        using Process shell = Start(new ProcessStartInfo("bash")
+        {
+            ArgumentList = { "-c", "mkfifo p && (cat p | wc -c & printf '\\1\\0\\0\\0' | \"$0\" logits --model \"$1\" --ids /dev/stdin --out p 2>/dev/null && wait) && test -p p && echo pipe", Executable(), model },
+        });
+        string[] lines = shell.StandardOutput.ReadToEnd().Split('\n', StringSplitOptions.RemoveEmptyEntries);
+        Assert.Equal(("", 0), End(shell));
+        Assert.Equal([(277 * sizeof(float)).ToString(System.Globalization.CultureInfo.InvariantCulture), "pipe"], lines);
+    }
+
     /// <summary>A model without end token and with room for more tokens than it makes within the tests' patience.</summary>
     private string EndlessModel()
     {

@@ -12,6 +12,8 @@ internal sealed class CliTestHost
 
     public CancellationToken Interrupt { get; init; }
 
+    public bool InputIsTerminal { get; init; }
+
     /// <summary>Replaces the writer of stdout, for outputs that fail.</summary>
     public TextWriter? Output { get; init; }
 
@@ -28,6 +30,7 @@ internal sealed class CliTestHost
             Input = new MemoryStream(input),
             Output = Output ?? output,
             Error = error,
+            InputIsTerminal = InputIsTerminal,
             Environment = name => Environment.GetValueOrDefault(name),
             BaseDirectory = BaseDirectory,
             Interrupt = Interrupt,

@@ -27,6 +27,14 @@ public sealed class InspectCommandTests : IDisposable
     }
 
     [Fact]
+    public void A_path_silences_the_environments_model()
+    {
+        var host = new CliTestHost { Environment = { ["FORETOKEN_MODEL"] = "no-such-model" } };
+        Assert.Equal((ExitCode.Success, ""), (host.Run("inspect", _model).Code, host.Run("inspect", _model).Error));
+        host.Run("inspect").FailsWith(ExitCode.RunError, "no-such-model");
+    }
+
+    [Fact]
     public void Text_names_every_tensor_with_its_shape()
     {
         string text = new CliTestHost().Run("inspect", _model, "--tensors").Output;

@@ -60,6 +60,26 @@ public sealed class LogitsCommandTests : IDisposable
     }
 
     [Fact]
+    public void A_link_is_followed_and_an_older_output_is_replaced()
+    {
+        if (OperatingSystem.IsWindows()) return;
+        string ids = Ids([1, 2]), target = _directory.File("target.f32"), link = _directory.File("link.f32");
+        byte[] expected = Logits(ids);
+        File.WriteAllText(target, "older");
+        File.CreateSymbolicLink(link, target);
+        Assert.Equal(ExitCode.Success, Run(ids, link).Code);
+        Assert.Equal(expected, File.ReadAllBytes(target));
+        Assert.Equal(target, File.ResolveLinkTarget(link, returnFinalTarget: false)!.FullName);
+    }
+
+    [Fact]
+    public void A_flag_of_the_command_line_silences_the_environment_twin_of_its_opposite()
+    {
+        var host = new CliTestHost { Environment = { ["FORETOKEN_STEPWISE"] = "1" } };
+        Assert.Equal(ExitCode.Success, host.Run("logits", "--model", _model, "--ids", Ids([1]), "--out", _directory.File("out.f32"), "--prefill").Code);
+    }
+
+    [Fact]
     public void Interrupted_run_leaves_no_file()
     {
         string output = _directory.File("out.f32");

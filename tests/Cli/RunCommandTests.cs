@@ -119,6 +119,25 @@ public sealed class RunCommandTests : IDisposable
     }
 
     [Fact]
+    public void A_prompt_silences_the_environments_file()
+    {
+        CliTestHost host = Host();
+        host.Environment["FORETOKEN_FILE"] = _directory.File("missing.txt");
+        Assert.Equal(ExitCode.Success, host.Run("run", "--max-tokens", "2", "abc").Code);
+        host.Run("run").FailsWith(ExitCode.RunError, "missing.txt");
+    }
+
+    [Theory]
+    [InlineData("none")]
+    [InlineData("auto")]
+    public void Available_values_of_the_contract_are_taken(string drafter)
+    {
+        string[] flags = ["--draft", drafter, "--kv", "dense", "--device", "cpu", "--threads", "1", "--max-tokens", "3", "abc"];
+        Assert.Equal(Run("--max-tokens", "3", "abc").Output, Run(flags).Output);
+        Assert.Equal(ExitCode.Success, Run(flags).Code);
+    }
+
+    [Fact]
     public void Prompt_longer_than_the_context_is_refused_with_both_lengths() =>
         Run(new string('é', Context)).FailsWith(ExitCode.RunError, "prompt", "128", "shorten the prompt");
 
@@ -179,6 +198,23 @@ public sealed class RunCommandTests : IDisposable
         CliResult result = Host().RunWithInput(input, "chat", "--max-tokens", "10");
         Assert.Equal(ExitCode.Success, result.Code);
         Assert.Contains("oldest turn is left out", result.Error, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Chat_refuses_a_message_beyond_the_context_and_a_person_may_go_on()
+    {
+        string input = $"abc\n{new string('x', 2 * Context)}\nabc\n";
+        CliResult piped = Host().RunWithInput(input, "chat", "--max-tokens", "4", "--json");
+        Assert.Equal(ExitCode.RunError, piped.Code);
+        Assert.Equal(1, piped.Output.Count(c => c == '\n'));
+        Assert.DoesNotContain("left out", piped.Error, StringComparison.Ordinal); // nothing is forgotten for a message that is refused
+
+        CliResult typed = new CliTestHost { BaseDirectory = _directory.Path, InputIsTerminal = true }.RunWithInput(input, "chat", "--max-tokens", "4", "--json");
+        Assert.Equal(ExitCode.Success, typed.Code);
+        JsonElement[] answers = [.. typed.Output.Split('\n', StringSplitOptions.RemoveEmptyEntries).Select(l => JsonDocument.Parse(l).RootElement)];
+        Assert.Equal(2, answers.Length);
+        Assert.True(answers[1].GetProperty("prompt_tokens").GetInt32() > 2 * answers[0].GetProperty("prompt_tokens").GetInt32());
+        Assert.Contains("error: The prompt has", typed.Error, StringComparison.Ordinal);
     }
 
     private CliTestHost Host() => new() { BaseDirectory = _directory.Path };

@@ -41,8 +41,17 @@ public sealed class TokenizeCommandTests : IDisposable
         Assert.Equal("two\nlines\n", new CliTestHost().RunWithInput(ids.Output, "detokenize", "--tokenizer", _model).Output);
     }
 
+    [Fact]
+    public void A_byte_order_mark_is_text_in_a_text_and_none_before_the_first_line()
+    {
+        byte[] marked = [0xEF, 0xBB, 0xBF, (byte)'a'];
+        Assert.Equal("{\"ids\":[239,187,191,97]}\n", new CliTestHost().RunWithInput(marked, "tokenize", "--tokenizer", _model).Output);
+        Assert.Equal("{\"ids\":[97]}\n", new CliTestHost().RunWithInput("\uFEFF{\"text\": \"a\"}\n", "tokenize", "--jsonl", "--tokenizer", _model).Output);
+    }
+
     [Theory]
     [InlineData("[1]", "not an object")]
+    [InlineData(" \r\n", "is empty")]
     [InlineData("{\"text\": 1}", "no string \"text\"")]
     [InlineData("{\"text\": ", "not JSON")]
     [InlineData("{\"text\": \"\\ud800\"}", "not Unicode")]

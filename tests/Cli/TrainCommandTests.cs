@@ -48,6 +48,14 @@ public sealed class TrainCommandTests : IDisposable
         Run("train", Recipe(steps: 1), "--out", broken + "/below").FailsWith(ExitCode.RunError, "broken.json");
     }
 
+    [Fact]
+    public void Resume_without_a_checkpoint_says_that_the_run_starts_anew()
+    {
+        string output = _directory.File("run");
+        Assert.Contains($"no checkpoint in {output}", Run("train", Recipe(steps: 1), "--out", output, "--resume").Error, StringComparison.Ordinal);
+        Assert.Contains("resumed at step 1", Run("train", Recipe(steps: 1), "--out", output, "--resume").Error, StringComparison.Ordinal);
+    }
+
     private static CliResult Run(params string[] args) => new CliTestHost().Run(args);
 
     /// <summary>The shipped recipe, made small: one layer of 32, a few steps.</summary>

@@ -42,6 +42,22 @@ public sealed class LanguageModelTests(TinyModelFixture fixture) : IClassFixture
     }
 
     [Fact]
+    public void Sessions_that_outlive_their_model_fail_and_touch_no_freed_memory()
+    {
+        LanguageModel model = fixture.Load(new LanguageModelOptions { Threads = 1, MaxSequences = 2, ContextLength = 64 });
+        var options = new GenerationOptions { MaxTokens = 20, IgnoreEndTokens = true };
+        GenerationSession running = model.Generate("abc", options), waiting = model.Generate("abc", options), unread = model.Generate("abc", options);
+        Assert.True(running.MoveNext());
+        model.Dispose();
+        model.Dispose();
+        Assert.Contains("disposed", Assert.Throws<GenerationException>(() => running.MoveNext()).Message, StringComparison.Ordinal);
+        Assert.Throws<GenerationException>(() => waiting.Complete());
+        unread.Dispose();
+        running.Dispose();
+        Assert.Throws<ObjectDisposedException>(() => model.Generate("abc", options));
+    }
+
+    [Fact]
     public void Text_is_the_decoded_answer_and_arrives_in_whole_characters()
     {
         using LanguageModel model = fixture.Load();

@@ -196,6 +196,21 @@ public sealed class ModelLoaderTests : IDisposable
     }
 
     [Fact]
+    public void Weights_beyond_the_machines_memory_are_refused_before_anything_is_allocated()
+    {
+        ModelConfig config = NamedShapes.Create("llama-3.2-1b");
+        config = config with { Shape = config.Shape with { HiddenSize = 1 << 18, VocabSize = 1 << 22 } }; // the embedding alone has 2^40 weights
+        using var source = new RandomSource(config);
+        using CpuBackend backend = CpuBackend.Create(new CpuOptions { Threads = 1 });
+        var plan = new MemoryPlan();
+        var e = Assert.Throws<OutOfMemoryBudgetException>(() => ModelLoader.Load(source, Options(backend, plan)));
+        Assert.Contains("as BF16 the weights need", e.Message, StringComparison.Ordinal);
+        Assert.Contains("int8", e.Message, StringComparison.Ordinal);
+        Assert.Empty(plan.Entries);
+        Assert.InRange(MemoryBudget.MachineBytes, 1L << 28, 1L << 50);
+    }
+
+    [Fact]
     public void Named_shapes_have_the_parameter_counts_of_their_models()
     {
         Assert.Equal(1_235_814_400, NamedShapes.Create("llama-3.2-1b").ParameterCount);

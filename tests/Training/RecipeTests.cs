@@ -1,6 +1,7 @@
 using System.Buffers.Binary;
 using System.Text;
 using System.Text.Json;
+using System.Text.Json.Nodes;
 using Foretoken.Formats;
 using Foretoken.Numerics;
 using Foretoken.Tokenization;
@@ -55,6 +56,46 @@ public class RecipeTests
         {
             File.Delete(path);
         }
+    }
+
+    [Theory]
+    [InlineData("$.model", "model", "null")]
+    [InlineData("$.batches", "batches", "null")]
+    [InlineData("$.optimizer", "optimizer", "null")]
+    [InlineData("$.tokenizer", "tokenizer", "null")]
+    [InlineData("mixture", "mixture", "[null]")]
+    [InlineData("batches", "batches", "[null]")]
+    [InlineData("batches", "batches", "[{\"from_tokens\": 0, \"tokens\": 2147483647}]")]
+    [InlineData("schedule.warmup_steps", "schedule", "{\"kind\": \"cosine\", \"total_steps\": 3, \"warmup_steps\": -1}")]
+    [InlineData("parallel.chunk_rows", "parallel", "{\"chunk_rows\": -1}")]
+    [InlineData("curriculum.window", "curriculum", "{\"window\": 0}")]
+    [InlineData("optimizer.muon_iterations", "optimizer", "{\"muon_iterations\": -1}")]
+    [InlineData("checkpoint_minutes", "checkpoint_minutes", "-1")]
+    public void Missing_sections_and_values_out_of_range_are_refused_naming_the_key(string named, string key, string value)
+    {
+        string path = Path.GetTempFileName();
+        try
+        {
+            JsonNode recipe = JsonNode.Parse(File.ReadAllText(Path.Combine(ModelsDirectory, "recipes", "reasoner.json")))!;
+            recipe[key] = JsonNode.Parse(value);
+            File.WriteAllText(path, recipe.ToJsonString());
+            Assert.StartsWith($"{path}: key {named}", Assert.Throws<RecipeException>(() => TrainingRecipe.Read(path)).Message, StringComparison.Ordinal);
+        }
+        finally
+        {
+            File.Delete(path);
+        }
+    }
+
+    [Fact]
+    public void A_context_that_no_example_fits_is_refused_instead_of_searched_for_ever()
+    {
+        BpeTokenizer tokenizer = BpeTokenizer.FromDirectory(Path.Combine(ModelsDirectory, "reasoner"));
+        var source = new TaskExampleSource(tokenizer, TaskMixture.Default().Tasks, maxTokens: 8);
+        var curriculum = new Curriculum(new CurriculumSettings(), [.. source.Buckets.Select(_ => new BucketProgress())], source.Levels);
+        using var team = new WorkerTeam(2);
+        var e = Assert.Throws<RecipeException>(() => new BatchSampler(source, 1, team).Fill([], curriculum, 100));
+        Assert.Contains("model.max_position_embeddings", e.Message, StringComparison.Ordinal);
     }
 
     [Fact]

@@ -2,15 +2,16 @@ namespace Foretoken.Cli.Output;
 
 /// <summary>
 /// A file that appears whole or not at all: written beside its final path under a temporary name, moved into place by <see cref="Commit"/>, and
-/// deleted otherwise, so that a failure or Ctrl-C leaves no partial file.
+/// deleted otherwise, so that a failure or Ctrl-C leaves no partial file. A link is followed to the file that it names. Devices and pipes, which a
+/// move would replace by a file, are written in place.
 /// </summary>
 internal sealed class OutputFile : IDisposable
 {
     private readonly string _path;
-    private readonly string _temporary;
+    private readonly string? _temporary; // null: written in place
     private bool _committed;
 
-    private OutputFile(string path, string temporary, FileStream stream)
+    private OutputFile(string path, string? temporary, FileStream stream)
     {
         _path = path;
         _temporary = temporary;
@@ -19,7 +20,7 @@ internal sealed class OutputFile : IDisposable
 
     public FileStream Stream { get; }
 
-    /// <summary>Opens the temporary file.</summary>
+    /// <summary>Opens the file.</summary>
     /// <param name="path">Final path.</param>
     /// <param name="flag">The flag that named it, for messages.</param>
     /// <exception cref="RunException">The path is a folder, its folder does not exist or cannot be written.</exception>
@@ -27,9 +28,11 @@ internal sealed class OutputFile : IDisposable
     {
         if (Directory.Exists(path)) throw new RunException($"{path}: {flag} names a folder: give the path of a file.");
         string full = Path.GetFullPath(path);
-        string temporary = $"{full}.{Environment.ProcessId}.tmp";
         try
         {
+            if (OpenInPlace(full) is { } stream) return new OutputFile(full, null, stream);
+            if (new FileInfo(full) is { LinkTarget: not null } link) full = link.ResolveLinkTarget(returnFinalTarget: true)?.FullName ?? full;
+            string temporary = $"{full}.{Environment.ProcessId}.tmp";
             return new OutputFile(full, temporary, new FileStream(temporary, FileMode.Create, FileAccess.Write, FileShare.None, 1 << 16));
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
@@ -44,13 +47,32 @@ internal sealed class OutputFile : IDisposable
     public void Commit()
     {
         Stream.Dispose();
-        File.Move(_temporary, _path, overwrite: true);
+        if (_temporary is not null) File.Move(_temporary, _path, overwrite: true);
         _committed = true;
     }
 
     public void Dispose()
     {
-        Stream.Dispose();
-        if (!_committed) File.Delete(_temporary);
+        try
+        {
+            Stream.Dispose();
+        }
+        finally
+        {
+            if (!_committed && _temporary is not null) File.Delete(_temporary);
+        }
+    }
+
+    /// <summary>
+    /// The path's stream where something of length 0 exists that may be a device or a pipe (the base library does not tell them from an empty file, for
+    /// which writing in place is right too); otherwise null. Opening also shows whether an existing file may be written at all.
+    /// </summary>
+    private static FileStream? OpenInPlace(string path)
+    {
+        if (!File.Exists(path)) return null;
+        var stream = new FileStream(path, FileMode.Open, FileAccess.Write, FileShare.ReadWrite, 1 << 16);
+        if (!stream.CanSeek || stream.Length == 0) return stream;
+        stream.Dispose();
+        return null;
     }
 }

@@ -18,7 +18,8 @@ public static class MemoryBudget
     /// <exception cref="OutOfMemoryBudgetException">They do not fit.</exception>
     public static void Require(string purpose, long bytes, long available, string remedy)
     {
-        if (bytes > available) throw new OutOfMemoryBudgetException(FormattableString.Invariant($"{purpose} {bytes:N0} bytes, and the machine has {available:N0}. {remedy}"));
+        if (bytes > available)
+            throw new OutOfMemoryBudgetException(FormattableString.Invariant($"{purpose} {bytes:N0} bytes, and the machine has {available:N0}. {remedy}"));
     }
 
     /// <summary>The collector's own figure may be the limit of the managed heap, to which weights do not belong.</summary>

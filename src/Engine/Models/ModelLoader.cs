@@ -73,7 +73,7 @@ public static class ModelLoader
 
         WeightType type = options.WeightType ?? source.DefaultWeightType;
         MemoryBudget.Require(
-            $"{source.Origin}: the weights need as {type}", BytesOf(config, type), options.Backend.MemoryBytes,
+            $"{source.Origin}: as {type} the weights need", BytesOf(config, type), options.Backend.MemoryBytes,
             type == WeightType.Int8 ? "Use a smaller model." : "Use a smaller model or the weight type int8.");
         options.Backend.Prepare(config.Shape, options.MaxRows, options.MaxLogitRows, options.Plan);
         try
