@@ -90,7 +90,7 @@ public static class TrainCommand
 
     private static List<ITask> ChooseTasks(TrainingRecipe recipe, string recipePath)
     {
-        IReadOnlyList<ITask> known = TaskMixture.Default().Tasks;
+        IReadOnlyList<ITask> known = TaskMixture.Known();
         return [.. recipe.Mixture.Select(m => known.FirstOrDefault(task => task.Bucket == m.Bucket)
             ?? throw new RecipeException($"{recipePath}: key mixture: there is no bucket \"{m.Bucket}\"; known are {string.Join(", ", known.Select(t => t.Bucket))}."))];
     }

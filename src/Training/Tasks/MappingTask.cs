@@ -4,8 +4,12 @@ using Foretoken.Numerics;
 
 namespace Foretoken.Training.Tasks;
 
-/// <summary>Translation by a dictionary that the prompt gives: one line "tok -> blue" per word, then the translated words.</summary>
-public sealed class MappingTask : SplitTask
+/// <summary>
+/// Translation by a dictionary that the prompt gives: one line "tok -> blue" per word, then the translated words. From level 5 on some dictionaries
+/// must be read backwards. With <paramref name="reverseOnly"/> all must, at every level: the training bucket "mapping-reverse", whose curriculum begins with
+/// two entries, because reading backwards does not emerge from a few long dictionaries among many that are read forwards.
+/// </summary>
+public sealed class MappingTask(bool reverseOnly = false) : SplitTask
 {
     private static readonly PhraseSet Openings = new(
         ["Use this dictionary:", "Here is a dictionary:", "Dictionary:", "The words mean:", "In our secret language:", "Learn these words:", "Read the dictionary:", "A small dictionary:", "These are new words:",
@@ -22,7 +26,10 @@ public sealed class MappingTask : SplitTask
     private static readonly string[] Forms = [" {0} = {1}", " {0} means {1}", " {0} -> {1}", " {0}: {1}", " {0} is {1}"];
 
     /// <inheritdoc/>
-    public override string Bucket => "mapping";
+    public override string Bucket => reverseOnly ? "mapping-reverse" : "mapping";
+
+    /// <summary>One name for both buckets: what is held out of one is held out of the other.</summary>
+    protected override string KeyPrefix => "mapping";
 
     /// <inheritdoc/>
     protected override TaskExample Draft(SeededRandom random, int level, Phrasing phrasing)
@@ -41,7 +48,7 @@ public sealed class MappingTask : SplitTask
         {
             (from, to) = (to, from);
         }
-        bool reverse = level >= 5 && random.Chance(0.15);
+        bool reverse = reverseOnly || level >= 5 && random.Chance(0.15);
         string form = random.Pick(Forms), separator = random.Pick([",", ",", ";", "\n-"]);
         string dictionary = string.Join(separator, from.Zip(to, (a, b) => string.Format(CultureInfo.InvariantCulture, form, a, b)));
         dictionary = separator == "\n-" ? "\n-" + dictionary : dictionary + ".";

@@ -38,6 +38,9 @@ public abstract class SplitTask : ITask
     /// <inheritdoc/>
     public int Levels => 10;
 
+    /// <summary>First part of the canonical keys.</summary>
+    protected virtual string KeyPrefix => Bucket;
+
     /// <inheritdoc/>
     public TaskExample Generate(SeededRandom random, int level, Split split)
     {
@@ -60,5 +63,5 @@ public abstract class SplitTask : ITask
 
     /// <summary>Closes the steps with the answer line.</summary>
     protected TaskExample Example(string prompt, string steps, string answer, string key) =>
-        new(Bucket, prompt, steps.TrimEnd('\n') + "\n#### " + answer, answer, Bucket + "/" + key);
+        new(Bucket, prompt, steps.TrimEnd('\n') + "\n#### " + answer, answer, KeyPrefix + "/" + key);
 }
