@@ -1,4 +1,5 @@
 using System.Text;
+using Foretoken.Cli.Input;
 using Microsoft.Win32.SafeHandles;
 
 namespace Foretoken.Cli;
@@ -42,7 +43,7 @@ internal sealed class CliHost : IDisposable
     /// <summary>The host of the running process.</summary>
     public static CliHost ForProcess(CancellationToken interrupt) => new()
     {
-        Input = Console.OpenStandardInput(),
+        Input = StandardInput.Open(),
         Output = Writer(1, Console.IsOutputRedirected, Console.OpenStandardOutput),
         Error = Writer(2, Console.IsErrorRedirected, Console.OpenStandardError, isError: true),
         InputIsTerminal = !Console.IsInputRedirected,

@@ -93,6 +93,34 @@ public sealed class ChildProcessTests : IDisposable
         Assert.Equal(expected == "1\n", error.StartsWith("error: ", StringComparison.Ordinal));
     }
 
+    [Theory]
+    [InlineData("run")]
+    [InlineData("chat")]
+    [InlineData("tokenize")]
+    public void Closed_stdin_is_an_error_where_it_is_needed(string command)
+    {
+        if (!OperatingSystem.IsLinux()) return;
+        string model = TinyModel.Write(_directory.File("model"), "qwen3");
+        using Process shell = Start(new ProcessStartInfo("bash")
+        {
+            ArgumentList = { "-c", "\"$0\" $1 $2 \"$3\" <&-; echo $?", Executable(), command, command == "tokenize" ? "--tokenizer" : "--model", model },
+        });
+        Assert.Equal("1\n", shell.StandardOutput.ReadToEnd());
+        (string error, int code) = End(shell);
+        Assert.Equal(0, code);
+        Assert.Contains("error: stdin is closed", error, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Closed_stdin_does_not_matter_where_nothing_is_read()
+    {
+        if (OperatingSystem.IsWindows()) return;
+        string model = TinyModel.Write(_directory.File("model"), "qwen3");
+        using Process shell = Start(new ProcessStartInfo("bash") { ArgumentList = { "-c", "\"$0\" tokenize --tokenizer \"$1\" a <&-", Executable(), model } });
+        Assert.Equal("{\"ids\":[97]}\n", shell.StandardOutput.ReadToEnd());
+        Assert.Equal(("", 0), End(shell));
+    }
+
     [Fact]
     public void An_error_without_stderr_is_still_an_exit_code()
     {

@@ -51,7 +51,6 @@ public sealed class TokenizeCommandTests : IDisposable
 
     [Theory]
     [InlineData("[1]", "not an object")]
-    [InlineData(" \r\n", "is empty")]
     [InlineData("{\"text\": 1}", "no string \"text\"")]
     [InlineData("{\"text\": ", "not JSON")]
     [InlineData("{\"text\": \"\\ud800\"}", "not Unicode")]
@@ -62,6 +61,16 @@ public sealed class TokenizeCommandTests : IDisposable
         Assert.Equal("{\"ids\":[]}\n", result.Output);
         Assert.Contains("stdin line 2", result.Error, StringComparison.Ordinal);
         Assert.Contains(rule, result.Error, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Blank_lines_are_no_records_and_keep_the_others_numbers()
+    {
+        CliResult ids = new CliTestHost().RunWithInput("\uFEFF\n{\"text\": \"a\"}\n \t\r\n\n{\"text\": \"b\"}\n\n", "tokenize", "--jsonl", "--tokenizer", _model);
+        Assert.Equal((ExitCode.Success, "{\"ids\":[97]}\n{\"ids\":[98]}\n"), (ids.Code, ids.Output));
+        CliResult text = new CliTestHost().RunWithInput("\n{\"ids\": [97]}\n\n{\"ids\": 1}\n", "detokenize", "--jsonl", "--tokenizer", _model);
+        Assert.Equal((ExitCode.RunError, "{\"text\":\"a\"}\n"), (text.Code, text.Output));
+        Assert.Contains("stdin line 4 has no array", text.Error, StringComparison.Ordinal);
     }
 
     [Theory]

@@ -219,6 +219,47 @@ public sealed class SharingTests
         Assert.Equal(16, cache.LiveTokens(b, 0, 0));
     }
 
+    /// <summary>
+    /// A sequence whose evicted heads have room left on their last page stores a prefix that is all of the pool. Its next row writes a page that only the stored prefix holds
+    /// beside it, while no page is free for a copy: the prefix goes, and with it the need for a copy.
+    /// </summary>
+    [Fact]
+    public void Copy_on_write_in_a_full_pool_drops_stored_prefixes_before_it_fails()
+    {
+        using PagedKvCache cache = Create(pages: 2 * Heads, new DmsPolicy(4, new SyntheticDecisions(1, 0.3)), prefixes: 2);
+        int s = New(cache, 32);
+        for (int h = 0; h < Heads; h++) Assert.InRange(cache.LiveTokens(s, h / 2, h % 2), 17, 31); // two pages, the second with room
+        Assert.True(cache.PublishPrefix(s, Tokens(32)));
+        Assert.Equal((0, 1), (cache.Statistics.PagesFree, cache.Statistics.Prefixes.Stored));
+        Assert.True(cache.TryReserve(s, 33));
+        int live = cache.LiveTokens(s, 0, 0);
+        Append(cache, s, 1);
+        Assert.Equal((0, 1L, 0), (cache.Statistics.Prefixes.Stored, cache.Statistics.Prefixes.Dropped, cache.Statistics.PagesFree));
+        Assert.InRange(cache.LiveTokens(s, 0, 0), live - 1, live + 1);
+        cache.Release(s);
+        Assert.Equal(2 * Heads, cache.Statistics.PagesFree);
+    }
+
+    /// <summary>As above, with another stored prefix: the older one goes first and frees a page for the copy, so that the other stays.</summary>
+    [Fact]
+    public void Copy_on_write_in_a_full_pool_drops_no_more_prefixes_than_the_copies_need()
+    {
+        using PagedKvCache cache = Create(pages: 4 * Heads, new DmsPolicy(4, new SyntheticDecisions(1, 0.3)), prefixes: 2);
+        int old = New(cache, 32);
+        Assert.True(cache.PublishPrefix(old, Tokens(32)));
+        cache.Release(old);
+        int s = cache.TryAcquire();
+        Assert.True(cache.TryReserve(s, 32));
+        Append(cache, s, 32, seed: 3);
+        Assert.True(cache.PublishPrefix(s, Tokens(32, seed: 3)));
+        Assert.Equal((0, 2), (cache.Statistics.PagesFree, cache.Statistics.Prefixes.Stored));
+        Assert.True(cache.TryReserve(s, 33));
+        Append(cache, s, 1, seed: 3);
+        Assert.Equal((1, 1L), (cache.Statistics.Prefixes.Stored, cache.Statistics.Prefixes.Dropped));
+        int again = cache.TryAcquire();
+        Assert.Equal(32, cache.TryAttachPrefix(again, Tokens(33, seed: 3)));
+    }
+
     [Fact]
     public void Longer_prefix_replaces_the_one_it_begins_with()
     {

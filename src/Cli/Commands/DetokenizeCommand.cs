@@ -21,7 +21,7 @@ internal sealed class DetokenizeCommand : CliCommand
         : base("detokenize", "Text of token ids that are given as JSON on stdin.")
     {
         _tokenizer = Add(TokenizerFlags.Tokenizer());
-        _jsonl = Add(new Switch("--jsonl", "Lines {\"ids\": […]} on stdin, lines {\"text\": …} on stdout; lines end at \\n only."));
+        _jsonl = Add(new Switch("--jsonl", "Lines {\"ids\": […]} on stdin, lines {\"text\": …} on stdout; lines end at \\n only, blank ones are skipped."));
         _plain = Add(new Switch("--plain", "Leave special tokens out of the text."));
     }
 
@@ -39,7 +39,7 @@ internal sealed class DetokenizeCommand : CliCommand
             return ExitCode.Success;
         }
 
-        foreach ((int number, byte[] line) in Utf8Input.Lines(host.Input, "stdin", host.Interrupt))
+        foreach ((int number, byte[] line) in Utf8Input.Records(host.Input, "stdin", host.Interrupt))
         {
             host.Interrupt.ThrowIfCancellationRequested();
             using JsonDocument document = Utf8Input.ParseObject(line, "stdin", number, Expected);

@@ -21,7 +21,7 @@ internal sealed class TokenizeCommand : CliCommand
     {
         _text = AddArgument("TEXT", "The text; without it, all of stdin, verbatim.");
         _tokenizer = Add(TokenizerFlags.Tokenizer());
-        _jsonl = Add(new Switch("--jsonl", "Lines {\"text\": …} on stdin, lines {\"ids\": […]} on stdout; lines end at \\n only."));
+        _jsonl = Add(new Switch("--jsonl", "Lines {\"text\": …} on stdin, lines {\"ids\": […]} on stdout; lines end at \\n only, blank ones are skipped."));
         _plain = Add(new Switch("--plain", "Take special tokens in the text for ordinary text."));
         _addBos = Add(new Switch("--add-bos", "Begin with the model's beginning-of-sequence token."));
     }
@@ -43,7 +43,7 @@ internal sealed class TokenizeCommand : CliCommand
             return ExitCode.Success;
         }
 
-        foreach ((int number, byte[] line) in Utf8Input.Lines(host.Input, "stdin", host.Interrupt))
+        foreach ((int number, byte[] line) in Utf8Input.Records(host.Input, "stdin", host.Interrupt))
         {
             host.Interrupt.ThrowIfCancellationRequested();
             using JsonDocument document = Utf8Input.ParseObject(line, "stdin", number, "{\"text\": \"…\"}");

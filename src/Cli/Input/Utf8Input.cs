@@ -86,12 +86,16 @@ internal static class Utf8Input
         if (line.WrittenCount > 0) yield return (number, line.WrittenSpan.ToArray());
     }
 
+    /// <summary>Like <see cref="Lines"/>, without lines that hold nothing but white space: in JSON Lines they are no records. The others keep their numbers.</summary>
+    public static IEnumerable<(int Number, byte[] Utf8)> Records(Stream stream, string name, CancellationToken cancel) =>
+        Lines(stream, name, cancel).Where(l => !IsBlank(l.Utf8, l.Number));
+
     /// <summary>Parses one line of JSON as an object. A byte order mark may begin the first line.</summary>
     /// <exception cref="RunException">No JSON object.</exception>
     public static JsonDocument ParseObject(byte[] utf8, string name, int line, string expected)
     {
-        int start = line == 1 && utf8.AsSpan().StartsWith(Mark) ? Mark.Length : 0;
-        if (utf8.AsSpan(start).Trim(" \t\r"u8).IsEmpty) throw new RunException($"{name} line {line} is empty: write {expected}, or leave the line out.");
+        int start = MarkLength(utf8, line);
+        if (IsBlank(utf8, line)) throw new RunException($"{name} line {line} is empty: write {expected}, or leave the line out.");
         try
         {
             var document = JsonDocument.Parse(utf8.AsMemory(start));
@@ -135,6 +139,10 @@ internal static class Utf8Input
             throw new RunException($"{name} is not UTF-8 (byte {e.Index}): convert it to UTF-8 first.", e);
         }
     }
+
+    private static bool IsBlank(byte[] utf8, int line) => utf8.AsSpan(MarkLength(utf8, line)).Trim(" \t\r"u8).IsEmpty;
+
+    private static int MarkLength(byte[] utf8, int line) => line == 1 && utf8.AsSpan().StartsWith(Mark) ? Mark.Length : 0;
 
     private static int ReadSome(Stream stream, byte[] buffer, CancellationToken cancel)
     {

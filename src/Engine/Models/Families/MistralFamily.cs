@@ -5,7 +5,10 @@ namespace Foretoken.Models.Families;
 /// <summary>Mistral: Llama's block without biases; all layers share one sliding window, unless the file sets it to null.</summary>
 public sealed class MistralFamily : ModelFamily
 {
-    /// <summary>Window of the architecture where config.json does not mention one, as in the Hugging Face configuration class.</summary>
+    /// <summary>
+    /// Window of the architecture where config.json does not mention one: the default of Hugging Face's MistralConfig, which leaves out of the file what
+    /// equals a default. Models without window say so with null (Mistral-7B-v0.2 and later).
+    /// </summary>
     private const int DefaultWindow = 4096;
 
     /// <inheritdoc/>
