@@ -1,5 +1,6 @@
 using Foretoken.Backends;
 using Foretoken.Backends.Cpu;
+using Foretoken.Cli.Benchmarks;
 using Foretoken.Cli.Output;
 using Foretoken.KvCache;
 using Foretoken.Memory;
@@ -125,6 +126,15 @@ internal sealed class DirectModel : IDisposable
 
     /// <summary>Logits of the last pass. // [vocab]</summary>
     public ReadOnlySpan<float> LogitsOf(int index) => Loaded.Transformer.LogitsOf(index);
+
+    /// <summary>Brings the cache to <paramref name="depth"/> tokens of random keys and values, without forward passes.</summary>
+    public void FillSynthetic(int depth)
+    {
+        if (Length > depth) Reset();
+        if (Length == depth) return;
+        using var synthetic = new SyntheticKv(Loaded.Config.Shape, Math.Min(256, _rows.Capacity), _backend.Team);
+        synthetic.Fill(_cache, _sequence, depth);
+    }
 
     /// <summary>Forgets all tokens.</summary>
     public void Reset()

@@ -38,6 +38,19 @@ public sealed class BenchCommandTests : IDisposable
     }
 
     [Fact]
+    public void Attention_alone_is_measured_per_storage_type_depth_and_rows()
+    {
+        JsonElement root = Json("bench", "kv", "--depths", "5,40", "--tree-rows", "6", "--kv-types", "f32,int8", "--repeat", "1");
+        JsonElement[] results = [.. root.GetProperty("results").EnumerateArray()];
+        string[] names = ["attention6@5", "attention6@40"];
+        Assert.Equal(names.Concat(names), results.Select(r => r.GetProperty("test").GetString()));
+        Assert.Equal(["f32", "int8"], results.Select(r => r.GetProperty("kv").GetString()).Distinct());
+        Assert.All(results, r => Assert.False(r.TryGetProperty("tokens_per_second", out _)));
+        double Bytes(JsonElement r) => r.GetProperty("gb_per_second").GetDouble() * 1e9 * r.GetProperty("seconds")[0].GetDouble() / r.GetProperty("passes").GetInt32();
+        Assert.InRange(Bytes(results[1]) / Bytes(results[0]), 46 / 11.0 - 0.1, 46 / 11.0 + 0.1); // committed tokens and the tree's own rows
+    }
+
+    [Fact]
     public void Tables_have_one_line_per_test()
     {
         string[] csv = Run("bench", "depth", "--depths", "0,9", "--repeat", "1", "--csv").Output.Split('\n', StringSplitOptions.RemoveEmptyEntries);
@@ -56,6 +69,8 @@ public sealed class BenchCommandTests : IDisposable
     [InlineData("--json, --csv and --markdown exclude each other", "bench", "--json", "--csv")]
     [InlineData("--repeat must be an integer from 1", "bench", "--repeat", "0")]
     [InlineData("--rows must be an integer from 1 to 256", "bench", "rows", "--rows", "2,x")]
+    [InlineData("--kv-types fp8 is not available in this build", "bench", "kv", "--kv-types", "f32,fp8")]
+    [InlineData("--tree-rows must be an integer from 1 to 256", "bench", "kv", "--tree-rows", "0")]
     [InlineData("load measures the reading of files", "bench", "load", "--shape", "qwen3-0.6b")]
     public void Bad_command_lines_are_usage_errors(string message, params string[] args) => new CliTestHost().Run(args).FailsWith(ExitCode.Usage, message);
 

@@ -22,6 +22,12 @@ internal sealed record BenchSizes
     /// <summary>Context depths of <c>depth</c>.</summary>
     public required IReadOnlyList<int> Depths { get; init; }
 
+    /// <summary>Rows of the trees of <c>kv</c>; 1 is plain decoding.</summary>
+    public required IReadOnlyList<int> TreeRows { get; init; }
+
+    /// <summary>Storage types of <c>kv</c>.</summary>
+    public required IReadOnlyList<KvType> KvTypes { get; init; }
+
     /// <summary>Rows of a prefill pass: what the engine's scheduler uses.</summary>
     public int PrefillChunk { get; init; } = new Generation.LanguageModelOptions().PrefillChunk;
 
@@ -46,11 +52,12 @@ internal enum BenchKind
     Prefill,
     Rows,
     Depth,
+    Kv,
     Load,
 }
 
 /// <summary>One thing that is timed.</summary>
-/// <param name="Name">For example tg64, pp512, rows8, tg@4096.</param>
+/// <param name="Name">For example tg64, pp512, rows8, tg@4096, attention@4096.</param>
 /// <param name="Passes">Forward passes of one repeat.</param>
 /// <param name="Tokens">Rows of one repeat.</param>
 /// <param name="Bytes">Bytes that one repeat must read at least: weights once per pass, keys and values once per pass.</param>
@@ -60,6 +67,12 @@ internal sealed record BenchCase(string Name, int Passes, int Tokens, double Byt
 {
     /// <summary>Rows of one pass, where the case is one of a family that is compared by rows; else 0.</summary>
     public int Rows { get; init; }
+
+    /// <summary>Storage of keys and values, where it is not the model's; else null.</summary>
+    public KvType? Kv { get; init; }
+
+    /// <summary>False where only a part of the model runs, so that tokens per second would mislead.</summary>
+    public bool WholeModel { get; init; } = true;
 }
 
 /// <summary>Builds the cases of a kind on a loaded model.</summary>
@@ -113,10 +126,10 @@ internal sealed class BenchCases(DirectModel model, BenchSizes sizes, Cancellati
             Rows = rows,
         };
 
-    /// <summary>Single tokens at one depth, taken back afterwards.</summary>
+    /// <summary>Single tokens behind synthetic keys and values, taken back afterwards.</summary>
     private BenchCase AtDepth(int depth) =>
         new($"tg@{depth}", RowPasses, RowPasses, RowPasses * (_weightBytes + KvBytes(depth)),
-            () => Fill(depth),
+            () => model.FillSynthetic(depth),
             () =>
             {
                 for (int i = 0; i < RowPasses; i++) Pass(1, LogitRows.Last, commit: false);

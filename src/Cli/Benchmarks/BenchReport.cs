@@ -16,7 +16,8 @@ internal static class BenchReport
         foreach (BenchResult r in results)
         {
             table.Add(
-                r.Case.Name, subject.Model, subject.Weights, subject.Kv, subject.Threads.ToString(CultureInfo.InvariantCulture), Text(r.TokensPerSecond, 2),
+                r.Case.Name, subject.Model, subject.Weights, Kv(subject, r), subject.Threads.ToString(CultureInfo.InvariantCulture),
+                r.Case.WholeModel ? Text(r.TokensPerSecond, 2) : "",
                 Text(r.MillisecondsPerPass, 3), Text(100 * r.Spread, 1), Text(r.GigabytesPerSecond, 2),
                 Text(r.ProbeGigabytesPerSecond, 2), Text(100 * r.ShareOfProbe, 1),
                 r.PlainSteps == 0 ? "" : Text(r.PlainSteps, 2));
@@ -38,19 +39,22 @@ internal static class BenchReport
         foreach (BenchResult r in results)
         {
             w.WriteStartObject();
-            Write(w, r);
+            Write(w, subject, r);
             w.WriteEndObject();
         }
 
         w.WriteEndArray();
     });
 
-    private static void Write(Utf8JsonWriter w, BenchResult r)
+    private static string Kv(BenchSubject subject, BenchResult r) => r.Case.Kv?.ToString().ToLowerInvariant() ?? subject.Kv;
+
+    private static void Write(Utf8JsonWriter w, BenchSubject subject, BenchResult r)
     {
         w.WriteString("test", r.Case.Name);
+        w.WriteString("kv", Kv(subject, r));
         w.WriteNumber("passes", r.Case.Passes);
         w.WriteNumber("tokens", r.Case.Tokens);
-        w.WriteRounded("tokens_per_second", r.TokensPerSecond, 3);
+        if (r.Case.WholeModel) w.WriteRounded("tokens_per_second", r.TokensPerSecond, 3);
         w.WriteRounded("ms_per_pass", r.MillisecondsPerPass, 4);
         w.WriteRounded("gb_per_second", r.GigabytesPerSecond, 3);
         w.WriteRounded("probe_gb_per_second", r.ProbeGigabytesPerSecond, 3);

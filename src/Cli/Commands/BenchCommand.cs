@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.Globalization;
 using Foretoken.Backends;
+using Foretoken.Backends.Cpu;
 using Foretoken.Cli.Benchmarks;
 using Foretoken.Cli.Options;
 using Foretoken.Cli.Output;
@@ -13,7 +14,7 @@ namespace Foretoken.Cli.Commands;
 internal sealed class BenchCommand : CliCommand
 {
     private const int MaximumContext = 1 << 20;
-    private static readonly string[] s_planned = ["spec", "kv", "tokenizer"];
+    private static readonly string[] s_planned = ["spec", "tokenizer"];
     private readonly Argument<string> _kind;
     private readonly Flag<string?> _model = ModelFlags.Model();
     private readonly Flag<string?> _shape;
@@ -26,17 +27,20 @@ internal sealed class BenchCommand : CliCommand
     private readonly Flag<int> _prompt;
     private readonly Flag<int> _depth;
     private readonly Flag<int[]> _rows;
-    private readonly Flag<int[]> _depths;
+    private readonly Flag<int[]?> _depths;
+    private readonly Flag<int[]> _treeRows;
+    private readonly Flag<KvType[]> _kvTypes = ModelFlags.KvTypes();
     private readonly Switch _json = new("--json", "One JSON object.");
     private readonly Switch _csv = new("--csv", "Comma-separated values.");
     private readonly Switch _markdown = new("--markdown", "A Markdown table.");
 
     public BenchCommand()
-        : base("bench", "Measures speed: decode, prefill, rows, depth or load; without a name, decode and prefill.")
+        : base("bench", "Measures speed: decode, prefill, rows, depth, kv or load; without a name, decode and prefill.")
     {
         _kind = AddArgument(
             "TEST",
-            "decode: tokens one by one. prefill: a prompt. rows: passes of n rows against one. depth: one token at several depths. load: reading the files.");
+            "decode: tokens one by one. prefill: a prompt. rows: passes of n rows against one. depth: one token at several depths, over synthetic keys and values. "
+            + "kv: attention alone at several depths, per storage type. load: reading the files.");
         Add(_model);
         _shape = Add(new Flag<string?>(
             "--shape", "NAME", $"Random weights of a known shape, without any file: {string.Join(", ", NamedShapes.Names)}.", Shape, null));
@@ -46,8 +50,11 @@ internal sealed class BenchCommand : CliCommand
         _prompt = Add(new Flag<int>("--prompt", "N", "Tokens of the prompt of prefill.", Parse.Integer(1, MaximumContext, "512 is usual."), 512));
         _depth = Add(new Flag<int>("--depth", "N", "Tokens before those of decode and rows.", Parse.Integer(0, MaximumContext, "0 starts empty."), 0));
         _rows = Add(new Flag<int[]>("--rows", "N,N,…", "Row counts of rows.", Parse.IntegerList(1, 256, "for example 2,4,8,16."), [2, 4, 8, 16, 32, 64]));
-        _depths = Add(new Flag<int[]>(
-            "--depths", "N,N,…", "Depths of depth.", Parse.IntegerList(0, MaximumContext, "for example 0,1024,4096."), [0, 1024, 4096]));
+        FlagParser<int[]> depths = Parse.IntegerList(0, MaximumContext, "for example 0,1024,4096.");
+        _depths = Add(new Flag<int[]?>("--depths", "N,N,…", "Depths of depth (0,1024,4096) and kv (4096,16384).", (text, source) => depths(text, source), null));
+        _treeRows = Add(new Flag<int[]>(
+            "--tree-rows", "N,N,…", "Rows of the trees of kv.", Parse.IntegerList(1, RowBatch.MaxTreeRows, "for example 1,8."), [1, 8]));
+        Add(_kvTypes);
         foreach (Flag flag in new Flag[] { _json, _csv, _markdown }) Add(flag);
     }
 
@@ -66,7 +73,9 @@ internal sealed class BenchCommand : CliCommand
             Prompt = _prompt.Get(context),
             Depth = _depth.Get(context),
             Rows = _rows.Get(context),
-            Depths = _depths.Get(context),
+            Depths = _depths.Get(context) ?? (kinds.Contains(BenchKind.Kv) ? [4096, 16384] : [0, 1024, 4096]),
+            TreeRows = _treeRows.Get(context),
+            KvTypes = _kvTypes.Get(context),
         };
         var options = new DirectModelOptions
         {
@@ -85,6 +94,8 @@ internal sealed class BenchCommand : CliCommand
         using ModelSource source = shape is null
             ? ModelLoader.Open(ModelLocator.Find(model, host))
             : new RandomSource(NamedShapes.Create(shape, Math.Max(options.ContextLength, 1)));
+        string name = shape ?? Path.GetFileName(Path.TrimEndingDirectorySeparator(source.Origin));
+        if (kinds.Contains(BenchKind.Kv)) return Attention(source.Config.Shape, name, sizes, options, repeats, format, host);
         if (options.ContextLength > source.Config.Shape.MaxPositions)
         {
             throw new UsageException(
@@ -92,11 +103,11 @@ internal sealed class BenchCommand : CliCommand
                 + "lower --tokens, --prompt, --depth or --depths.");
         }
 
-        return Measure(source, shape, kinds, sizes, options, repeats, format, host);
+        return Measure(source, name, kinds, sizes, options, repeats, format, host);
     }
 
     private static int Measure(
-        ModelSource source, string? shape, BenchKind[] kinds, BenchSizes sizes, DirectModelOptions options, int repeats, TableFormat? format, CliHost host)
+        ModelSource source, string name, BenchKind[] kinds, BenchSizes sizes, DirectModelOptions options, int repeats, TableFormat? format, CliHost host)
     {
         using var model = DirectModel.Load(source, options, host);
         var cases = new BenchCases(model, sizes, host.Interrupt);
@@ -108,13 +119,35 @@ internal sealed class BenchCommand : CliCommand
         }
 
         var subject = new BenchSubject(
-            shape ?? Path.GetFileName(Path.TrimEndingDirectorySeparator(source.Origin)), model.Loaded.WeightType.ToString().ToLowerInvariant(),
+            name, model.Loaded.WeightType.ToString().ToLowerInvariant(),
             options.KvType.ToString().ToLowerInvariant(), model.Backend.Name, model.Backend.Team.Threads, cases.WeightBytes, repeats);
+        return Report(subject, results, FormattableString.Invariant($"{cases.WeightBytes / 1e6:F1} MB of weights per pass"), format, host);
+    }
+
+    /// <summary>Attention alone needs the model's sizes only: no weight is loaded.</summary>
+    private static int Attention(
+        TransformerShape shape, string name, BenchSizes sizes, DirectModelOptions options, int repeats, TableFormat? format, CliHost host)
+    {
+        using var backend = CpuBackend.Create(new CpuOptions { Threads = options.Threads });
+        var results = new List<BenchResult>();
+        foreach (KvType type in sizes.KvTypes)
+        {
+            using var attention = new AttentionBench(shape, type, sizes.Depths, sizes.TreeRows, backend.Team, host.Interrupt);
+            using var progress = new ProgressLine(host);
+            results.AddRange(new BenchRunner(backend.Team, repeats, host.Interrupt).Run(
+                [.. attention.Cases(sizes.TreeRows)], (text, fraction) => progress.Report(($"{type} {text}", fraction))));
+        }
+
+        var subject = new BenchSubject(name, "none", "", backend.Name, backend.Team.Threads, 0, repeats);
+        return Report(subject, results, "attention of all layers over synthetic keys and values", format, host);
+    }
+
+    private static int Report(BenchSubject subject, IReadOnlyList<BenchResult> results, string what, TableFormat? format, CliHost host)
+    {
         if (format is { } f) BenchReport.WriteTable(host.Output, f, subject, results);
         else host.Output.WriteLine(BenchReport.Json(subject, results));
         host.Error.WriteLine(string.Create(
-            CultureInfo.InvariantCulture,
-            $"[{subject.Backend}, {cases.WeightBytes / 1e6:F1} MB of weights per pass, medians of {repeats}, probe alternated with every repeat]"));
+            CultureInfo.InvariantCulture, $"[{subject.Backend}, {what}, medians of {subject.Repeats}, probe alternated with every repeat]"));
         return ExitCode.Success;
     }
 

@@ -8,6 +8,13 @@ internal static class ModelFlags
     /// <summary>Most threads that make sense to ask for.</summary>
     public const int MaximumThreads = 1024;
 
+    private static readonly FlagParser<KvType> s_kvType = Parse.Choice(
+        new Dictionary<string, KvType>
+        {
+            ["f32"] = Backends.KvType.F32, ["bf16"] = Backends.KvType.BF16, ["f16"] = Backends.KvType.F16, ["int8"] = Backends.KvType.Int8,
+        },
+        "fp8");
+
     public static Flag<string?> Model() =>
         new("--model", "DIR", "Hugging Face directory, or the name of a shipped model. Without it, the shipped reasoner.", Parse.NotEmpty, null);
 
@@ -27,13 +34,14 @@ internal static class ModelFlags
     /// <param name="fallback">What the library takes; f32 where exact logits are asked for.</param>
     public static Flag<KvType> KvType(KvType fallback) => new(
         "--kv-type", "TYPE", $"Keys and values in memory: f32, bf16, f16 or int8; without it {fallback.ToString().ToLowerInvariant()}.",
-        Parse.Choice(
-            new Dictionary<string, KvType>
-            {
-                ["f32"] = Backends.KvType.F32, ["bf16"] = Backends.KvType.BF16, ["f16"] = Backends.KvType.F16, ["int8"] = Backends.KvType.Int8,
-            },
-            "fp8"),
+        s_kvType,
         fallback);
+
+    /// <summary>Several storage types, for comparison.</summary>
+    public static Flag<KvType[]> KvTypes() => new(
+        "--kv-types", "TYPE,TYPE,…", "Types of keys and values that kv compares; without it all.",
+        (text, source) => [.. text.Split(',').Select(part => s_kvType(part.Trim(), source))],
+        Enum.GetValues<KvType>());
 
     public static Flag<int> Threads() => new(
         "--threads", "N", "Threads that compute; 0 takes one per processor.", Parse.Integer(0, MaximumThreads, "0 takes one per processor."), 0);

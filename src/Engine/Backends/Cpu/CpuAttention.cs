@@ -68,10 +68,7 @@ public sealed unsafe class CpuAttention : IDisposable
     /// <param name="slidingWindow">A row at position p sees positions above p − slidingWindow; 0 = all.</param>
     public void Run(int layer, RowBatch rows, KvView kv, float* qkv, float* output, int slidingWindow)
     {
-        if (kv is not HostKvView host) throw new ArgumentException("The CPU attends to a cache in host memory only.", nameof(kv));
-        if (host.Layout.HeadDim != _shape.HeadDim || host.Layout.KvHeadCount != _shape.KvHeadCount)
-            throw new ArgumentException($"The cache is laid out for {host.Layout}, the model has {_shape.KvHeadCount} KV heads of {_shape.HeadDim}.", nameof(kv));
-        if (rows.Count > _tiles.Length) throw new ArgumentException($"A pass of {rows.Count} rows exceeds the {_tiles.Length} planned.", nameof(rows));
+        HostKvView host = Check(rows, kv);
         int tiles = PlanTiles(rows, layer, host, out bool singleTiles, out long work);
         var job = new AttentionJob(this, layer, rows, host, qkv, output, slidingWindow, singleTiles);
         if (!singleTiles) // rows of one tile see keys of another: all are stored first
@@ -81,6 +78,26 @@ public sealed unsafe class CpuAttention : IDisposable
         }
 
         Fork(ref job, tiles * _shape.KvHeadCount, work);
+    }
+
+    /// <summary>Stores the keys and values of the pass in layer <paramref name="layer"/> without attending: for caches that are filled otherwise than by a model.</summary>
+    /// <param name="layer">Layer whose slot tables are used.</param>
+    /// <param name="rows">Rows of the pass; the cache must have begun the pass for them.</param>
+    /// <param name="kv">The cache; a <see cref="HostKvView"/>.</param>
+    /// <param name="qkv">Queries, which are not read, rotated keys, and values. // [rows, (heads + 2·kvHeads)·headDim]</param>
+    public void Store(int layer, RowBatch rows, KvView kv, float* qkv)
+    {
+        var store = new AttentionStoreJob(_shape, layer, rows, Check(rows, kv), qkv);
+        Fork(ref store, store.Chunks, (long)rows.Count * _shape.KvHeadCount * _shape.HeadDim * 2);
+    }
+
+    private HostKvView Check(RowBatch rows, KvView kv)
+    {
+        if (kv is not HostKvView host) throw new ArgumentException("The CPU attends to a cache in host memory only.", nameof(kv));
+        if (host.Layout.HeadDim != _shape.HeadDim || host.Layout.KvHeadCount != _shape.KvHeadCount)
+            throw new ArgumentException($"The cache is laid out for {host.Layout}, the model has {_shape.KvHeadCount} KV heads of {_shape.HeadDim}.", nameof(kv));
+        if (rows.Count > _tiles.Length) throw new ArgumentException($"A pass of {rows.Count} rows exceeds the {_tiles.Length} planned.", nameof(rows));
+        return host;
     }
 
     private void Fork<TJob>(ref TJob job, int chunks, long work)
