@@ -3,6 +3,7 @@ using System.Runtime.InteropServices;
 using System.Runtime.Intrinsics.Arm;
 using System.Runtime.Intrinsics.X86;
 using Foretoken.Backends.Cpu;
+using Foretoken.Backends.Cpu.Emitter;
 using Foretoken.Cli.Options;
 using Foretoken.Cli.Output;
 
@@ -49,6 +50,7 @@ internal sealed class DoctorCommand : CliCommand
         yield return ("processor", ProcessorName());
         yield return ("vector features", string.Join(' ', Features()));
         yield return ("kernels", $"{IsaLevels.Best} ({string.Join(", ", Enum.GetValues<IsaLevel>().Where(IsaLevels.IsSupported))} supported)");
+        yield return ("emitter", EmitterSupport.WhyNot is { } reason ? $"off: {reason}" : "on: 512-bit integer kernels are written at start");
         yield return ("threads", string.Create(CultureInfo.InvariantCulture, $"{threads} of {Environment.ProcessorCount} processors"));
         GCMemoryInfo memory = GC.GetGCMemoryInfo();
         yield return ("memory", string.Create(CultureInfo.InvariantCulture, $"{memory.TotalAvailableMemoryBytes / 1e9:F1} GB for this process"));

@@ -3,6 +3,7 @@ using System.Runtime.Intrinsics.X86;
 using System.Security.Cryptography;
 using Foretoken.Backends;
 using Foretoken.Backends.Cpu;
+using Foretoken.Backends.Cpu.Emitter;
 using Xunit.Sdk;
 
 namespace Foretoken.Tests.Backends.Cpu;
@@ -48,6 +49,13 @@ internal static class IsaChild
 
     private static void AssertSwitchedOff(string mode)
     {
+        Assert.False(EmitterSupport.IsSupported, "the emitter is on");
+        if (mode == "without-emitter")
+        {
+            Assert.Contains(EmitterSupport.Variable, EmitterSupport.WhyNot, StringComparison.Ordinal);
+            return;
+        }
+
         Assert.False(Avx512F.IsSupported, "AVX-512 is on");
         if (mode != "avx2") Assert.False(AvxVnni.IsSupported, "AVX-VNNI is on");
         if (mode != "portable") return;

@@ -8,6 +8,7 @@ namespace Foretoken.Tests.Backends.Cpu;
 public class IsaSwitchTests
 {
     [Theory]
+    [InlineData("without-emitter", "FORETOKEN_EMITTER")]
     [InlineData("avx2", "DOTNET_EnableAVX512")]
     [InlineData("avx2-without-vnni", "DOTNET_EnableAVX512", "DOTNET_EnableAVXVNNI")]
     [InlineData("portable", "DOTNET_EnableAVX2")]

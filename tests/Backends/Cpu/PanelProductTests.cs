@@ -87,7 +87,7 @@ public sealed unsafe class PanelProductTests : IDisposable
         CpuKernels set = Kernels(kernels);
         var alone = new float[Most * Features];
         for (int r = 0; r < Most; r++) Multiply(set, matrix, x.AsSpan(r * Width, Width).ToArray(), 1).CopyTo(alone, r * Features);
-        foreach (int rows in new[] { 2, 3, 4, 5, 6, 7, 8, 11, 16, 33, 64, 70 })
+        foreach (int rows in new[] { 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 16, 33, 64, 70 })
         {
             int first = Most - rows;
             float[] together = Multiply(set, matrix, x.AsSpan(first * Width, rows * Width).ToArray(), rows);

@@ -17,7 +17,7 @@ internal abstract unsafe class AttentionKernels
 
     public static AttentionKernels For(IsaLevel level, KvType type) => level switch
     {
-        IsaLevel.Avx512 => For<Lanes512>(type),
+        IsaLevel.Avx512 or IsaLevel.Emitted => For<Lanes512>(type),
         IsaLevel.Avx2 => For<Lanes256>(type),
         _ => For<Lanes128>(type),
     };

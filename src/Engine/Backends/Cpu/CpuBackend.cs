@@ -33,7 +33,7 @@ public sealed unsafe class CpuBackend : IBackend
     /// <summary>The kernels in use.</summary>
     public IsaLevel Level { get; }
 
-    public string Name => Level switch { IsaLevel.Avx512 => "cpu-avx512", IsaLevel.Avx2 => "cpu-avx2", _ => "cpu-portable" };
+    public string Name => Level switch { IsaLevel.Emitted => "cpu-emitted", IsaLevel.Avx512 => "cpu-avx512", IsaLevel.Avx2 => "cpu-avx2", _ => "cpu-portable" };
 
     private TransformerShape Shape => _shape ?? throw new InvalidOperationException("Prepare comes first.");
 

@@ -12,6 +12,7 @@ internal abstract class CpuKernels
     /// <summary>The kernels of a level, with the 8-bit kernel that fits the machine.</summary>
     public static CpuKernels For(IsaLevel level) => level switch
     {
+        IsaLevel.Emitted => new CpuKernels<Lanes512, Int8EmittedKernel>(),
         IsaLevel.Avx512 when System.Runtime.Intrinsics.X86.AvxVnni.IsSupported => new CpuKernels<Lanes512, Int8VnniKernel>(),
         IsaLevel.Avx512 => new CpuKernels<Lanes512, Int8Avx2Kernel>(),
         IsaLevel.Avx2 when System.Runtime.Intrinsics.X86.AvxVnni.IsSupported => new CpuKernels<Lanes256, Int8VnniKernel>(),

@@ -1,34 +1,47 @@
 using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
 using System.Runtime.Intrinsics.X86;
 
 namespace Foretoken.Backends.Cpu.Kernels;
 
-/// <summary>Some steps of one weight panel and the rows that they are multiplied with.</summary>
+/// <summary>Some steps of one weight panel and the rows that they are multiplied with. Emitted code reads the fields at their offsets.</summary>
+[StructLayout(LayoutKind.Explicit)]
 internal unsafe struct PanelTile
 {
     /// <summary>Weights of the first step. // [steps, step bytes]</summary>
+    [FieldOffset(WeightsOffset)]
     public byte* Weights;
 
     /// <summary>Integer types: f16 scales of the first step. // [steps, 16]</summary>
+    [FieldOffset(ScalesOffset)]
     public byte* Scales;
 
     /// <summary>First row's activations at the first step: f32, or blocks of <see cref="Int8Quantizer"/>.</summary>
+    [FieldOffset(ActivationsOffset)]
     public byte* Activations;
 
     /// <summary>Bytes from one row's activations to the next row's.</summary>
+    [FieldOffset(StrideOffset)]
     public long ActivationStride;
 
-    /// <summary>Steps of 32 along K.</summary>
-    public int Steps;
-
     /// <summary>Read, added to and written. // [rows, 16] f32</summary>
+    [FieldOffset(SumsOffset)]
     public float* Sums;
 
     /// <summary>Memory to prefetch while computing: a slice of the next panel.</summary>
+    [FieldOffset(PrefetchOffset)]
     public byte* Prefetch;
 
+    /// <summary>Steps of 32 along K.</summary>
+    [FieldOffset(StepsOffset)]
+    public int Steps;
+
     /// <summary>Bytes to prefetch per step, a multiple of 64.</summary>
+    [FieldOffset(PrefetchBytesOffset)]
     public int PrefetchBytes;
+
+    public const int WeightsOffset = 0, ScalesOffset = 8, ActivationsOffset = 16, StrideOffset = 24, SumsOffset = 32, PrefetchOffset = 40;
+    public const int StepsOffset = 48, PrefetchBytesOffset = 52;
 }
 
 /// <summary>
@@ -40,8 +53,18 @@ internal interface IPanelKernel
     /// <summary>Most rows of one call: as many as the registers hold.</summary>
     static abstract int MaxRows { get; }
 
-    /// <summary>Runs <paramref name="rows"/> ≤ <see cref="MaxRows"/> rows and returns how many it did: the largest count that it has a variant for.</summary>
+    /// <summary>Runs the first rows of <paramref name="rows"/> and returns how many it did: at most <see cref="MaxRows"/>.</summary>
     static abstract int Run(in PanelTile tile, int rows);
+}
+
+internal static class TileSplit
+{
+    /// <summary>Rows of the first of as few tiles as possible, all of nearly the same size: 16 rows in tiles of at most 14 are 8 and 8.</summary>
+    public static int First(int rows, int most)
+    {
+        int tiles = (rows + most - 1) / most;
+        return (rows + tiles - 1) / tiles;
+    }
 }
 
 internal static unsafe class Prefetcher

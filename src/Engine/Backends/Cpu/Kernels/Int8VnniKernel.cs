@@ -15,7 +15,7 @@ internal readonly unsafe struct Int8VnniKernel : IPanelKernel
 
     public static int Run(in PanelTile tile, int rows)
     {
-        switch (rows)
+        switch (rows > MaxRows ? TileSplit.First(rows, MaxRows) : rows)
         {
             case 1: Rows1(tile); return 1;
             case 2: Rows2(tile); return 2;
