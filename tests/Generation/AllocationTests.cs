@@ -4,6 +4,7 @@ using Foretoken.Generation;
 using Foretoken.KvCache;
 using Foretoken.Sampling;
 using Foretoken.Speculation;
+using Foretoken.Tests.Speculation;
 
 namespace Foretoken.Tests.Generation;
 
@@ -79,6 +80,32 @@ public sealed class AllocationTests(TinyModelFixture fixture) : IClassFixture<Ti
         long before = loop.Statistics.Preemptions;
         AssertNothingAllocated(model, 150);
         Assert.InRange(loop.Statistics.Preemptions - before, 3, 100);
+    }
+
+    /// <summary>Requests end and others begin while we measure, so that releases are part of it.</summary>
+    [Theory]
+    [InlineData("ngram")]
+    [InlineData("suffix")]
+    [InlineData("recycling")]
+    [InlineData("ngram+suffix+recycling")]
+    public void A_step_of_a_drafter_allocates_nothing(string drafter)
+    {
+        const int sequences = 6, more = 12;
+        using LanguageModel model = fixture.Load(new LanguageModelOptions
+        {
+            Threads = 2, MaxSequences = sequences, ContextLength = 512, Draft = DraftCases.Options(drafter), MaxPrefixes = 4,
+        });
+        for (int i = 0; i < sequences + more; i++)
+        {
+            int[] part = LoopRig.Prompt(10, (ulong)i);
+            model.Generate([.. part, .. part, .. part], Options(i % 2 == 0 ? "greedy" : "full", (ulong)i) with { MaxTokens = i % 4 == 0 ? 60 : 160 });
+        }
+
+        DecodeLoop loop = model.Engine.Loop;
+        for (int i = 0; i < 60; i++) loop.Step();
+        int waiting = loop.Statistics.Waiting;
+        AssertNothingAllocated(model, 120);
+        Assert.True(loop.Statistics.Waiting < waiting && loop.Statistics.Running > 0);
     }
 
     private static void Record(LanguageModel model, OracleDrafter oracle, Request[] requests)

@@ -48,6 +48,9 @@ public sealed class LanguageModel : IDisposable
 
     public PagedKvCache Cache { get; }
 
+    /// <summary>Who drafts.</summary>
+    public IDrafter Drafter => _drafter;
+
     /// <summary>Every buffer that was allocated at load.</summary>
     public MemoryPlan Plan { get; }
 
@@ -78,7 +81,8 @@ public sealed class LanguageModel : IDisposable
     {
         options ??= new LanguageModelOptions();
         Check(options);
-        IDrafter drafter = options.Drafter ?? new NoDrafter();
+        IDrafter? drafter = options.Drafter ?? (options.Draft is null ? new NoDrafter() : null);
+        int draftNodes = drafter?.MaxNodes ?? options.Draft!.MaxNodes;
         DecodeLoopOptions loop = LoopOptions(options, source.Config);
         var plan = new MemoryPlan();
         CpuBackend backend = CpuBackend.Create(new CpuOptions { Threads = options.Threads });
@@ -90,17 +94,28 @@ public sealed class LanguageModel : IDisposable
                 Backend = backend,
                 Plan = plan,
                 MaxRows = loop.MaxRows,
-                MaxLogitRows = loop.MaxLogitRows(drafter.MaxNodes),
+                MaxLogitRows = loop.MaxLogitRows(draftNodes),
                 WeightType = options.WeightType,
                 ContextLength = loop.ContextLength,
                 Progress = options.Progress,
                 Cancellation = options.Cancellation,
             });
-            cache = new PagedKvCache(CacheOptions(options, loop, model.Config.Shape, drafter.MaxNodes), plan);
+            cache = new PagedKvCache(CacheOptions(options, loop, model.Config.Shape, draftNodes), plan);
+            drafter ??= options.Draft!.Create(new DrafterContext
+            {
+                Target = model.Transformer,
+                TargetCache = cache,
+                Plan = plan,
+                MaxSequences = loop.MaxSequences,
+                ContextLength = loop.ContextLength,
+                Tokenizer = tokenizer,
+                CreateBackend = () => CpuBackend.Create(new CpuOptions { Team = backend.Team }),
+            });
             return new LanguageModel(model, backend, cache, drafter, loop, tokenizer, template, plan);
         }
         catch
         {
+            if (options.Drafter is null) drafter?.Dispose();
             cache?.Dispose();
             backend.Dispose();
             throw;
@@ -189,6 +204,8 @@ public sealed class LanguageModel : IDisposable
         Require(options.MaxRows is >= 1 and <= 65536, "max-rows", options.MaxRows, "between 1 and 65536");
         Require(options.PrefillChunk >= 1, "prefill-chunk", options.PrefillChunk, "at least 1");
         Require(options.MaxPrefixes is >= 0 and <= 4096, "max-prefixes", options.MaxPrefixes, "between 0 (none) and 4096");
+        if (options.Draft is not null && options.Drafter is not null)
+            throw new InvalidRequestException("draft", "Draft and Drafter are both set: give the options or the finished drafter, not both.");
         Require(options.KvBytes >= 0, "kv-memory", options.KvBytes, "0 (automatic) or a number of bytes");
     }
 

@@ -57,7 +57,10 @@ public sealed record LanguageModelOptions
     /// </summary>
     public int MaxPrefixes { get; init; }
 
-    /// <summary>Drafts tokens for speculative decoding; null = plain decoding. Disposed with the model.</summary>
+    /// <summary>Which drafter to make for speculative decoding; null = <see cref="Drafter"/>.</summary>
+    public DrafterOptions? Draft { get; init; }
+
+    /// <summary>A drafter that was made already; null = <see cref="Draft"/>, or plain decoding. Disposed with the model.</summary>
     public IDrafter? Drafter { get; init; }
 
     public IProgress<LoadProgress>? Progress { get; init; }

@@ -18,6 +18,7 @@ public sealed class TokenForest
     private readonly int[] _nextInTree;   // [nodes] node or -1
     private readonly int[] _rows;         // [nodes] row of the pass that verifies the node
     private readonly int[] _logits;       // [nodes] index among the pass's asked rows
+    private readonly float[] _confidence; // [nodes] the drafter's estimate that the node is right if its parent is
     private readonly Tree[] _table;       // [trees]
 
     /// <param name="maxTrees">Most sequences of one step.</param>
@@ -29,9 +30,9 @@ public sealed class TokenForest
         ArgumentOutOfRangeException.ThrowIfLessThan(maxNodes, maxTrees);
         (_tokens, _parents, _trees, _depths) = (new int[maxNodes], new int[maxNodes], new int[maxNodes], new int[maxNodes]);
         (_firstChild, _nextSibling, _nextInTree) = (new int[maxNodes], new int[maxNodes], new int[maxNodes]);
-        (_rows, _logits) = (new int[maxNodes], new int[maxNodes]);
+        (_rows, _logits, _confidence) = (new int[maxNodes], new int[maxNodes], new float[maxNodes]);
         _table = new Tree[maxTrees];
-        plan?.Add("speculation", "token forest", $"[nodes {maxNodes}] 9 × i32, [trees {maxTrees}]", maxNodes * 36L + maxTrees * 24L);
+        plan?.Add("speculation", "token forest", $"[nodes {maxNodes}] 9 × i32, f32, [trees {maxTrees}]", maxNodes * 40L + maxTrees * 24L);
     }
 
     public int Count { get; private set; }
@@ -53,15 +54,24 @@ public sealed class TokenForest
     }
 
     /// <summary>Adds a draft below <paramref name="parent"/>, or finds it there.</summary>
+    /// <param name="parent">A node of the tree.</param>
+    /// <param name="token">The draft.</param>
+    /// <param name="confidence">The drafter's own estimate, 0 to 1, that the draft is right if its parent is; the higher one counts where two propose it.</param>
     /// <returns>The node, or −1 if the tree's nodes or depth or the forest is used up.</returns>
-    public int Add(int parent, int token)
+    public int Add(int parent, int token, float confidence = 1)
     {
         int known = FindChild(parent, token);
-        if (known >= 0) return known;
+        if (known >= 0)
+        {
+            _confidence[known] = MathF.Max(_confidence[known], confidence);
+            return known;
+        }
+
         int index = _trees[parent];
         ref Tree tree = ref _table[index];
         if (Count == _tokens.Length || tree.Count > tree.MaxNodes || _depths[parent] >= tree.MaxDepth) return -1;
         int node = NewNode(token, parent, index, _depths[parent] + 1);
+        _confidence[node] = confidence;
         _nextInTree[tree.Last] = node;
         AppendChild(parent, node);
         tree.Last = node;
@@ -90,6 +100,15 @@ public sealed class TokenForest
     /// <summary>Drafts on the path from the root to this node.</summary>
     public int Depth(int node) => _depths[node];
 
+    /// <summary>The drafter's estimate, 0 to 1, that the node is right if its parent is; never an input of acceptance.</summary>
+    public float Confidence(int node) => _confidence[node];
+
+    /// <summary>The first child of <paramref name="node"/>, or −1.</summary>
+    public int FirstChild(int node) => _firstChild[node];
+
+    /// <summary>The sibling added after <paramref name="node"/>, or −1.</summary>
+    public int NextSibling(int node) => _nextSibling[node];
+
     /// <summary>The child of <paramref name="node"/> that proposes <paramref name="token"/>, or −1.</summary>
     public int FindChild(int node, int token)
     {
@@ -115,6 +134,7 @@ public sealed class TokenForest
     {
         int node = Count++;
         (_tokens[node], _parents[node], _trees[node], _depths[node]) = (token, parent, tree, depth);
+        _confidence[node] = 1;
         _firstChild[node] = _nextSibling[node] = _nextInTree[node] = -1;
         return node;
     }

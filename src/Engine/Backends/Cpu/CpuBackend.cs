@@ -10,6 +10,7 @@ namespace Foretoken.Backends.Cpu;
 public sealed unsafe class CpuBackend : IBackend
 {
     private readonly CpuKernels _kernels;
+    private readonly bool _ownsTeam;
     private readonly List<IDisposable?> _owned = []; // by handle: PanelMatrix or NativeBuffer
     private MemoryPlan? _plan;
     private CpuActivations? _buffers;
@@ -20,9 +21,10 @@ public sealed unsafe class CpuBackend : IBackend
     private PanelMatrix? _last;
     private int _logitRows;
 
-    private CpuBackend(int threads, IsaLevel level)
+    private CpuBackend(int threads, ThreadTeam? team, IsaLevel level)
     {
-        Team = new ThreadTeam(threads);
+        _ownsTeam = team is null;
+        Team = team ?? new ThreadTeam(threads);
         Level = level;
         _kernels = CpuKernels.For(level);
     }
@@ -50,7 +52,7 @@ public sealed unsafe class CpuBackend : IBackend
         IsaLevel level = options.IsaLevel ?? IsaLevels.Best;
         if (!IsaLevels.IsSupported(level))
             throw new PlatformNotSupportedException($"This machine does not offer the instructions of level {level}; its best is {IsaLevels.Best}.");
-        return new CpuBackend(options.Threads == 0 ? Environment.ProcessorCount : options.Threads, level);
+        return new CpuBackend(options.Threads == 0 ? Environment.ProcessorCount : options.Threads, options.Team, level);
     }
 
     public void Prepare(TransformerShape shape, int maxRows, int maxLogitRows, MemoryPlan plan)
@@ -188,7 +190,7 @@ public sealed unsafe class CpuBackend : IBackend
         _owned.Clear();
         _attention?.Dispose();
         _buffers?.Dispose();
-        Team.Dispose();
+        if (_ownsTeam) Team.Dispose();
     }
 
     private TensorHandle Own(IDisposable weight)

@@ -6,6 +6,9 @@ public sealed record CpuOptions
     /// <summary>Threads that compute, the caller included; 0 = one per processor that this process may use.</summary>
     public int Threads { get; init; }
 
+    /// <summary>Threads of another backend to compute on, instead of threads of its own; they stay the other's. The two never run a pass at the same time.</summary>
+    public ThreadTeam? Team { get; init; }
+
     /// <summary>The kernels to run; null = the fastest that the machine supports.</summary>
     public IsaLevel? IsaLevel { get; init; }
 }

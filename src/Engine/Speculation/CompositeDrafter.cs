@@ -1,0 +1,64 @@
+namespace Foretoken.Speculation;
+
+/// <summary>Several drafters at once: their trees are merged by path, the first drafter's nodes first in the budget (SpecInfer, Miao et al., 2023).</summary>
+public sealed record CompositeOptions(params IReadOnlyList<DrafterOptions> Drafters) : DrafterOptions
+{
+    public override string Name => string.Join("+", Drafters.Select(d => d.Name));
+
+    /// <summary>What all drafters together may add, as far as one pass verifies it.</summary>
+    public override int MaxNodes => Math.Min(Drafters.Sum(d => d.MaxNodes), Backends.RowBatch.MaxTreeRows / 4);
+
+    public override IDrafter Create(DrafterContext context)
+    {
+        if (Drafters.Count == 0) throw new ArgumentException("A composite needs at least one drafter.");
+        CheckNodes();
+        return new CompositeDrafter(Name, MaxNodes, DrafterSet.Create(Drafters, context));
+    }
+}
+
+/// <inheritdoc cref="CompositeOptions"/>
+public sealed class CompositeDrafter(string name, int maxNodes, params IDrafter[] drafters) : IDrafter
+{
+    public string Name => name;
+
+    public int MaxNodes => maxNodes;
+
+    public void Propose(ReadOnlySpan<DraftRequest> requests, TokenForest forest)
+    {
+        foreach (IDrafter drafter in drafters) drafter.Propose(requests, forest); // the forest merges equal paths and keeps the budget
+    }
+
+    public void Observe(ReadOnlySpan<DraftRequest> requests, ReadOnlySpan<Acceptance> acceptances, TokenForest forest)
+    {
+        foreach (IDrafter drafter in drafters) drafter.Observe(requests, acceptances, forest);
+    }
+
+    public void Release(int sequence)
+    {
+        foreach (IDrafter drafter in drafters) drafter.Release(sequence);
+    }
+
+    public void Dispose()
+    {
+        foreach (IDrafter drafter in drafters) drafter.Dispose();
+    }
+}
+
+/// <summary>Makes the drafters of a set: all or none.</summary>
+internal static class DrafterSet
+{
+    public static IDrafter[] Create(IReadOnlyList<DrafterOptions> options, DrafterContext context)
+    {
+        var drafters = new IDrafter[options.Count];
+        try
+        {
+            for (int i = 0; i < drafters.Length; i++) drafters[i] = options[i].Create(context);
+            return drafters;
+        }
+        catch
+        {
+            foreach (IDrafter? drafter in drafters) drafter?.Dispose();
+            throw;
+        }
+    }
+}

@@ -1,0 +1,60 @@
+using Foretoken.Backends;
+using Foretoken.KvCache;
+using Foretoken.Memory;
+using Foretoken.Models;
+using Foretoken.Tokenization;
+
+namespace Foretoken.Speculation;
+
+/// <summary>
+/// Which drafter a model is loaded with and how it is set up. Rows, logits and cache slots are planned from <see cref="MaxNodes"/>, so it is known before
+/// the model is; the drafter is made when the model is loaded.
+/// </summary>
+public abstract record DrafterOptions
+{
+    /// <summary>The drafter's name, for example <c>ngram</c>.</summary>
+    public abstract string Name { get; }
+
+    /// <summary>Most drafted nodes of one tree.</summary>
+    public abstract int MaxNodes { get; }
+
+    /// <summary>Makes the drafter; its buffers go to the context's plan.</summary>
+    /// <exception cref="ArgumentException">An option is out of range.</exception>
+    /// <exception cref="DrafterException">The drafter does not fit the model.</exception>
+    public abstract IDrafter Create(DrafterContext context);
+
+    /// <exception cref="ArgumentException">More nodes than one pass verifies per sequence, or none.</exception>
+    protected void CheckNodes()
+    {
+        if (MaxNodes is >= 1 and < RowBatch.MaxTreeRows) return;
+        throw new ArgumentException($"{Name} drafts up to {MaxNodes} tokens per tree: it must be between 1 and {RowBatch.MaxTreeRows - 1}.");
+    }
+}
+
+/// <summary>What a drafter is made for.</summary>
+public sealed record DrafterContext
+{
+    /// <summary>The model that verifies.</summary>
+    public required Transformer Target { get; init; }
+
+    /// <summary>The cache of <see cref="Target"/>, whose sequence indices requests name.</summary>
+    public required PagedKvCache TargetCache { get; init; }
+
+    /// <summary>Receives the drafter's buffers.</summary>
+    public required MemoryPlan Plan { get; init; }
+
+    /// <summary>Most sequences that run at a time: indices are below it.</summary>
+    public required int MaxSequences { get; init; }
+
+    /// <summary>Longest prompt and answer together, in tokens.</summary>
+    public required int ContextLength { get; init; }
+
+    /// <summary>Tokenizer of <see cref="Target"/>, if it has one.</summary>
+    public BpeTokenizer? Tokenizer { get; init; }
+
+    /// <summary>Makes a backend for a model of the drafter's own, on the threads of the target's; null where there is none.</summary>
+    public Func<IBackend>? CreateBackend { get; init; }
+}
+
+/// <summary>A drafter does not fit the model that it was asked to draft for.</summary>
+public sealed class DrafterException(string message, Exception? inner = null) : Exception(message, inner);

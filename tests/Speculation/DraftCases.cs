@@ -1,0 +1,80 @@
+using Foretoken.Backends;
+using Foretoken.Generation;
+using Foretoken.KvCache;
+using Foretoken.Sampling;
+using Foretoken.Speculation;
+using Foretoken.Tests.Generation;
+
+namespace Foretoken.Tests.Speculation;
+
+/// <summary>The drafters that every equality test runs over, by name, and requests whose answers repeat themselves.</summary>
+internal static class DraftCases
+{
+    public static readonly string[] Drafters = ["ngram", "suffix", "recycling", "ngram+suffix+recycling"];
+
+    public static readonly string[] Policies = ["dense", "window", "sinks", "dms"];
+
+    public static DrafterOptions Options(string drafter) => drafter switch
+    {
+        "ngram" => new NgramOptions { MinMatch = 1 },
+        "suffix" => new SuffixOptions { StoredTokens = 4096 },
+        "recycling" => new RecyclingOptions(),
+        "ngram+suffix+recycling" => new CompositeOptions(new NgramOptions(), new SuffixOptions(), new RecyclingOptions()),
+        _ => throw new ArgumentException($"Unknown drafter {drafter}."),
+    };
+
+    public static IEvictionPolicy Policy(string name) => name switch
+    {
+        "dense" => new DensePolicy(),
+        "window" => new SlidingWindowPolicy(40),
+        "sinks" => new SinksPolicy(44),
+        _ => new DmsPolicy(16, SyntheticDecisions.ForCompression(3, 4)),
+    };
+
+    /// <summary>Greedy and sampled requests; sampled ones are cold enough to repeat what they said. The last ones are long, short and ended by a token.</summary>
+    public static (int[] Prompt, GenerationOptions Options)[] Requests(int count, int tokens) =>
+        [.. Enumerable.Range(0, count).Select(i => (Prompt(i), new GenerationOptions
+        {
+            MaxTokens = i % 4 == 3 ? tokens / 3 : tokens,
+            IgnoreEndTokens = i % 5 != 4,
+            StopTokens = i % 5 == 4 ? [7, 99, 180] : [],
+            Sampling = i % 2 == 0
+                ? new SamplingOptions { LogProbs = true }
+                : new SamplingOptions { Temperature = 0.5f, TopK = 50, TopP = 0.9f, MinP = 0.01f, RepetitionPenalty = 0.9f, Seed = (ulong)i, LogProbs = true },
+        }))];
+
+    /// <summary>Answers of plain decoding, one request at a time.</summary>
+    public static GenerationResult[] Alone(Func<LanguageModelOptions, LanguageModel> load, LanguageModelOptions options, (int[] Prompt, GenerationOptions Options)[] requests)
+    {
+        using LanguageModel plain = load(options with { Draft = null });
+        return [.. requests.Select(r => plain.Generate(r.Prompt, r.Options).Complete())];
+    }
+
+    /// <summary>Runs all requests together and holds every answer equal to the one alone.</summary>
+    /// <returns>Drafted and accepted tokens.</returns>
+    public static (int Drafted, int Accepted) AssertSame(LanguageModel model, (int[] Prompt, GenerationOptions Options)[] requests, GenerationResult[] alone)
+    {
+        GenerationSession[] sessions = [.. requests.Select(r => model.Generate(r.Prompt, r.Options))];
+        int drafted = 0, accepted = 0;
+        for (int i = 0; i < requests.Length; i++)
+        {
+            GenerationResult result = sessions[i].Complete();
+            Assert.Equal(alone[i].Tokens, result.Tokens);
+            Assert.Equal(alone[i].LogProbs, result.LogProbs);
+            Assert.Equal(alone[i].FinishReason, result.FinishReason);
+            drafted += result.Statistics.DraftedTokens;
+            accepted += result.Statistics.AcceptedTokens;
+        }
+
+        model.Cache.ClearPrefixes();
+        KvStatistics kv = model.Cache.Statistics;
+        Assert.Equal((0L, kv.PagesTotal), (kv.PagesReserved, kv.PagesFree));
+        return (drafted, accepted);
+    }
+
+    private static int[] Prompt(int i)
+    {
+        int[] part = LoopRig.Prompt(6 + i, (ulong)i);
+        return i % 3 == 0 ? [.. part, .. part, .. part] : [.. part, .. LoopRig.Prompt(40 + 20 * i, 50 + (ulong)i), .. part];
+    }
+}
