@@ -1,15 +1,28 @@
+using System.Globalization;
+using Foretoken.Cli.Options;
+using Foretoken.Cli.Output;
 using Foretoken.Generation;
 using Foretoken.Models;
+using Foretoken.Speculation;
 using Foretoken.Tokenization;
 
 namespace Foretoken.Cli;
 
-/// <summary>A loaded model with the chat template of its directory, if it has one.</summary>
+/// <summary>A loaded model with the chat template of its directory, if it has one, and with the drafter that the command line asked for.</summary>
 internal sealed class ChatModel : IDisposable
 {
     private readonly ChatTemplate? _template;
 
     private ChatModel(string directory, LanguageModel language, ChatTemplate? template) => (Directory, Language, _template) = (directory, language, template);
+
+    /// <summary>Proposes recorded answers; null with another drafter, or none.</summary>
+    public OracleDrafter? Oracle { get; private init; }
+
+    /// <summary>What became of each draft, where that was asked for.</summary>
+    public DraftTrace? Drafts { get; private init; }
+
+    /// <summary>The drafter as typed.</summary>
+    public required DraftChoice Draft { get; init; }
 
     public string Directory { get; }
 
@@ -20,11 +33,16 @@ internal sealed class ChatModel : IDisposable
     /// <summary>Name of the model's folder.</summary>
     public string Name => Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(Directory)));
 
-    public static ChatModel Load(string path, LanguageModelOptions options)
+    public static ChatModel Load(string path, LanguageModelOptions options, DraftChoice draft, bool traceDrafts)
     {
         string directory = ModelDirectory.Resolve(path);
         ChatTemplate? template = ChatTemplate.FromDirectory(directory); // before the weights: a broken template should not cost the time to load them
-        return new ChatModel(directory, LanguageModel.Load(directory, options), template);
+        IDrafter? drafter = draft.Create(directory);
+        DraftTrace? trace = traceDrafts ? new DraftTrace(drafter ?? new NoDrafter()) : null;
+        return new ChatModel(directory, LanguageModel.Load(directory, options with { Drafter = trace ?? drafter }), template)
+        {
+            Draft = draft, Oracle = drafter as OracleDrafter, Drafts = trace,
+        };
     }
 
     /// <summary>Token ids of a single prompt: through the template unless <paramref name="raw"/> or there is none.</summary>
@@ -34,6 +52,26 @@ internal sealed class ChatModel : IDisposable
     public int[] Encode(IReadOnlyList<ChatMessage> messages) => _template is { } template
         ? [.. template.Encode(Language.Tokenizer!, messages)]
         : Language.Encode(string.Concat(messages.Select(m => m.Content + "\n")));
+
+    /// <summary>Starts a request; with an oracle, after a plain run that records its answer, which stderr tells.</summary>
+    /// <exception cref="OperationCanceledException">The plain run was interrupted.</exception>
+    public GenerationSession Start(int[] prompt, GenerationOptions options, CliHost host)
+    {
+        if (Oracle is { } oracle)
+        {
+            using GenerationSession plain = Language.Generate(prompt, options);
+            using CancellationTokenRegistration registration = host.Interrupt.Register(plain.Cancel);
+            GenerationResult answer = plain.Complete();
+            host.Interrupt.ThrowIfCancellationRequested();
+            oracle.Record(prompt, options.Sampling, [.. answer.Tokens]);
+            host.Error.WriteLine(string.Create(
+                CultureInfo.InvariantCulture,
+                $"[--draft {Draft.Text}: a plain run recorded {answer.Tokens.Count} tokens in {answer.Statistics.DecodeMilliseconds:F0} ms; the drafted run follows]"));
+        }
+
+        Drafts?.Clear();
+        return Language.Generate(prompt, options);
+    }
 
     public void Dispose() => Language.Dispose();
 }

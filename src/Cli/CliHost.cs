@@ -40,6 +40,9 @@ internal sealed class CliHost : IDisposable
     /// <summary>Colour on stderr: only on a terminal and without NO_COLOR (https://no-color.org).</summary>
     public bool ErrorColor => ShowsProgress && string.IsNullOrEmpty(Environment("NO_COLOR"));
 
+    /// <summary>Colour on stdout, likewise.</summary>
+    public bool OutputColor => OutputIsTerminal && Environment("TERM") != "dumb" && string.IsNullOrEmpty(Environment("NO_COLOR"));
+
     /// <summary>The host of the running process.</summary>
     public static CliHost ForProcess(CancellationToken interrupt) => new()
     {

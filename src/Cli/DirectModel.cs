@@ -16,6 +16,9 @@ internal sealed record DirectModelOptions
 
     public KvType KvType { get; init; } = KvType.F32;
 
+    /// <summary>What the cache forgets.</summary>
+    public IEvictionPolicy KvPolicy { get; init; } = new DensePolicy();
+
     /// <summary>0 takes one per processor.</summary>
     public int Threads { get; init; }
 
@@ -59,6 +62,7 @@ internal sealed class DirectModel : IDisposable
                 MaxTokensPerSequence = options.ContextLength,
                 MaxRowsPerSequence = options.MaxRows,
                 BudgetBytes = PagedKvCache.BytesFor(layout, 1, options.ContextLength + options.MaxRows),
+                Policy = options.KvPolicy,
             },
             plan);
         _rows = new RowBatch(options.MaxRows);
@@ -74,6 +78,9 @@ internal sealed class DirectModel : IDisposable
 
     /// <summary>Committed tokens.</summary>
     public int Length => _cache.Length(_sequence);
+
+    /// <summary>What the cache forgets.</summary>
+    public IEvictionPolicy KvPolicy => _cache.Options.Policy;
 
     public KvType KvType => _cache.Options.Layout.Type;
 

@@ -14,6 +14,8 @@ internal sealed class CliTestHost
 
     public bool InputIsTerminal { get; init; }
 
+    public bool OutputIsTerminal { get; init; }
+
     /// <summary>Replaces the writer of stdout, for outputs that fail.</summary>
     public TextWriter? Output { get; init; }
 
@@ -31,6 +33,7 @@ internal sealed class CliTestHost
             Output = Output ?? output,
             Error = error,
             InputIsTerminal = InputIsTerminal,
+            OutputIsTerminal = OutputIsTerminal,
             Environment = name => Environment.GetValueOrDefault(name),
             BaseDirectory = BaseDirectory,
             Interrupt = Interrupt,

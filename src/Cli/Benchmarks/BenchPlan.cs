@@ -155,7 +155,22 @@ internal sealed class BenchCases(DirectModel model, BenchSizes sizes, Cancellati
     private double KvBytes(int tokens)
     {
         TransformerShape s = model.Loaded.Config.Shape;
-        return (double)tokens * s.LayerCount * s.KvHeadCount * new KvPageFormat(new KvLayout(s.LayerCount, s.KvHeadCount, s.HeadDim, model.KvType)).SlotBytes;
+        return LiveSlots(tokens) * new KvPageFormat(new KvLayout(s.LayerCount, s.KvHeadCount, s.HeadDim, model.KvType)).SlotBytes;
+    }
+
+    /// <summary>Slots over all layers and KV heads that the row behind <paramref name="tokens"/> tokens sees.</summary>
+    private double LiveSlots(int tokens)
+    {
+        TransformerShape s = model.Loaded.Config.Shape;
+        if (!model.KvPolicy.Evicts) return (double)tokens * s.LayerCount * s.KvHeadCount;
+        long live = 0;
+        for (int head = 0; head < s.LayerCount * s.KvHeadCount; head++)
+        {
+            for (int position = 0; position < tokens; position++)
+                live += model.KvPolicy.ExpireOf(head / s.KvHeadCount, head % s.KvHeadCount, position) >= tokens ? 1 : 0;
+        }
+
+        return live;
     }
 
     /// <summary>Packed weights that a step reads: all of them, but of an embedding table that is not also the head only one row.</summary>

@@ -20,6 +20,7 @@ internal sealed class BenchCommand : CliCommand
     private readonly Flag<string?> _shape;
     private readonly Flag<WeightType?> _type = ModelFlags.Type();
     private readonly Flag<KvType> _kvType = ModelFlags.KvType(KvType.BF16);
+    private readonly Flag<KvChoice> _kv = KvChoice.Flag();
     private readonly Flag<int> _threads = ModelFlags.Threads();
     private readonly Flag<string> _device = ModelFlags.Device();
     private readonly Flag<int> _repeat;
@@ -44,7 +45,7 @@ internal sealed class BenchCommand : CliCommand
         Add(_model);
         _shape = Add(new Flag<string?>(
             "--shape", "NAME", $"Random weights of a known shape, without any file: {string.Join(", ", NamedShapes.Names)}.", Shape, null));
-        foreach (Flag flag in new Flag[] { _type, _kvType, _threads, _device }) Add(flag);
+        foreach (Flag flag in new Flag[] { _type, _kvType, _kv, _threads, _device }) Add(flag);
         _repeat = Add(new Flag<int>("--repeat", "N", "Repeats of each test; medians are reported.", Parse.Integer(1, 1000, "5 is usual."), 5));
         _tokens = Add(new Flag<int>("--tokens", "N", "Tokens that decode makes in a repeat.", Parse.Integer(1, MaximumContext, "64 is usual."), 64));
         _prompt = Add(new Flag<int>("--prompt", "N", "Tokens of the prompt of prefill.", Parse.Integer(1, MaximumContext, "512 is usual."), 512));
@@ -77,8 +78,12 @@ internal sealed class BenchCommand : CliCommand
             TreeRows = _treeRows.Get(context),
             KvTypes = _kvTypes.Get(context),
         };
+        KvChoice kv = _kv.Get(context);
+        if (kv.Policy.Evicts && (kinds.Contains(BenchKind.Kv) || kinds.Contains(BenchKind.Load)))
+            throw new UsageException($"--kv {kv.Text} changes nothing in {(kinds.Contains(BenchKind.Kv) ? "kv" : "load")}: it is for decode, prefill, rows and depth.");
         var options = new DirectModelOptions
         {
+            KvPolicy = kv.Policy,
             WeightType = _type.Get(context),
             KvType = _kvType.Get(context),
             Threads = threads,
@@ -103,11 +108,12 @@ internal sealed class BenchCommand : CliCommand
                 + "lower --tokens, --prompt, --depth or --depths.");
         }
 
-        return Measure(source, name, kinds, sizes, options, repeats, format, host);
+        return Measure(source, name, kinds, sizes, options, kv, repeats, format, host);
     }
 
     private static int Measure(
-        ModelSource source, string name, BenchKind[] kinds, BenchSizes sizes, DirectModelOptions options, int repeats, TableFormat? format, CliHost host)
+        ModelSource source, string name, BenchKind[] kinds, BenchSizes sizes, DirectModelOptions options, KvChoice kv, int repeats, TableFormat? format,
+        CliHost host)
     {
         using var model = DirectModel.Load(source, options, host);
         var cases = new BenchCases(model, sizes, host.Interrupt);
@@ -119,8 +125,8 @@ internal sealed class BenchCommand : CliCommand
         }
 
         var subject = new BenchSubject(
-            name, model.Loaded.WeightType.ToString().ToLowerInvariant(),
-            options.KvType.ToString().ToLowerInvariant(), model.Backend.Name, model.Backend.Team.Threads, cases.WeightBytes, repeats);
+            name, model.Loaded.WeightType.ToString().ToLowerInvariant(), options.KvType.ToString().ToLowerInvariant() + (kv.Policy.Evicts ? $" {kv.Text}" : ""),
+            model.Backend.Name, model.Backend.Team.Threads, cases.WeightBytes, repeats);
         return Report(subject, results, FormattableString.Invariant($"{cases.WeightBytes / 1e6:F1} MB of weights per pass"), format, host);
     }
 

@@ -27,8 +27,9 @@ internal sealed class ChatCommand : CliCommand
         CliHost host = context.Host;
         LanguageModelOptions options = _model.Get(context, sequences: 1);
         GenerationOptions generation = _generation.Get(context);
+        DraftChoice draft = _model.Draft(context);
         bool json = _json.Get(context);
-        using ChatModel model = LanguageModelFlags.Load(ModelLocator.Find(_model.Model.Get(context), host), options, host);
+        using ChatModel model = LanguageModelFlags.Load(ModelLocator.Find(_model.Model.Get(context), host), options, draft, host);
         var messages = new List<ChatMessage>();
         if (!model.HasTemplate) host.Error.WriteLine($"[{model.Name} has no chat template: messages are joined line by line]");
         if (host.InputIsTerminal) host.Error.WriteLine($"{model.Name}: {Reset} forgets the conversation, {Exit} leaves.");
@@ -70,12 +71,12 @@ internal sealed class ChatCommand : CliCommand
     private static GenerationSession Start(List<ChatMessage> messages, ChatModel model, GenerationOptions generation, CliHost host)
     {
         int[] alone = model.Encode([messages[^1]]);
-        if (alone.Length >= model.Language.ContextLength) return model.Language.Generate(alone, generation); // is refused: no turn need be forgotten for it
+        if (alone.Length >= model.Language.ContextLength) return model.Start(alone, generation, host); // is refused: no turn need be forgotten for it
         while (true)
         {
             try
             {
-                return model.Language.Generate(model.Encode(messages), generation);
+                return model.Start(model.Encode(messages), generation, host);
             }
             catch (InvalidRequestException e) when (e.Field == "prompt" && messages.Count > 2)
             {

@@ -1,4 +1,3 @@
-using System.Globalization;
 using Foretoken.Cli.Options;
 using Foretoken.Cli.Output;
 using Foretoken.Generation;
@@ -41,6 +40,7 @@ internal sealed class EvalCommand : CliCommand
         LanguageModelOptions options = _model.Get(context, sequences: Batch);
         int limit = _limit.Get(context), maxTokens = _maxTokens.Get(context);
         ulong seed = _seed.Get(context);
+        DraftChoice draft = _model.Draft(context);
         bool json = _json.Get(context);
         bool seeded = _seed.GivenOnLine(context);
         string? file = _file.GetBeside(seeded, context);
@@ -50,14 +50,15 @@ internal sealed class EvalCommand : CliCommand
             : QuestionFile.Read(file);
         if (limit > 0) items = [.. items.GroupBy(i => i.Bucket).SelectMany(g => g.Take(limit))];
 
-        using ChatModel model = LanguageModelFlags.Load(ModelLocator.Find(_model.Model.Get(context), host), options, host);
-        long start = Stopwatch.GetTimestamp(), tokens = 0;
+        using ChatModel model = LanguageModelFlags.Load(ModelLocator.Find(_model.Model.Get(context), host), options, draft, host);
+        var answers = new EvalAnswers(model, maxTokens, host);
+        long start = Stopwatch.GetTimestamp();
         EvaluationReport report;
         using (var progress = new ProgressLine(host))
         {
             report = Evaluator.Run(
                 items,
-                questions => Complete(questions, model, maxTokens, host, ref tokens),
+                answers.Complete,
                 question => model.Encode(question, raw: false).Length,
                 Batch,
                 (done, all) => progress.Report(($"{done} of {all} questions", (double)done / all)));
@@ -65,38 +66,7 @@ internal sealed class EvalCommand : CliCommand
 
         if (json) host.Output.WriteLine(report.ToJson());
         else host.Output.Write(report.ToTable());
-        double seconds = Stopwatch.GetElapsedTime(start).TotalSeconds;
-        host.Error.WriteLine(string.Create(
-            CultureInfo.InvariantCulture, $"[{items.Count} questions, {tokens} tokens in {seconds:F1} s; {model.Name} {model.Language.BackendName}]"));
+        host.Error.WriteLine(answers.Describe(items.Count, Stopwatch.GetElapsedTime(start).TotalSeconds));
         return ExitCode.Success;
-    }
-
-    /// <summary>Greedy answers to a batch of questions, decoded together; a question that does not fit the context counts as wrong.</summary>
-    private static Completion[] Complete(IReadOnlyList<string> questions, ChatModel model, int maxTokens, CliHost host, ref long tokens)
-    {
-        var sessions = new GenerationSession?[questions.Count];
-        try
-        {
-            for (int i = 0; i < sessions.Length; i++)
-            {
-                int[] prompt = model.Encode(questions[i], raw: false);
-                if (prompt.Length < model.Language.ContextLength)
-                    sessions[i] = model.Language.Generate(prompt, new GenerationOptions { MaxTokens = maxTokens });
-            }
-
-            var completions = new Completion[sessions.Length];
-            for (int i = 0; i < sessions.Length; i++)
-            {
-                while (sessions[i]?.MoveNext() == true) host.Interrupt.ThrowIfCancellationRequested();
-                completions[i] = sessions[i] is { } s ? new Completion(s.Text, s.Tokens.Length) : new Completion("", 0);
-                tokens += completions[i].Tokens;
-            }
-
-            return completions;
-        }
-        finally
-        {
-            foreach (GenerationSession? s in sessions) s?.Dispose();
-        }
     }
 }

@@ -37,8 +37,9 @@ internal sealed class InspectCommand : CliCommand
         if (path is not null && _model.Model.GivenOnLine(context)) throw new UsageException("PATH and --model name two models: give one.");
         bool tensors = _tensors.Get(context), memory = _memory.Get(context), json = _json.Get(context);
         LanguageModelOptions options = _model.Get(context, sequences: 1);
+        DraftChoice draft = _model.Draft(context);
         ModelInspection found = ModelInspector.Inspect(ModelLocator.Find(path ?? _model.Model.Get(context), host));
-        MemoryPlan? plan = memory && found.Problem is null ? Plan(found.Directory, options, host) : null;
+        MemoryPlan? plan = memory && found.Problem is null ? Plan(found.Directory, options with { Drafter = draft.Create(found.Directory) }, host) : null;
         if (json)
         {
             host.Output.WriteLine(JsonText.Object(w =>

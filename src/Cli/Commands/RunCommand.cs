@@ -13,6 +13,7 @@ internal sealed class RunCommand : CliCommand
     private readonly Flag<string?> _file;
     private readonly Switch _raw;
     private readonly Switch _json;
+    private readonly Switch _showDrafts;
     private readonly LanguageModelFlags _model = new();
     private readonly GenerationFlags _generation = new();
 
@@ -24,6 +25,8 @@ internal sealed class RunCommand : CliCommand
         foreach (Flag flag in _model.All.Concat(_generation.All)) Add(flag);
         _raw = Add(new Switch("--raw", "Continue the text as it is, without the model's chat template."));
         _json = Add(new Switch("--json", "One JSON object with text and statistics, instead of streaming."));
+        _showDrafts = Add(new Switch(
+            "--show-drafts", "Mark accepted drafts, rejected ones and the model's own tokens: in colour on a terminal; else on stderr, so that stdout stays the answer."));
     }
 
     public override int Run(CommandContext context)
@@ -31,12 +34,13 @@ internal sealed class RunCommand : CliCommand
         CliHost host = context.Host;
         LanguageModelOptions options = _model.Get(context, sequences: 1);
         GenerationOptions generation = _generation.Get(context);
-        bool raw = _raw.Get(context), json = _json.Get(context);
+        DraftChoice draft = _model.Draft(context);
+        bool raw = _raw.Get(context), json = _json.Get(context), showDrafts = _showDrafts.Get(context);
         string? argument = Value(context, _prompt);
         string prompt = PromptReader.Read(argument, _file.GetBeside(argument is not null, context), host);
-        using ChatModel model = LanguageModelFlags.Load(ModelLocator.Find(_model.Model.Get(context), host), options, host);
+        using ChatModel model = LanguageModelFlags.Load(ModelLocator.Find(_model.Model.Get(context), host), options, draft, host, showDrafts);
         if (!raw && !model.HasTemplate) host.Error.WriteLine($"[{model.Name} has no chat template: the text is continued as it is, as with {_raw.Name}]");
-        using GenerationSession session = model.Language.Generate(model.Encode(prompt, raw), generation);
+        using GenerationSession session = model.Start(model.Encode(prompt, raw), generation, host);
         return AnswerWriter.Write(session, model, host, json);
     }
 }

@@ -13,8 +13,8 @@ internal sealed class LanguageModelFlags
     private readonly Flag<int> _context = ModelFlags.Context();
     private readonly Flag<int> _threads = ModelFlags.Threads();
     private readonly Flag<string> _device = ModelFlags.Device();
-    private readonly Flag<string> _kv = ModelFlags.Kv();
-    private readonly Flag<string> _draft = ModelFlags.Draft();
+    private readonly Flag<KvChoice> _kv = KvChoice.Flag();
+    private readonly Flag<DraftChoice> _draft = DraftChoice.Flag();
 
     public Flag<string?> Model => _model;
 
@@ -27,12 +27,11 @@ internal sealed class LanguageModelFlags
     public LanguageModelOptions Get(CommandContext context, int sequences)
     {
         _ = _device.Get(context);
-        _ = _kv.Get(context);
-        _ = _draft.Get(context);
         return new LanguageModelOptions
         {
             WeightType = _type.Get(context),
             KvType = _kvType.Get(context),
+            KvPolicy = _kv.Get(context).Policy,
             ContextLength = _context.Get(context),
             Threads = _threads.Get(context),
             MaxSequences = sequences,
@@ -40,10 +39,20 @@ internal sealed class LanguageModelFlags
         };
     }
 
+    /// <summary>Reads and checks <c>--draft</c>; the drafter is made when the model is loaded.</summary>
+    public DraftChoice Draft(CommandContext context) => _draft.Get(context);
+
     /// <summary>Loads the model with progress on a terminal.</summary>
-    public static ChatModel Load(string directory, LanguageModelOptions options, CliHost host)
+    /// <param name="directory">The model.</param>
+    /// <param name="options">What <see cref="Get"/> read.</param>
+    /// <param name="draft">What <see cref="Draft"/> read.</param>
+    /// <param name="host">The terminal.</param>
+    /// <param name="traceDrafts">Notes what becomes of every draft.</param>
+    public static ChatModel Load(string directory, LanguageModelOptions options, DraftChoice draft, CliHost host, bool traceDrafts = false)
     {
+        if (options.KvPolicy is { Evicts: true } policy)
+            host.Error.WriteLine($"[--kv {policy.Name} is lossy: the model was not trained to forget what it evicts]");
         using var progress = new ProgressLine(host);
-        return ChatModel.Load(directory, options with { Progress = LoadReport.To(progress) });
+        return ChatModel.Load(directory, options with { Progress = LoadReport.To(progress) }, draft, traceDrafts);
     }
 }

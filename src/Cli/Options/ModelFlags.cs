@@ -52,14 +52,4 @@ internal static class ModelFlags
 
     public static Flag<string> Device() => new(
         "--device", "NAME", "Where the model runs: cpu.", Parse.Choice(new Dictionary<string, string> { ["cpu"] = "cpu" }, "cuda"), "cpu");
-
-    public static Flag<string> Kv() => new(
-        "--kv", "POLICY", "What the cache keeps: dense.",
-        Parse.Choice(new Dictionary<string, string> { ["dense"] = "dense" }, "dms", "window", "sinks", "tova", "h2o", "snapkv"), "dense");
-
-    public static Flag<string> Draft() => new(
-        "--draft", "DRAFTER", "Who drafts tokens: none, or auto, which has only none to choose from in this build.",
-        Parse.Choice(
-            new Dictionary<string, string> { ["none"] = "none", ["auto"] = "none" }, "ngram", "suffix", "model", "medusa", "eagle", "swift", "recycling", "oracle"),
-        "none");
 }

@@ -48,5 +48,6 @@ internal static class Parse
         throw new UsageException($"{rule}: available {(available.Count == 1 ? "is" : "are")} {string.Join(", ", available.Keys)}.");
     };
 
-    private static string Shown(string text) => text.Length <= 60 ? text : text[..57] + "...";
+    /// <summary>A value as it stands in messages.</summary>
+    public static string Shown(string text) => text.Length <= 60 ? text : text[..57] + "...";
 }

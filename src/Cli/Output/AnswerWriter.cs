@@ -1,6 +1,8 @@
 using System.Globalization;
+using System.Text;
 using System.Text.Json;
 using Foretoken.Generation;
+using Foretoken.KvCache;
 
 namespace Foretoken.Cli.Output;
 
@@ -14,13 +16,17 @@ internal static class AnswerWriter
     public static int Write(GenerationSession session, ChatModel model, CliHost host, bool json)
     {
         using CancellationTokenRegistration registration = host.Interrupt.Register(session.Cancel);
+        DraftMarks? marks = json || model.Drafts is not { } drafts ? null : new DraftMarks(drafts, model.Language.Tokenizer!, host.OutputColor);
+        var aside = new StringBuilder(); // marked text where stdout takes only the answer
         char last = '\n';
         while (session.MoveNext())
         {
-            if (json || session.NewText is not { Length: > 0 } text) continue;
-            host.Output.Write(text);
+            string text = session.NewText, marked = marks?.Mark(text) ?? text;
+            if (json) continue;
+            if (!host.OutputIsTerminal) aside.Append(marked);
+            host.Output.Write(host.OutputIsTerminal ? marked : text);
             host.Output.Flush();
-            last = text[^1];
+            if (text.Length > 0) last = text[^1];
         }
 
         bool interrupted = session.FinishReason == FinishReason.Cancelled;
@@ -32,6 +38,7 @@ internal static class AnswerWriter
         {
             if (last != '\n') host.Output.WriteLine();
             host.Output.Flush(); // before the statistics, where both go to one terminal
+            if (marks is not null) host.Error.WriteLine(host.OutputIsTerminal ? marks.Legend : $"{marks.Legend}\n{aside.ToString().TrimEnd('\n')}");
             host.Error.WriteLine(Describe(session, model));
         }
 
@@ -46,7 +53,7 @@ internal static class AnswerWriter
             CultureInfo.InvariantCulture,
             $"[{s.PromptTokens} prompt tokens in {s.PrefillMilliseconds:F0} ms, "
             + $"{s.GeneratedTokens} tokens in {s.DecodeMilliseconds:F0} ms ({s.TokensPerSecond:F0} tok/s), "
-            + $"{Name(session.FinishReason)}; {model.Name} {Weights(model)}, {model.Language.BackendName}]");
+            + $"{Drafts(s, model)}{Kept(model)}{Name(session.FinishReason)}; {model.Name} {Weights(model)}, {model.Language.BackendName}]");
     }
 
     private static void WriteJson(Utf8JsonWriter w, GenerationSession session, ChatModel model)
@@ -59,12 +66,51 @@ internal static class AnswerWriter
         w.WriteNumber("steps", s.Steps);
         w.WriteNumber("drafted_tokens", s.DraftedTokens);
         w.WriteNumber("accepted_tokens", s.AcceptedTokens);
+        if (model.Drafts is { } drafts) WriteDrafts(w, drafts);
+        KvStatistics kv = model.Language.Cache.Statistics;
+        w.WriteString("kv", kv.Policy);
+        w.WriteBoolean("lossy", model.Language.Cache.Options.Policy.Evicts);
+        w.WriteRounded("kv_compression", kv.EffectiveCompression, 3);
+        w.WriteNumber("kv_peak_bytes", kv.PeakBytes);
         w.WriteRounded("prefill_ms", s.PrefillMilliseconds, 3);
         w.WriteRounded("decode_ms", s.DecodeMilliseconds, 3);
         w.WriteRounded("tokens_per_second", s.TokensPerSecond, 2);
         w.WriteString("model", model.Name);
         w.WriteString("weights", Weights(model));
         w.WriteString("backend", model.Language.BackendName);
+    }
+
+    private static string Drafts(GenerationStatistics s, ChatModel model) => model.Draft.Name == "none" ? "" : string.Create(
+        CultureInfo.InvariantCulture, $"{s.AcceptedTokens} of {s.DraftedTokens} drafts accepted, {s.MeanAcceptedLength:F2} tokens per step, ");
+
+    private static string Kept(ChatModel model)
+    {
+        KvStatistics kv = model.Language.Cache.Statistics;
+        return model.Language.Cache.Options.Policy.Evicts
+            ? string.Create(CultureInfo.InvariantCulture, $"{kv.Policy} cache {kv.EffectiveCompression:F2} times smaller, at most {kv.PeakBytes:N0} bytes, ")
+            : "";
+    }
+
+    private static void WriteDrafts(Utf8JsonWriter w, DraftTrace drafts)
+    {
+        w.WriteStartArray("drafts");
+        foreach (DraftStep step in drafts.Steps)
+        {
+            w.WriteStartObject();
+            WriteIds(w, "accepted", step.Accepted);
+            WriteIds(w, "rejected", step.Rejected);
+            WriteIds(w, "bonus", step.Bonus);
+            w.WriteEndObject();
+        }
+
+        w.WriteEndArray();
+    }
+
+    private static void WriteIds(Utf8JsonWriter w, string name, int[] ids)
+    {
+        w.WriteStartArray(name);
+        foreach (int id in ids) w.WriteNumberValue(id);
+        w.WriteEndArray();
     }
 
     private static string Weights(ChatModel model) => model.Language.Loaded.WeightType.ToString().ToLowerInvariant();

@@ -1,0 +1,200 @@
+using System.Text.Json;
+using System.Text.RegularExpressions;
+using Foretoken.Cli;
+using Foretoken.Tests.Fixtures;
+
+namespace Foretoken.Tests.Cli;
+
+/// <summary>Drafters and eviction policies from the command line: what they change, what they never change, and what they tell.</summary>
+public sealed partial class DraftAndKvTests : IDisposable
+{
+    private readonly TempDirectory _directory = new();
+
+    public DraftAndKvTests() => new TinyModel { MaxPositions = 256 }.Write(_directory.File("models/reasoner"));
+
+    public void Dispose() => _directory.Dispose();
+
+    [Theory]
+    [InlineData("oracle=1", 1)]
+    [InlineData("oracle=0.7", 0.7)]
+    [InlineData("oracle=0,9", 0)]
+    public void Oracle_records_a_plain_run_and_then_drafts_the_same_answer(string drafter, double acceptance)
+    {
+        foreach (string temperature in new[] { "0", "0.9" })
+        {
+            string[] request = ["--max-tokens", "41", "--temperature", temperature, "--json", "abc"];
+            JsonElement plain = Json(Run(request)), drafted = Json(Run(["--draft", drafter, .. request]));
+            Assert.Equal(plain.GetProperty("text").GetString(), drafted.GetProperty("text").GetString());
+            (int steps, int accepted) = (drafted.GetProperty("steps").GetInt32(), drafted.GetProperty("accepted_tokens").GetInt32());
+            Assert.Equal(41, steps + accepted);
+            Assert.Equal(acceptance == 0, accepted == 0);
+            if (acceptance == 1) Assert.Equal(9, steps); // 41 = 8 · 5 + 1
+            Assert.True(drafted.GetProperty("drafted_tokens").GetInt32() > 0);
+        }
+
+        string error = Run("--max-tokens", "5", "--draft", drafter, "abc").Error;
+        Assert.Contains($"[--draft {drafter}: a plain run recorded 5 tokens in ", error, StringComparison.Ordinal);
+        Assert.Contains("drafts accepted, ", error, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Policies_forget_what_their_sizes_say_and_are_named_lossy()
+    {
+        JsonElement Answer(string kv) => Json(Run("--max-tokens", "60", "--json", "--kv", kv, "abcdefgh"));
+        JsonElement dense = Answer("dense");
+        Assert.Equal(("dense", false, 1.0), (dense.GetProperty("kv").GetString(), dense.GetProperty("lossy").GetBoolean(), dense.GetProperty("kv_compression").GetDouble()));
+        foreach ((string kv, string name) in new[] { ("window=6", "window"), ("sinks=9", "sinks"), ("random=0.2,3", "random") })
+        {
+            JsonElement lossy = Answer(kv);
+            Assert.Equal((name, true), (lossy.GetProperty("kv").GetString(), lossy.GetProperty("lossy").GetBoolean()));
+            Assert.InRange(lossy.GetProperty("kv_compression").GetDouble(), 2, 10);
+            Assert.NotEqual(dense.GetProperty("text").GetString(), lossy.GetProperty("text").GetString());
+        }
+
+        foreach (string enough in new[] { "window", "window=69", "sinks", "random=1", "random=0,1000" })
+            Assert.Equal(dense.GetProperty("text").GetString(), Answer(enough).GetProperty("text").GetString());
+        string error = Run("--max-tokens", "60", "--kv", "window=6", "abcdefgh").Error;
+        Assert.Contains("[--kv window is lossy", error, StringComparison.Ordinal);
+        Assert.Contains("window cache ", error, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Drafts_under_eviction_give_the_evicting_models_own_answer()
+    {
+        string[] request = ["--max-tokens", "60", "--temperature", "0.8", "--kv", "window=6", "abcdefgh"];
+        Assert.Equal(Run(request).Output, Run(["--draft", "oracle=0.6,7", .. request]).Output);
+    }
+
+    [Theory]
+    [InlineData("--kv", "window=0", "--kv: window must be an integer from 1")]
+    [InlineData("--kv", "window=-1", "--kv: window must be an integer from 1")]
+    [InlineData("--kv", "window=1,2", "--kv window=1,2 has sizes that it does not take")]
+    [InlineData("--kv", "window=", "--kv: window must be an integer")]
+    [InlineData("--kv", "dense=3", "--kv dense=3 has sizes")]
+    [InlineData("--kv", "sinks=4", "--kv: sinks must be an integer from 5")]
+    [InlineData("--kv", "random=1.5", "--kv: the share of random must be a number from 0 to 1")]
+    [InlineData("--kv", "random=0.5,0", "--kv: the window of random must be an integer from 1")]
+    [InlineData("--kv", "dms", "--kv dms is not available in this build: available are dense, window=TOKENS")]
+    [InlineData("--kv", "snapkv=3", "--kv snapkv=3 is not available in this build")]
+    [InlineData("--kv", "everything", "--kv everything is unknown: available are dense")]
+    [InlineData("--draft", "oracle", "--draft oracle needs an acceptance, for example oracle=0.8")]
+    [InlineData("--draft", "oracle=2", "--draft: the acceptance of oracle must be a number from 0 to 1")]
+    [InlineData("--draft", "oracle=NaN", "--draft: the acceptance of oracle must be a number")]
+    [InlineData("--draft", "oracle=0.5,0", "--draft: the depth of oracle must be an integer from 1 to 64")]
+    [InlineData("--draft", "oracle=0.5,2,3", "--draft oracle=0.5,2,3 needs")]
+    [InlineData("--draft", "none=1", "--draft none=1 takes no settings")]
+    [InlineData("--draft", "magic", "--draft magic is unknown: available are none, auto, oracle=A")]
+    public void Values_out_of_range_are_refused_by_flag_and_rule(string flag, string value, string message) =>
+        Run(flag, value, "abc").FailsWith(ExitCode.Usage, message);
+
+    [Fact]
+    public void Shown_drafts_leave_stdout_the_answer_and_mark_it_on_stderr()
+    {
+        string[] request = ["--max-tokens", "50", "--temperature", "0.9", "abc"];
+        string plain = Run(request).Output;
+        CliResult shown = Run(["--draft", "oracle=0.6", "--show-drafts", .. request]);
+        Assert.Equal(plain, shown.Output);
+        Assert.Contains("[(+accepted drafts), (-rejected drafts)", shown.Error, StringComparison.Ordinal);
+        string marked = shown.Error[(shown.Error.IndexOf("unmarked]\n", StringComparison.Ordinal) + "unmarked]\n".Length)..shown.Error.LastIndexOf('[')];
+        Assert.Matches(@"\(\+[^)]", marked);
+        Assert.Matches(@"\(-[^)]", marked);
+    }
+
+    [Fact]
+    public void Marks_on_a_terminal_are_colours_or_plain_and_hold_exactly_the_answer()
+    {
+        string[] request = ["run", "--max-tokens", "50", "--temperature", "0.9", "abc"], shown = [.. request, "--draft", "oracle=0.6", "--show-drafts"];
+        CliTestHost terminal = new() { BaseDirectory = _directory.Path, OutputIsTerminal = true };
+        string plain = terminal.Run(request).Output.TrimEnd('\n');
+        CliResult coloured = terminal.Run(shown);
+        Assert.Contains("\u001b[32m", coloured.Output, StringComparison.Ordinal);
+        Assert.Contains("\u001b[9;31m", coloured.Output, StringComparison.Ordinal);
+        Assert.Contains("\u001b[32maccepted drafts\u001b[0m", coloured.Error, StringComparison.Ordinal);
+        Assert.Equal(plain, ColourPattern().Replace(RejectedColourPattern().Replace(coloured.Output, ""), "").TrimEnd('\n'));
+        terminal.Environment["NO_COLOR"] = "1";
+        CliResult marked = terminal.Run(shown);
+        Assert.DoesNotContain("\u001b", marked.Output, StringComparison.Ordinal);
+        Assert.Contains("(+", marked.Output, StringComparison.Ordinal);
+        Assert.Contains("(-", marked.Output, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Json_lists_the_tokens_of_every_step()
+    {
+        JsonElement root = Json(Run("--max-tokens", "41", "--json", "--draft", "oracle=0.7", "--show-drafts", "abc"));
+        JsonElement[] steps = [.. root.GetProperty("drafts").EnumerateArray()];
+        int Count(string name) => steps.Sum(s => s.GetProperty(name).GetArrayLength());
+        Assert.Equal(root.GetProperty("steps").GetInt32(), steps.Length);
+        Assert.Equal((root.GetProperty("accepted_tokens").GetInt32(), steps.Length), (Count("accepted"), Count("bonus")));
+        Assert.InRange(Count("rejected"), 1, root.GetProperty("drafted_tokens").GetInt32() - Count("accepted"));
+        Assert.All(steps[..^1], s => Assert.InRange(s.GetProperty("accepted").GetArrayLength() + s.GetProperty("rejected").GetArrayLength(), 1, 4));
+        Assert.Equal(4, steps[0].GetProperty("accepted").GetArrayLength() + steps[0].GetProperty("rejected").GetArrayLength());
+        Assert.False(Json(Run("--max-tokens", "5", "--json", "abc")).TryGetProperty("drafts", out _));
+    }
+
+    [Fact]
+    public void A_stop_string_is_not_shown_in_marked_text_either()
+    {
+        CliTestHost terminal = new() { BaseDirectory = _directory.Path, OutputIsTerminal = true, Environment = { ["NO_COLOR"] = "1" } };
+        string whole = Run("--max-tokens", "40", "--temperature", "1", "abc").Output, stop = whole.Substring(whole.Length / 2, 3);
+        string[] request = ["run", "--max-tokens", "40", "--temperature", "1", "--stop", stop, "abc"];
+        string cut = terminal.Run(request).Output, marked = terminal.Run([.. request, "--draft", "oracle=1,6", "--show-drafts"]).Output;
+        Assert.Equal(cut, marked.Replace("(+", "", StringComparison.Ordinal).Replace(")", "", StringComparison.Ordinal)); // nothing is rejected
+        Assert.Contains("(+", marked, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Eval_and_chat_take_the_same_drafters_and_policies()
+    {
+        string file = _directory.File("questions.jsonl");
+        File.WriteAllText(file, "{\"question\": \"a\", \"answer\": \"1\"}\n{\"question\": \"bc\", \"answer\": \"2\"}\n");
+        CliResult Eval(params string[] flags) => Host().Run(["eval", "--file", file, "--max-tokens", "30", "--json", .. flags]);
+        CliResult drafted = Eval("--draft", "oracle=0.8");
+        Assert.Equal((ExitCode.Success, Eval().Output), (drafted.Code, drafted.Output));
+        Assert.Contains("2 of 2 drafted answers equal the recorded ones", drafted.Error, StringComparison.Ordinal);
+        Assert.Contains("window cache ", Eval("--kv", "window=4").Error, StringComparison.Ordinal);
+
+        string Chat(params string[] flags) => Host().RunWithInput("abc\nxyz\n", ["chat", "--max-tokens", "12", .. flags]).Output;
+        Assert.Equal(Chat(), Chat("--draft", "oracle=0.5"));
+        Assert.Equal(Chat("--kv", "sinks=7"), Chat("--kv", "sinks=7", "--draft", "oracle=0.5"));
+    }
+
+    [Fact]
+    public void Bench_reads_fewer_bytes_under_eviction_and_names_the_policy()
+    {
+        JsonElement Bench(string kv) => JsonDocument.Parse(
+            Host().Run("bench", "depth", "--depths", "200", "--repeat", "1", "--kv", kv, "--json").Output).RootElement;
+        double Bytes(JsonElement root)
+        {
+            JsonElement result = root.GetProperty("results")[0];
+            return result.GetProperty("gb_per_second").GetDouble() * result.GetProperty("seconds")[0].GetDouble() * 1e9;
+        }
+
+        JsonElement dense = Bench("dense"), window = Bench("window=8");
+        Assert.Equal(("bf16", "bf16 window=8"), (dense.GetProperty("kv").GetString(), window.GetProperty("kv").GetString()));
+        Assert.True(Bytes(window) < 0.9 * Bytes(dense));
+    }
+
+    [Fact]
+    public void The_memory_plan_counts_the_drafters_rows()
+    {
+        long Total(params string[] flags) => Json(Host().Run(["inspect", "--memory", "--json", .. flags])).GetProperty("memory").GetProperty("total_bytes").GetInt64();
+        Assert.True(Total("--draft", "oracle=0.5,40") > Total());
+    }
+
+    private static JsonElement Json(CliResult result)
+    {
+        Assert.Equal(ExitCode.Success, result.Code);
+        return JsonDocument.Parse(result.Output).RootElement;
+    }
+
+    private CliTestHost Host() => new() { BaseDirectory = _directory.Path };
+
+    private CliResult Run(params string[] args) => Host().Run(["run", .. args]);
+
+    [GeneratedRegex("\u001b\\[9;31m[^\u001b]*\u001b\\[0m")]
+    private static partial Regex RejectedColourPattern();
+
+    [GeneratedRegex("\u001b\\[[0-9;]*m")]
+    private static partial Regex ColourPattern();
+}
