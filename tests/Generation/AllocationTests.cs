@@ -88,12 +88,13 @@ public sealed class AllocationTests(TinyModelFixture fixture) : IClassFixture<Ti
     [InlineData("suffix")]
     [InlineData("recycling")]
     [InlineData("ngram+suffix+recycling")]
+    [InlineData("model-tree")]
     public void A_step_of_a_drafter_allocates_nothing(string drafter)
     {
         const int sequences = 6, more = 12;
         using LanguageModel model = fixture.Load(new LanguageModelOptions
         {
-            Threads = 2, MaxSequences = sequences, ContextLength = 512, Draft = DraftCases.Options(drafter), MaxPrefixes = 4,
+            Threads = 2, MaxSequences = sequences, ContextLength = 512, Draft = DraftCases.Options(drafter, fixture.Directory), MaxPrefixes = 4,
         });
         for (int i = 0; i < sequences + more; i++)
         {

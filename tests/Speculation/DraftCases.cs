@@ -10,16 +10,21 @@ namespace Foretoken.Tests.Speculation;
 /// <summary>The drafters that every equality test runs over, by name, and requests whose answers repeat themselves.</summary>
 internal static class DraftCases
 {
-    public static readonly string[] Drafters = ["ngram", "suffix", "recycling", "ngram+suffix+recycling"];
+    public static readonly string[] Drafters = ["ngram", "suffix", "recycling", "ngram+suffix+recycling", "model", "model-tree", "model+ngram"];
 
     public static readonly string[] Policies = ["dense", "window", "sinks", "dms"];
 
-    public static DrafterOptions Options(string drafter) => drafter switch
+    /// <param name="drafter">One of <see cref="Drafters"/>.</param>
+    /// <param name="directory">The target's, which drafts for itself with coarser weights.</param>
+    public static DrafterOptions Options(string drafter, string directory) => drafter switch
     {
         "ngram" => new NgramOptions { MinMatch = 1 },
         "suffix" => new SuffixOptions { StoredTokens = 4096 },
         "recycling" => new RecyclingOptions(),
         "ngram+suffix+recycling" => new CompositeOptions(new NgramOptions(), new SuffixOptions(), new RecyclingOptions()),
+        "model" => new DraftModelOptions { Directory = directory, WeightType = WeightType.Int8, KvType = KvType.Int8 },
+        "model-tree" => new DraftModelOptions { Directory = directory, WeightType = WeightType.Int8, KvType = KvType.Int8, Width = 3, Tokens = 4, MinProbability = 0.01f },
+        "model+ngram" => new CompositeOptions(new DraftModelOptions { Directory = directory, WeightType = WeightType.Int8 }, new NgramOptions()),
         _ => throw new ArgumentException($"Unknown drafter {drafter}."),
     };
 

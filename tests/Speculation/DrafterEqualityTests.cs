@@ -48,7 +48,7 @@ public sealed class DrafterEqualityTests(TinyModelFixture fixture) : IClassFixtu
         GenerationResult[] alone = DraftCases.Alone(fixture.Load, options, requests);
         foreach (int prefixes in new[] { 0, 8 })
         {
-            using LanguageModel model = fixture.Load(options with { Draft = DraftCases.Options(drafter), MaxPrefixes = prefixes });
+            using LanguageModel model = fixture.Load(options with { Draft = DraftCases.Options(drafter, fixture.Directory), MaxPrefixes = prefixes });
             (int drafted, int accepted) = DraftCases.AssertSame(model, requests, alone);
             Assert.True(drafted > 20 && accepted > 0, $"{drafter}: {drafted} drafted, {accepted} accepted");
         }

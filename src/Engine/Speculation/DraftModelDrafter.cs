@@ -1,0 +1,227 @@
+using Foretoken.Backends;
+using Foretoken.KvCache;
+using Foretoken.Memory;
+using Foretoken.Models;
+using Foretoken.Sampling;
+
+namespace Foretoken.Speculation;
+
+/// <summary>
+/// Drafts with a smaller model of its own weights and KV cache, through the same <see cref="Transformer.Forward"/>, for all sequences of a step at once:
+/// one pass per depth. What it drafted is part of its cache already when the target accepts it; what the target rejected is cut off. Long prompts
+/// are read in several steps; until then a request gets no drafts. (Leviathan et al., 2023; Chen et al., 2023.)
+/// </summary>
+public sealed class DraftModelDrafter : IDrafter
+{
+    private const int CatchUpPasses = 8; // of a step, for prompts
+    private const int Candidates = 8;    // most likely tokens that are looked at
+    private readonly DraftModelOptions _options;
+    private readonly IBackend _backend;
+    private readonly Transformer _model;
+    private readonly PagedKvCache _cache;
+    private readonly VocabularyMap _map;
+    private readonly RowBatch _rows;
+    private readonly DraftedSequence[] _sequences; // [sequences]
+    private readonly Active[] _active;             // [sequences] requests that go on
+    private readonly int[] _accepted;              // [rows] rows to commit
+    private readonly int[] _top = new int[Candidates];
+    private readonly float[] _topLogits = new float[Candidates];
+    private int _activeCount;
+
+    internal DraftModelDrafter(DraftModelOptions options, DrafterContext context, ModelSource source, IBackend backend, VocabularyMap map)
+    {
+        (_options, _backend, _map) = (options, backend, map);
+        int longest = Math.Min(source.Config.Shape.MaxPositions, context.ContextLength * map.LongestToken + options.Tokens);
+        var plan = new MemoryPlan();
+        _model = ModelLoader.Load(source, new LoadOptions
+        {
+            Backend = backend, Plan = plan, MaxRows = options.MaxRows, MaxLogitRows = context.MaxSequences, WeightType = options.WeightType, ContextLength = longest,
+        }).Transformer;
+        TransformerShape shape = _model.Shape;
+        var layout = new KvLayout(shape.LayerCount, shape.KvHeadCount, shape.HeadDim, options.KvType);
+        int prefixes = context.TargetCache.Options.MaxPrefixes;
+        _cache = new PagedKvCache(
+            new KvCacheOptions
+            {
+                Layout = layout, MaxSequences = context.MaxSequences, MaxTokensPerSequence = longest, MaxRowsPerSequence = options.MaxRows,
+                BudgetBytes = PagedKvCache.BytesFor(layout, context.MaxSequences, longest + options.MaxRows), MaxPrefixes = prefixes,
+            },
+            plan);
+        foreach (MemoryPlanEntry e in plan.Entries) context.Plan.Add("draft " + e.Group, e.Name, e.Shape, e.Bytes);
+        _rows = new RowBatch(options.MaxRows);
+        _accepted = new int[options.MaxRows];
+        _active = new Active[context.MaxSequences];
+        _sequences = new DraftedSequence[context.MaxSequences];
+        for (int i = 0; i < _sequences.Length; i++) _sequences[i] = new DraftedSequence(longest + 1);
+        context.Plan.Add("speculation", "draft paths", $"[sequences {_sequences.Length}] tokens i32", _sequences.Length * (longest + 1L) * 4);
+    }
+
+    public string Name => _options.Name;
+
+    public int MaxNodes => _options.MaxNodes;
+
+    public void Propose(ReadOnlySpan<DraftRequest> requests, TokenForest forest)
+    {
+        _activeCount = 0;
+        for (int i = 0; i < requests.Length; i++)
+        {
+            if (requests[i].MaxNodes > 0 && requests[i].MaxDepth > 0 && Follow(requests[i])) _active[_activeCount++] = new Active(i, forest.Root(requests[i].Tree), 1);
+        }
+
+        for (int pass = 0; pass < CatchUpPasses && ReadPrompts(requests); pass++)
+        {
+        }
+
+        KeepReady(requests);
+        for (int depth = 1; _activeCount > 0; depth++)
+        {
+            RunPending(requests);
+            int kept = 0;
+            for (int a = 0; a < _activeCount; a++)
+            {
+                if (Extend(requests[_active[a].Request], forest, a, depth)) _active[kept++] = _active[a];
+            }
+
+            _activeCount = kept;
+        }
+    }
+
+    public void Observe(ReadOnlySpan<DraftRequest> requests, ReadOnlySpan<Acceptance> acceptances, TokenForest forest)
+    {
+    }
+
+    public void Release(int sequence)
+    {
+        DraftedSequence s = _sequences[sequence];
+        if (s.CacheIndex >= 0)
+        {
+            _cache.PublishPrefix(s.CacheIndex, s.Tokens[.._cache.Length(s.CacheIndex)]);
+            _cache.Release(s.CacheIndex);
+        }
+
+        s.Clear();
+    }
+
+    public void Dispose()
+    {
+        _cache.Dispose();
+        _backend.Dispose();
+    }
+
+    /// <summary>Brings the sequence's tokens up to the request's path and cuts off what the target did not accept.</summary>
+    /// <returns>False if there is no room for drafts.</returns>
+    private bool Follow(in DraftRequest request)
+    {
+        DraftedSequence s = _sequences[request.Sequence];
+        s.Follow(request.Path.Tokens, _map);
+        if (s.Count + _options.Tokens > _cache.Options.MaxTokensPerSequence) return false;
+        if (s.CacheIndex < 0)
+        {
+            s.CacheIndex = _cache.TryAcquire(); // as many as the target has
+            _cache.TryAttachPrefix(s.CacheIndex, s.Tokens);
+        }
+
+        int keep = Math.Min(s.Shared, s.Count - 1); // the last token is run again for its logits
+        if (_cache.Length(s.CacheIndex) > keep && !_cache.TryTruncate(s.CacheIndex, keep))
+        {
+            _cache.Release(s.CacheIndex);
+            s.CacheIndex = _cache.TryAcquire();
+        }
+
+        return _cache.TryReserve(s.CacheIndex, Math.Max(_cache.Reserved(s.CacheIndex), Math.Min(s.Count + _options.MaxRows, _cache.Options.MaxTokensPerSequence)));
+    }
+
+    /// <summary>Runs one pass over tokens that lie far back, if there are any.</summary>
+    private bool ReadPrompts(ReadOnlySpan<DraftRequest> requests)
+    {
+        _rows.Clear();
+        for (int a = 0; a < _activeCount; a++)
+        {
+            DraftedSequence s = _sequences[requests[_active[a].Request].Sequence];
+            int pending = s.Count - _cache.Length(s.CacheIndex), room = _rows.Capacity - _rows.Count;
+            if (pending > Share && room > 0) Lay(s, Math.Min(pending - 1, room), wantsLogits: false);
+        }
+
+        if (_rows.Count == 0) return false;
+        Run();
+        return true;
+    }
+
+    /// <summary>Tokens of one sequence that the pass of the first draft reads along.</summary>
+    private int Share => Math.Max(1, _rows.Capacity / _sequences.Length);
+
+    private void KeepReady(ReadOnlySpan<DraftRequest> requests)
+    {
+        int kept = 0;
+        for (int a = 0; a < _activeCount; a++)
+        {
+            DraftedSequence s = _sequences[requests[_active[a].Request].Sequence];
+            if (s.Count - _cache.Length(s.CacheIndex) <= Share) _active[kept++] = _active[a];
+        }
+
+        _activeCount = kept;
+    }
+
+    /// <summary>One pass over what every active sequence has not run yet; its last token gives logits, in the order of <see cref="_active"/>.</summary>
+    private void RunPending(ReadOnlySpan<DraftRequest> requests)
+    {
+        _rows.Clear();
+        for (int a = 0; a < _activeCount; a++)
+        {
+            DraftedSequence s = _sequences[requests[_active[a].Request].Sequence];
+            Lay(s, s.Count - _cache.Length(s.CacheIndex), wantsLogits: true);
+        }
+
+        Run();
+    }
+
+    private void Lay(DraftedSequence s, int count, bool wantsLogits)
+    {
+        int position = _cache.Length(s.CacheIndex), parent = -1;
+        for (int i = 0; i < count; i++)
+            parent = _rows.Add(s.Tokens[position + i], position + i, s.CacheIndex, parent, wantsLogits && i == count - 1);
+    }
+
+    private void Run()
+    {
+        _cache.BeginPass(_rows);
+        _model.Forward(_rows, _cache.View);
+        foreach (RowSegment segment in _rows.Segments)
+        {
+            for (int i = 0; i < segment.Count; i++) _accepted[i] = segment.First + i;
+            _cache.Commit(segment.Sequence, _accepted.AsSpan(0, segment.Count));
+        }
+    }
+
+    /// <summary>Drafts the most likely tokens behind the active sequence's path; the first goes on.</summary>
+    private bool Extend(in DraftRequest request, TokenForest forest, int active, int depth)
+    {
+        Active a = _active[active];
+        ReadOnlySpan<float> logits = _model.LogitsOf(active);
+        float max = LogitMath.Max(logits);
+        if (!float.IsFinite(max)) return false;
+        int looked = Math.Min(Candidates, logits.Length);
+        TopTokens.Find(logits, _top.AsSpan(0, looked), _topLogits.AsSpan(0, looked));
+        float scale = (float)(1 / LogitMath.SumExp(logits, max));
+        int width = Math.Min(_options.Width, Candidates), added = 0, main = -1, mainToken = -1;
+        float mainProbability = 0;
+        for (int i = 0; i < looked && added < width; i++)
+        {
+            int token = _map.ToTarget(_top[i]);
+            float confidence = MathF.Exp(_topLogits[i] - max) * scale;
+            if (a.Probability * confidence < _options.MinProbability) break;
+            if (token < 0) continue;
+            int node = forest.Add(a.Node, token, confidence);
+            if (node < 0) break;
+            if (added++ == 0) (main, mainToken, mainProbability) = (node, _top[i], a.Probability * confidence);
+        }
+
+        if (main < 0 || depth >= _options.Tokens || depth >= request.MaxDepth || depth >= request.MaxNodes) return false;
+        _sequences[request.Sequence].AddDraft(mainToken);
+        _active[active] = new Active(a.Request, main, mainProbability);
+        return true;
+    }
+
+    /// <summary>A request that is being drafted for: the node of its last draft and the estimated probability of its path.</summary>
+    private readonly record struct Active(int Request, int Node, float Probability);
+}

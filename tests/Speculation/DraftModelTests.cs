@@ -1,0 +1,96 @@
+using Foretoken.Backends;
+using Foretoken.Generation;
+using Foretoken.Speculation;
+using Foretoken.Tests.Fixtures;
+using Foretoken.Tests.Generation;
+using Foretoken.Tokenization;
+
+namespace Foretoken.Tests.Speculation;
+
+public sealed class DraftModelTests(TinyModelFixture fixture) : IClassFixture<TinyModelFixture>
+{
+    /// <summary>Bits of a row do not depend on the pass, so a draft of the same weights and KV type says what the target says.</summary>
+    [Theory]
+    [InlineData(WeightType.F32, KvType.F32)]
+    [InlineData(WeightType.Int8, KvType.Int8)]
+    public void A_draft_equal_to_the_target_is_always_accepted(WeightType weight, KvType kv)
+    {
+        const int tokens = 4;
+        using LanguageModel model = fixture.Load(new LanguageModelOptions
+        {
+            Threads = 1, MaxSequences = 3, WeightType = weight, KvType = kv,
+            Draft = new DraftModelOptions { Directory = fixture.Directory, Tokens = tokens, WeightType = weight, KvType = kv, MinProbability = 0 },
+        });
+        GenerationSession[] sessions = [.. Enumerable.Range(0, 5).Select(i => model.Generate(
+            LoopRig.Prompt(7 + 40 * i, (ulong)i), new GenerationOptions { MaxTokens = 8 * (tokens + 1), IgnoreEndTokens = true }))];
+        foreach (GenerationSession session in sessions)
+        {
+            GenerationStatistics s = session.Complete().Statistics;
+            Assert.Equal(s.DraftedTokens, s.AcceptedTokens);
+            Assert.InRange(s.Steps, 8, 9); // a draft never reaches the last token of all
+        }
+    }
+
+    [Fact]
+    public void Its_buffers_are_part_of_the_plan()
+    {
+        using LanguageModel model = fixture.Load(new LanguageModelOptions { Threads = 1, Draft = new DraftModelOptions { Directory = fixture.Directory } });
+        string[] groups = [.. model.Plan.Entries.Select(e => e.Group).Distinct()];
+        foreach (string group in new[] { "draft weights", "draft kv", "draft activations" }) Assert.Contains(group, groups);
+        Assert.Equal(
+            model.Plan.Entries.Where(e => e.Group == "weights").Sum(e => e.Bytes), model.Plan.Entries.Where(e => e.Group == "draft weights").Sum(e => e.Bytes));
+    }
+
+    [Fact]
+    public void Another_vocabulary_is_refused_and_mapped_by_text_when_asked()
+    {
+        using var directory = new TempDirectory();
+        new TinyModel { Vocab = 300, Seed = 5 }.Write(directory.Path);
+        var draft = new DraftModelOptions { Directory = directory.Path, MinProbability = 0 };
+        DrafterException refused = Assert.Throws<DrafterException>(() => fixture.Load(new LanguageModelOptions { Threads = 1, Draft = draft }));
+        Assert.Contains("300 tokens, not 277", refused.Message, StringComparison.Ordinal);
+
+        (int[] Prompt, GenerationOptions Options)[] requests = DraftCases.Requests(3, 30);
+        var options = new LanguageModelOptions { Threads = 1, MaxSequences = 2 };
+        GenerationResult[] alone = DraftCases.Alone(fixture.Load, options, requests);
+        using LanguageModel model = fixture.Load(options with { Draft = draft with { MapVocabulary = true } });
+        Assert.True(DraftCases.AssertSame(model, requests, alone).Drafted > 50);
+    }
+
+    [Fact]
+    public void A_target_token_that_the_draft_lacks_becomes_its_pieces()
+    {
+        using TempDirectory small = new(), large = new();
+        BpeTokenizer few = Tokenizer(small.Path, 261), many = Tokenizer(large.Path, 300);
+        VocabularyMap map = VocabularyMap.Create(many, 300, few, 261, "draft", byText: true);
+        var one = new int[1];
+        Assert.False(map.IsIdentity);
+        for (int id = 0; id < 300; id++)
+        {
+            int[] pieces = map.Pieces(id, one).ToArray();
+            Assert.Equal(many.TokenBytes(id).ToArray(), pieces.SelectMany(p => few.TokenBytes(p).ToArray()));
+            if (pieces.Length == 1) Assert.Equal(id, map.ToTarget(pieces[0]));
+        }
+
+        Assert.InRange(map.LongestToken, 2, 8);
+        Assert.True(VocabularyMap.Create(many, 300, many, 320, "draft", byText: false).IsIdentity); // padded differently
+    }
+
+    [Fact]
+    public void A_draft_of_a_shorter_context_drafts_until_its_end()
+    {
+        using var directory = new TempDirectory();
+        new TinyModel { MaxPositions = 64 }.Write(directory.Path);
+        var options = new LanguageModelOptions { Threads = 1, MaxSequences = 1 };
+        (int[] Prompt, GenerationOptions Options)[] requests = [(LoopRig.Prompt(30, 1), new GenerationOptions { MaxTokens = 80, IgnoreEndTokens = true })];
+        GenerationResult[] alone = DraftCases.Alone(fixture.Load, options, requests);
+        using LanguageModel model = fixture.Load(options with { Draft = new DraftModelOptions { Directory = directory.Path, MinProbability = 0 } });
+        Assert.InRange(DraftCases.AssertSame(model, requests, alone).Accepted, 20, 40);
+    }
+
+    private static BpeTokenizer Tokenizer(string directory, int vocab)
+    {
+        new TinyModel { Vocab = vocab }.Write(directory);
+        return BpeTokenizer.FromDirectory(directory);
+    }
+}
