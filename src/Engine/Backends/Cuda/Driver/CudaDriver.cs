@@ -3,7 +3,7 @@ namespace Foretoken.Backends.Cuda;
 /// <summary>
 /// The functions of the CUDA driver that the engine calls, with the names of their exports (CUDA driver API reference). A method that returns nothing
 /// throws <see cref="CudaException"/> unless the driver answers success; the few that return the result are for releases, which must not throw, and
-/// for queries. Handles are <c>nint</c>, device addresses <c>ulong</c>, names and texts end with NUL.
+/// for queries, and for launches, whose errors name the kernel. Handles are <c>nint</c>, device addresses <c>ulong</c>, names and texts end with NUL.
 /// </summary>
 [NativeTable(typeof(CudaResult), "libcuda.so.1", "nvcuda.dll")]
 internal sealed unsafe partial class CudaDriver
@@ -131,11 +131,11 @@ internal sealed unsafe partial class CudaDriver
     public partial void OccupancyMaxActiveBlocksPerMultiprocessor(out int blocks, nint function, int blockSize, nuint dynamicSharedBytes);
 
     [NativeFunction("cuLaunchKernel")]
-    public partial void LaunchKernel(
+    public partial CudaResult LaunchKernel(
         nint function, uint gridX, uint gridY, uint gridZ, uint blockX, uint blockY, uint blockZ, uint sharedBytes, nint stream, void** parameters, void** extra);
 
     [NativeFunction("cuLaunchKernelEx")]
-    public partial void LaunchKernelEx(CudaLaunchConfig* config, nint function, void** parameters, void** extra);
+    public partial CudaResult LaunchKernelEx(CudaLaunchConfig* config, nint function, void** parameters, void** extra);
 
     [NativeFunction("cuStreamBeginCapture_v2")]
     public partial void StreamBeginCapture(nint stream, CudaCaptureMode mode);
@@ -155,6 +155,4 @@ internal sealed unsafe partial class CudaDriver
 
     [NativeFunction("cuGraphDestroy")]
     public partial CudaResult GraphDestroy(nint graph);
-
-    private void Fail(CudaResult result, string call) => throw new CudaException(result, NameOf(result), TextOf(result), call);
 }

@@ -1,0 +1,65 @@
+namespace Foretoken.Generators.Kernels;
+
+/// <summary>The C# of launch structs and of the list of kernels.</summary>
+internal static class LaunchEmitter
+{
+    private const string Namespace = "Foretoken.Backends.Cuda.Kernels", Generator = nameof(KernelGenerator);
+
+    public static string EmitModule(LaunchModule module)
+    {
+        var w = new SourceWriter(Generator, $"cu/{module.Module}.cu");
+        w.Line("using Foretoken.Backends.Cuda;").Line().Open($"namespace {Namespace}");
+        foreach (LaunchKernel kernel in module.Kernels) EmitKernel(w, kernel, module);
+        foreach (LaunchStruct structure in module.Structs) EmitStruct(w, structure);
+        return w.Close().ToString();
+    }
+
+    public static string EmitRegistry(KernelRegistry registry)
+    {
+        var w = new SourceWriter(Generator, "all of cu/*.cu");
+        w.Line("using Foretoken.Backends.Cuda;").Line().Open($"namespace {Namespace}");
+        w.Line("/// <summary>All kernels, in the order of their names.</summary>");
+        w.Open("internal static class KernelRegistry");
+        for (int i = 0; i < registry.Kernels.Count; i++) w.Line($"public const int {registry.Kernels[i].Struct} = {i};");
+        w.Line().Open("public static CudaKernelInfo[] All { get; } = new CudaKernelInfo[]");
+        foreach (RegisteredKernel k in registry.Kernels)
+            w.Line($"new CudaKernelInfo(\"{k.Name}\", \"{k.Module}\", {k.MaxThreads}, {(k.DynamicShared ? "true" : "false")}),");
+        return w.Close("};").Close().Close().ToString();
+    }
+
+    private static void EmitKernel(SourceWriter w, LaunchKernel kernel, LaunchModule module)
+    {
+        w.Line($"/// <summary>A launch of <c>{Xml(kernel.Signature)}</c> of cu/{module.Module}.cu.</summary>");
+        w.Open($"internal unsafe struct {kernel.Struct}");
+        w.Line($"public const string EntryPoint = \"{kernel.Name}\", Module = \"{module.Module}\";").Line();
+        w.Line("/// <summary>Most threads of a block that the kernel was compiled for; 0 where it names no limit.</summary>");
+        w.Line($"public const int MaxThreads = {kernel.MaxThreads};").Line();
+        w.Line("/// <summary>The kernel's number in <see cref=\"KernelRegistry.All\"/>.</summary>");
+        w.Line($"public const int Index = KernelRegistry.{kernel.Struct};").Line();
+        foreach (LaunchParameter p in kernel.Parameters) w.Line($"public required {p.CsType} {p.Property};").Line();
+        w.Line("/// <summary>Blocks of the launch.</summary>").Line("public required Dim3 Grid;").Line();
+        w.Line("/// <summary>Threads of a block.</summary>").Line("public required Dim3 Block;").Line();
+        w.Line("/// <summary>Bytes of shared memory beside those that the kernel declares itself.</summary>").Line("public uint SharedBytes;").Line();
+        w.Line("public CudaLaunchOptions Options;").Line();
+        w.Line("/// <summary>Enqueues the kernel. Allocates nothing; the arguments are copied before it returns.</summary>");
+        w.Open("public readonly void Launch(CudaStream stream)");
+        int count = kernel.Parameters.Count;
+        for (int i = 0; i < count; i++) w.Line($"{kernel.Parameters[i].CsType} argument{i} = {kernel.Parameters[i].Property};");
+        w.Line(count == 0 ? "void** arguments = null;" : $"void** arguments = stackalloc void*[{count}];");
+        for (int i = 0; i < count; i++) w.Line($"arguments[{i}] = &argument{i};");
+        w.Line("stream.Launch(Index, Grid, Block, SharedBytes, Options, arguments);");
+        w.Close().Close().Line();
+    }
+
+    private static void EmitStruct(SourceWriter w, LaunchStruct structure)
+    {
+        w.Line($"/// <summary>The structure <c>{structure.CppName}</c>, {structure.Bytes} bytes.</summary>");
+        w.Line($"[global::System.Runtime.InteropServices.StructLayout(global::System.Runtime.InteropServices.LayoutKind.Explicit, Size = {structure.Bytes})]");
+        w.Open($"internal struct {structure.Name}");
+        foreach (LaunchField f in structure.Fields)
+            w.Line($"[global::System.Runtime.InteropServices.FieldOffset({f.Offset})]").Line($"public {f.CsType} {f.Name};").Line();
+        w.Close().Line();
+    }
+
+    private static string Xml(string text) => text.Replace("&", "&amp;").Replace("<", "&lt;").Replace(">", "&gt;");
+}
