@@ -36,6 +36,7 @@ public sealed class MappingTask(bool reverseOnly = false) : SplitTask
     {
         int entries = level switch { 0 => 2, 1 => 3, 2 => random.Next(3, 6), 3 => random.Next(4, 8), 4 => random.Next(5, 10), 5 => random.Next(6, 12), 6 => random.Next(8, 15), 7 => random.Next(8, 19), 8 => random.Next(10, 22), _ => random.Next(10, 26) };
         int words = level switch { 0 => 1, 1 => random.Next(1, 3), 2 => random.Next(1, 4), 3 => random.Next(2, 5), 4 => random.Next(2, 6), 5 => random.Next(3, 7), 6 => random.Next(3, 8), 7 => random.Next(4, 9), 8 => random.Next(4, 11), _ => random.Next(5, 13) };
+        if (reverseOnly) words = Math.Max(words, Math.Min(entries, 4)); // many lookups per dictionary: each one is a lesson
         string[] from = Passages.Distinct(random, Words.Invented, entries);
         string[] to = Passages.Distinct(random, Words.Plain, entries);
         double kind = random.NextDouble();
