@@ -37,12 +37,9 @@ internal sealed class ChatModel : IDisposable
     {
         string directory = ModelDirectory.Resolve(path);
         ChatTemplate? template = ChatTemplate.FromDirectory(directory); // before the weights: a broken template should not cost the time to load them
-        IDrafter? drafter = draft.Create(directory);
-        DraftTrace? trace = traceDrafts ? new DraftTrace(drafter ?? new NoDrafter()) : null;
-        return new ChatModel(directory, LanguageModel.Load(directory, options with { Drafter = trace ?? drafter }), template)
-        {
-            Draft = draft, Oracle = drafter as OracleDrafter, Drafts = trace,
-        };
+        LanguageModel language = LanguageModel.Load(directory, options with { Draft = traceDrafts ? new TracedDraft(options.Draft) : options.Draft });
+        var trace = language.Drafter as DraftTrace;
+        return new ChatModel(directory, language, template) { Draft = draft, Oracle = (trace?.Inner ?? language.Drafter) as OracleDrafter, Drafts = trace };
     }
 
     /// <summary>Token ids of a single prompt: through the template unless <paramref name="raw"/> or there is none.</summary>

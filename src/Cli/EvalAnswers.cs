@@ -44,7 +44,7 @@ internal sealed class EvalAnswers(ChatModel model, int maxTokens, CliHost host)
     /// <summary>The line for stderr.</summary>
     public string Describe(int questions, double seconds)
     {
-        string drafts = model.Draft.Name == "none" ? "" : string.Create(
+        string drafts = model.Draft.Options is null ? "" : string.Create(
             CultureInfo.InvariantCulture, $", {_accepted} of {_drafted} drafts accepted, {(double)_tokens / Math.Max(_steps, 1):F2} tokens per step");
         if (model.Oracle is not null) drafts += $", {_equal} of {_answers} drafted answers equal the recorded ones";
         KvStatistics kv = model.Language.Cache.Statistics;

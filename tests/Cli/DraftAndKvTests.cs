@@ -83,7 +83,13 @@ public sealed partial class DraftAndKvTests : IDisposable
     [InlineData("--draft", "oracle=0.5,0", "--draft: the depth of oracle must be an integer from 1 to 64")]
     [InlineData("--draft", "oracle=0.5,2,3", "--draft oracle=0.5,2,3 needs")]
     [InlineData("--draft", "none=1", "--draft none=1 takes no settings")]
-    [InlineData("--draft", "magic", "--draft magic is unknown: available are none, auto, oracle=A")]
+    [InlineData("--draft", "ngram+none", "--draft ngram+none takes no settings and joins no others")]
+    [InlineData("--draft", "ngram=0", "--draft: the depth of ngram must be an integer from 1 to 64")]
+    [InlineData("--draft", "suffix=2,3", "--draft suffix=2,3 takes one setting")]
+    [InlineData("--draft", "model", "--draft model needs the directory of a draft model")]
+    [InlineData("--draft", "model=x,4,0", "--draft: the width of model must be an integer from 1 to 64")]
+    [InlineData("--draft", "oracle=1+ngram", "--draft oracle=1+ngram joins oracle, which knows it all, with another")]
+    [InlineData("--draft", "magic", "--draft magic is unknown: available are none, auto, ngram")]
     public void Values_out_of_range_are_refused_by_flag_and_rule(string flag, string value, string message) =>
         Run(flag, value, "abc").FailsWith(ExitCode.Usage, message);
 
@@ -175,11 +181,37 @@ public sealed partial class DraftAndKvTests : IDisposable
         Assert.True(Bytes(window) < 0.9 * Bytes(dense));
     }
 
+    [Theory]
+    [InlineData("ngram")]
+    [InlineData("suffix=6")]
+    [InlineData("recycling")]
+    [InlineData("model=reasoner,3,2")]
+    [InlineData("ngram=4+recycling=8+model=reasoner")]
+    public void Drafters_change_no_answer_and_tell_what_was_accepted(string drafter)
+    {
+        foreach (string[] request in new string[][] { ["--max-tokens", "60", "--json", "abcabcabc"], ["--max-tokens", "60", "--temperature", "0.8", "--seed", "4", "--json", "xyxy"] })
+        {
+            JsonElement plain = Json(Run(request)), drafted = Json(Run(["--draft", drafter, .. request]));
+            Assert.Equal(plain.GetProperty("text").GetString(), drafted.GetProperty("text").GetString());
+            Assert.Equal(60, drafted.GetProperty("steps").GetInt32() + drafted.GetProperty("accepted_tokens").GetInt32());
+            if (drafter.Contains("model", StringComparison.Ordinal)) Assert.True(drafted.GetProperty("accepted_tokens").GetInt32() > 0);
+        }
+    }
+
+    [Fact]
+    public void A_draft_model_that_does_not_exist_or_fit_is_refused()
+    {
+        Run("--draft", "model=nosuch", "abc").FailsWith(ExitCode.RunError, "nosuch: no such model");
+        new TinyModel { Vocab = 300 }.Write(_directory.File("models/other"));
+        Run("--draft", "model=other", "abc").FailsWith(ExitCode.RunError, "has another vocabulary than the model it drafts for: 300 tokens, not 277");
+    }
+
     [Fact]
     public void The_memory_plan_counts_the_drafters_rows()
     {
         long Total(params string[] flags) => Json(Host().Run(["inspect", "--memory", "--json", .. flags])).GetProperty("memory").GetProperty("total_bytes").GetInt64();
         Assert.True(Total("--draft", "oracle=0.5,40") > Total());
+        Assert.True(Total("--draft", "model=reasoner") > 1.5 * Total());
     }
 
     private static JsonElement Json(CliResult result)

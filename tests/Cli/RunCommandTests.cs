@@ -99,8 +99,8 @@ public sealed class RunCommandTests : IDisposable
         Run(flag, value, "abc").FailsWith(ExitCode.Usage, flag, value.Length == 0 ? "empty" : value);
 
     [Theory]
-    [InlineData("--draft", "ngram", "none")]
-    [InlineData("--draft", "model=some/dir", "none")]
+    [InlineData("--draft", "medusa=some/dir", "none")]
+    [InlineData("--draft", "ngram+eagle", "none")]
     [InlineData("--kv", "dms", "dense")]
     [InlineData("--device", "cuda", "cpu")]
     [InlineData("--kv-type", "fp8", "f32, bf16, f16, int8")]

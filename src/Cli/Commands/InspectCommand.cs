@@ -39,7 +39,7 @@ internal sealed class InspectCommand : CliCommand
         LanguageModelOptions options = _model.Get(context, sequences: 1);
         DraftChoice draft = _model.Draft(context);
         ModelInspection found = ModelInspector.Inspect(ModelLocator.Find(path ?? _model.Model.Get(context), host));
-        MemoryPlan? plan = memory && found.Problem is null ? Plan(found.Directory, options with { Drafter = draft.Create(found.Directory) }, host) : null;
+        MemoryPlan? plan = memory && found.Problem is null ? Plan(found.Directory, options with { Draft = draft.Options?.Invoke(host) }, host) : null;
         if (json)
         {
             host.Output.WriteLine(JsonText.Object(w =>

@@ -1,34 +1,26 @@
-using Foretoken.Models;
 using Foretoken.Speculation;
 
 namespace Foretoken.Cli.Options;
 
-/// <summary>What <c>--draft</c> asks for: a drafter's name, with its settings behind an equals sign. Adding a drafter is one case in each method.</summary>
+/// <summary>What <c>--draft</c> asks for: drafters' names, with their settings behind an equals sign, joined by +. Adding a drafter is one case.</summary>
 /// <param name="Text">As typed, for messages.</param>
-/// <param name="Name">none, or oracle.</param>
-internal sealed record DraftChoice(string Text, string Name)
+/// <param name="Options">Makes the drafter, once paths are known; null for plain decoding.</param>
+internal sealed record DraftChoice(string Text, Func<CliHost, DrafterOptions>? Options)
 {
     /// <summary>The words that are understood, for help and errors.</summary>
-    public const string Syntax = "none, auto, oracle=A or oracle=A,K";
+    public const string Syntax = "none, auto, ngram[=K], suffix[=K], recycling[=K], model=DIR[,K[,WIDTH]], several joined by +, oracle=A or oracle=A,K";
 
     private const int DefaultDepth = 4, MaximumDepth = 64;
-    private static readonly string[] s_planned = ["ngram", "suffix", "model", "medusa", "eagle", "swift", "recycling"];
+    private static readonly string[] s_planned = ["medusa", "eagle", "swift"];
 
-    public static DraftChoice None { get; } = new("none", "none");
-
-    /// <summary>Probability that the oracle's draft of a token is right.</summary>
-    public float Acceptance { get; private init; }
-
-    /// <summary>Drafts of a step.</summary>
-    public int Depth { get; private init; }
-
-    /// <summary>Answers must be recorded by a plain run before they can be drafted.</summary>
-    public bool Records => Name == "oracle";
+    public static DraftChoice None { get; } = new("none", null);
 
     public static Flag<DraftChoice> Flag() => new(
         "--draft",
         "DRAFTER",
-        "Who drafts tokens: none; auto, which has only none to choose from in this build; oracle=A,K, which runs every request plainly first and then drafts K tokens "
+        "Who drafts tokens: none; auto, which has only none to choose from in this build; ngram repeats what followed the same tokens before; suffix likewise, with "
+        + "alternatives, also over earlier requests; recycling proposes the model's own second thoughts; model=DIR lets a smaller model of the same vocabulary draft; "
+        + "ngram+recycling merges two. =K sets the most drafts of a step. oracle=A,K runs every request plainly first and then drafts K tokens "
         + $"of its answer per step ({DefaultDepth} where ,K is left out), each right with probability A: what a drafter of that acceptance would be worth.",
         Parse,
         None);
@@ -36,32 +28,74 @@ internal sealed record DraftChoice(string Text, string Name)
     /// <exception cref="UsageException">An unknown drafter, or a setting out of range.</exception>
     public static DraftChoice Parse(string text, string source)
     {
-        int equals = text.IndexOf('=', StringComparison.Ordinal);
-        string name = equals < 0 ? text : text[..equals];
-        string[] settings = equals < 0 ? [] : text[(equals + 1)..].Split(',');
-        if (name is "none" or "auto" && equals < 0) return None;
-        if (name == "oracle" && settings.Length is 1 or 2)
+        if (text is "none" or "auto") return None;
+        Func<CliHost, DrafterOptions>[] parts = [.. text.Split('+').Select(part => One(part, text, source))];
+        if (parts.Length > 1 && text.Split('+').Any(p => p.Split('=')[0] == "oracle")) throw Refused(source, text, "joins oracle, which knows it all, with another");
+        return new DraftChoice(text, parts.Length == 1 ? parts[0] : host => new CompositeOptions([.. parts.Select(p => p(host))]));
+    }
+
+    private static Func<CliHost, DrafterOptions> One(string part, string text, string source)
+    {
+        int equals = part.IndexOf('=', StringComparison.Ordinal);
+        string name = equals < 0 ? part : part[..equals];
+        string[] settings = equals < 0 ? [] : part[(equals + 1)..].Split(',');
+        switch (name)
         {
-            return new DraftChoice(text, name)
-            {
-                Acceptance = Options.Parse.Number(0, 1, "the share of drafts that are right, for example oracle=0.8.")(settings[0], $"{source}: the acceptance of oracle"),
-                Depth = settings.Length == 1
-                    ? DefaultDepth
-                    : Options.Parse.Integer(1, MaximumDepth, "the drafts of a step, for example oracle=0.8,4.")(settings[1], $"{source}: the depth of oracle"),
-            };
+            case "ngram" when settings.Length <= 1:
+                return Always(new NgramOptions { Tokens = Count(settings, 0, new NgramOptions().Tokens, source, name) });
+            case "suffix" when settings.Length <= 1:
+                return Always(new SuffixOptions { Nodes = Count(settings, 0, new SuffixOptions().Nodes, source, name) });
+            case "recycling" when settings.Length <= 1:
+                return Always(new RecyclingOptions { Nodes = Count(settings, 0, new RecyclingOptions().Nodes, source, name) });
+            case "model" when settings.Length is >= 1 and <= 3 && settings[0].Length > 0:
+                return Model(settings[0], Count(settings, 1, 5, source, name), Count(settings, 2, 1, source, name));
+            case "oracle" when settings.Length is 1 or 2:
+                float acceptance = Cli.Options.Parse.Number(0, 1, "the share of drafts that are right, for example oracle=0.8.")(
+                    settings[0], $"{source}: the acceptance of oracle");
+                return Always(new OracleDraft(acceptance, Count(settings, 1, DefaultDepth, source, name)));
         }
 
-        string rule = s_planned.Contains(name) ? "is not available in this build"
+        throw Refused(
+            source, text,
+            s_planned.Contains(name) ? "is not available in this build"
             : name == "oracle" ? "needs an acceptance, for example oracle=0.8"
-            : name is "none" or "auto" ? "takes no settings" : "is unknown";
-        throw new UsageException($"{source} {Options.Parse.Shown(text)} {rule}: available are {Syntax}.");
+            : name == "model" ? "needs the directory of a draft model, for example model=models/reasoner-draft"
+            : name is "none" or "auto" ? "takes no settings and joins no others"
+            : name is "ngram" or "suffix" or "recycling" ? "takes one setting, the most drafts of a step" : "is unknown");
     }
 
-    /// <summary>The drafter for the model at <paramref name="directory"/>; null for plain decoding.</summary>
-    public IDrafter? Create(string directory)
-    {
-        if (Name != "oracle") return null;
-        using ModelSource source = ModelLoader.Open(directory);
-        return new OracleDrafter(new OracleOptions { VocabSize = source.Config.Shape.VocabSize, Acceptance = Acceptance, Depth = Depth });
-    }
+    private static Func<CliHost, DrafterOptions> Always(DrafterOptions options) => _ => options;
+
+    private static Func<CliHost, DrafterOptions> Model(string directory, int tokens, int width) => host =>
+        new DraftModelOptions { Directory = ModelLocator.Find(directory, host), Tokens = tokens, Width = width };
+
+    private static int Count(string[] settings, int index, int fallback, string source, string name) => settings.Length <= index
+        ? fallback
+        : Cli.Options.Parse.Integer(1, MaximumDepth, $"the drafts of a step, for example {(name == "oracle" ? "oracle=0.8,4" : name + "=8")}.")(
+            settings[index], $"{source}: the {(name == "model" && index == 2 ? "width" : "depth")} of {name}");
+
+    private static UsageException Refused(string source, string text, string rule) =>
+        new($"{source} {Cli.Options.Parse.Shown(text)} {rule}: available are {Syntax}.");
+}
+
+/// <summary>An <see cref="OracleDrafter"/>, whose answers must be recorded by a plain run before they can be drafted.</summary>
+internal sealed record OracleDraft(double Acceptance, int Depth) : DrafterOptions
+{
+    public override string Name => "oracle";
+
+    public override int MaxNodes => Depth;
+
+    public override IDrafter Create(DrafterContext context) =>
+        new OracleDrafter(new OracleOptions { VocabSize = context.Target.Shape.VocabSize, Acceptance = Acceptance, Depth = Depth, MaxSequences = context.MaxSequences });
+}
+
+/// <summary>Notes what becomes of each draft of another drafter.</summary>
+/// <param name="Inner">Null for plain decoding.</param>
+internal sealed record TracedDraft(DrafterOptions? Inner) : DrafterOptions
+{
+    public override string Name => Inner?.Name ?? "none";
+
+    public override int MaxNodes => Inner?.MaxNodes ?? 0;
+
+    public override IDrafter Create(DrafterContext context) => new Output.DraftTrace(Inner?.Create(context) ?? new NoDrafter());
 }

@@ -53,6 +53,6 @@ internal sealed class LanguageModelFlags
         if (options.KvPolicy is { Evicts: true } policy)
             host.Error.WriteLine($"[--kv {policy.Name} is lossy: the model was not trained to forget what it evicts]");
         using var progress = new ProgressLine(host);
-        return ChatModel.Load(directory, options with { Progress = LoadReport.To(progress) }, draft, traceDrafts);
+        return ChatModel.Load(directory, options with { Draft = draft.Options?.Invoke(host), Progress = LoadReport.To(progress) }, draft, traceDrafts);
     }
 }

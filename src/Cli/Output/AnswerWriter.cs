@@ -80,7 +80,7 @@ internal static class AnswerWriter
         w.WriteString("backend", model.Language.BackendName);
     }
 
-    private static string Drafts(GenerationStatistics s, ChatModel model) => model.Draft.Name == "none" ? "" : string.Create(
+    private static string Drafts(GenerationStatistics s, ChatModel model) => model.Draft.Options is null ? "" : string.Create(
         CultureInfo.InvariantCulture, $"{s.AcceptedTokens} of {s.DraftedTokens} drafts accepted, {s.MeanAcceptedLength:F2} tokens per step, ");
 
     private static string Kept(ChatModel model)

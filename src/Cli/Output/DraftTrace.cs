@@ -13,6 +13,9 @@ internal sealed class DraftTrace(IDrafter inner) : IDrafter
 {
     private readonly List<DraftStep> _steps = [];
 
+    /// <summary>The drafter that is traced.</summary>
+    public IDrafter Inner => inner;
+
     public string Name => inner.Name;
 
     public int MaxNodes => inner.MaxNodes;
