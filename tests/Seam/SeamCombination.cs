@@ -132,7 +132,7 @@ public sealed record SeamRequest(int[] Prompt, int MaxTokens, SamplingOptions Sa
         SamplingOptions sampling = sampled
             ? new SamplingOptions { Temperature = 0.8f, TopP = 0.9f, Seed = (ulong)i, LogProbs = true }
             : new SamplingOptions { LogProbs = true };
-        return new SeamRequest([.. Shared, .. Tokens(own, (ulong)i)], i % 8 == 0 ? 30 : 18 + i % 3 * 4, sampling);
+        return new SeamRequest([.. Shared, .. Tokens(own, (ulong)i)], i % 8 == 0 ? 44 : 18 + i % 3 * 4, sampling);
     }
 
     private static int[] Tokens(int count, ulong seed)

@@ -34,7 +34,7 @@ public sealed class SeamTotals
 /// <summary>Runs one combination, compares every answer with plain decoding alone, and asserts that what the combination names has happened.</summary>
 public sealed class SeamRun
 {
-    private const int Intrusions = 2, StepsBetweenIntrusions = 4;
+    private const int StepsBetweenIntrusions = 4;
     private readonly SeamCombination _c;
     private readonly SeamModels _models;
     private readonly int[] _numbers; // [sequences] which requests are asked
@@ -133,7 +133,7 @@ public sealed class SeamRun
     /// </summary>
     private void Intrude()
     {
-        if (_intrusions == Intrusions || _loop.Steps < _lastIntrusion + StepsBetweenIntrusions) return;
+        if (_intrusions == (_c.Batch == SeamBatch.One ? 1 : 2) || _loop.Steps < _lastIntrusion + StepsBetweenIntrusions) return;
         Sequence? last = _running.Where(s => s?.CacheIndex >= 0).MaxBy(s => s.Arrival);
         if (last is null || last.History.GeneratedCount == 0 || _loop.Statistics.Waiting > 0) return;
         int free = _c.Sequences - _loop.Statistics.Running;

@@ -7,19 +7,14 @@ namespace Foretoken.Tests.Seam;
 
 /// <summary>
 /// Speculation, eviction, batching, chunking, preemption, prefix reuse and threads compose without changing a bit: every answer equals plain decoding alone,
-/// tokens and log-probability bits. A covering sample runs always; of the full product one part of 64 runs in the slow category, and
-/// <c>FORETOKEN_EQUALITY=k/n</c> chooses part k of n (0/1 is all of it).
+/// tokens and log-probability bits. A sample that holds every combination of any three axes runs always; of the full product one part of 32 runs in the slow
+/// category, and <c>FORETOKEN_EQUALITY=k/n</c> chooses part k of n (0/1 is all of it, well over half an hour on two cores).
 /// </summary>
 public sealed class SeamTests(SeamModels models, ITestOutputHelper output) : IClassFixture<SeamModels>
 {
     public const string PartVariable = "FORETOKEN_EQUALITY";
 
     [Fact]
-    public void Any_pair_of_ways_to_serve_gives_the_bits_of_plain_decoding_alone() => CheckAll(
-        CoveringArray.Rows(SeamCombination.Levels, 2).Select(row => SeamCombination.FromValues(row)), "pairwise sample");
-
-    [Fact]
-    [Trait("Category", "Slow")]
     public void Any_three_ways_to_serve_give_the_bits_of_plain_decoding_alone() => CheckAll(
         CoveringArray.Rows(SeamCombination.Levels, 3).Select(row => SeamCombination.FromValues(row)), "sample of all triples");
 
@@ -111,10 +106,10 @@ public sealed class SeamTests(SeamModels models, ITestOutputHelper output) : ICl
 
     private static (int Part, int Parts) Part(string? text)
     {
-        string[] numbers = (text ?? "0/64").Split('/');
+        string[] numbers = (text ?? "0/32").Split('/');
         return numbers.Length == 2 && int.TryParse(numbers[0], NumberStyles.None, CultureInfo.InvariantCulture, out int part)
             && int.TryParse(numbers[1], NumberStyles.None, CultureInfo.InvariantCulture, out int parts) && part < parts
             ? (part, parts)
-            : throw new ArgumentException($"{PartVariable} is '{text}': give part/parts, for example 0/64, or 0/1 for the full product.");
+            : throw new ArgumentException($"{PartVariable} is '{text}': give part/parts, for example 0/32, or 0/1 for the full product.");
     }
 }
