@@ -1,4 +1,5 @@
 using System.Text;
+using Foretoken.Backends.Cuda;
 using Foretoken.Cli.Input;
 using Microsoft.Win32.SafeHandles;
 
@@ -33,6 +34,9 @@ internal sealed class CliHost : IDisposable
 
     /// <summary>The folder that holds <c>models/</c>.</summary>
     public string BaseDirectory { get; init; } = AppContext.BaseDirectory;
+
+    /// <summary>What to see of CUDA; null = what this process finds.</summary>
+    public CudaPlatform? Cuda { get; init; }
 
     /// <summary>Progress lines are drawn only where they can be erased again.</summary>
     public bool ShowsProgress => ErrorIsTerminal && Environment("TERM") != "dumb";

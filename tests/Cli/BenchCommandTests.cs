@@ -1,4 +1,5 @@
 using System.Text.Json;
+using Foretoken.Backends.Cuda;
 using Foretoken.Cli;
 using Foretoken.Tests.Fixtures;
 
@@ -81,13 +82,14 @@ public sealed class BenchCommandTests : IDisposable
     [Fact]
     public void Doctor_names_kernels_bandwidth_and_models()
     {
-        CliResult result = new CliTestHost { BaseDirectory = _directory.Path }.Run("doctor", "--json", "--threads", "1");
+        CliTestHost host = new() { BaseDirectory = _directory.Path, Cuda = CudaPlatform.Without("there is no driver") };
+        CliResult result = host.Run("doctor", "--json", "--threads", "1");
         Assert.Equal((ExitCode.Success, ""), (result.Code, result.Error));
         JsonElement root = JsonDocument.Parse(result.Output).RootElement;
         Assert.Contains("GB/s", root.GetProperty("read_bandwidth").GetString(), StringComparison.Ordinal);
         Assert.Contains("supported", root.GetProperty("kernels").GetString(), StringComparison.Ordinal);
         Assert.Equal(_model, root.GetProperty("models").GetString());
-        Assert.Equal("not in this build", root.GetProperty("cuda").GetString());
+        Assert.Equal("none: there is no driver", root.GetProperty("cuda").GetString());
     }
 
     private JsonElement Json(params string[] args) => JsonDocument.Parse(Run([.. args, "--json"]).Output).RootElement;

@@ -1,4 +1,5 @@
 using System.Text;
+using Foretoken.Backends.Cuda;
 using Foretoken.Cli;
 
 namespace Foretoken.Tests.Cli;
@@ -15,6 +16,9 @@ internal sealed class CliTestHost
     public bool InputIsTerminal { get; init; }
 
     public bool OutputIsTerminal { get; init; }
+
+    /// <summary>What the command sees of CUDA; by default what this machine has.</summary>
+    public CudaPlatform? Cuda { get; init; }
 
     /// <summary>Replaces the writer of stdout, for outputs that fail.</summary>
     public TextWriter? Output { get; init; }
@@ -37,6 +41,7 @@ internal sealed class CliTestHost
             Environment = name => Environment.GetValueOrDefault(name),
             BaseDirectory = BaseDirectory,
             Interrupt = Interrupt,
+            Cuda = Cuda,
         };
         int code = CliApplication.Run(args, host);
         return new CliResult(code, output.ToString(), error.ToString());

@@ -1,4 +1,5 @@
 using System.Text.Json;
+using Foretoken.Backends.Cuda;
 using Foretoken.Cli;
 using Foretoken.Tests.Fixtures;
 
@@ -102,10 +103,17 @@ public sealed class RunCommandTests : IDisposable
     [InlineData("--draft", "medusa=some/dir", "none")]
     [InlineData("--draft", "ngram+eagle", "none")]
     [InlineData("--kv", "dms", "dense")]
-    [InlineData("--device", "cuda", "cpu")]
     [InlineData("--kv-type", "fp8", "f32, bf16, f16, int8")]
     public void Contract_value_that_this_build_lacks_is_refused_with_the_available_ones(string flag, string value, string available) =>
         Run(flag, value, "abc").FailsWith(ExitCode.Usage, $"{flag} {value} is not available in this build", available);
+
+    [Fact]
+    public void Device_cuda_without_driver_says_why_and_what_to_do()
+    {
+        var host = new CliTestHost { BaseDirectory = _directory.Path, Cuda = CudaPlatform.Without("libcuda.so.1 and nvcuda.dll cannot be loaded") };
+        host.Run("run", "--device", "cuda", "abc").FailsWith(
+            ExitCode.RunError, "cuda is not available: libcuda.so.1 and nvcuda.dll cannot be loaded", "NVIDIA GPU", "driver", "foretoken doctor", "without --device");
+    }
 
     [Fact]
     public void Missing_empty_and_double_prompts_are_refused()

@@ -22,7 +22,7 @@ internal sealed class BenchCommand : CliCommand
     private readonly Flag<KvType> _kvType = ModelFlags.KvType(KvType.BF16);
     private readonly Flag<KvChoice> _kv = KvChoice.Flag();
     private readonly Flag<int> _threads = ModelFlags.Threads();
-    private readonly Flag<string> _device = ModelFlags.Device();
+    private readonly Flag<ComputeDevice> _device = ModelFlags.Device();
     private readonly Flag<int> _repeat;
     private readonly Flag<int> _tokens;
     private readonly Flag<int> _prompt;
@@ -63,7 +63,7 @@ internal sealed class BenchCommand : CliCommand
     {
         CliHost host = context.Host;
         BenchKind[] kinds = Kinds(Value(context, _kind));
-        _ = _device.Get(context);
+        if (_device.Get(context) != ComputeDevice.Cpu) throw new UsageException($"{_device.Name} cuda is not available for bench: available is cpu.");
         TableFormat? format = Format(context);
         string? shape = _shape.GetBeside(_model.GivenOnLine(context), context), model = _model.GetBeside(_shape.GivenOnLine(context), context);
         if (shape is not null && model is not null) throw new UsageException("--shape and --model exclude each other: give one.");

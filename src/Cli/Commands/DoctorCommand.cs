@@ -3,6 +3,7 @@ using System.Runtime.InteropServices;
 using System.Runtime.Intrinsics.Arm;
 using System.Runtime.Intrinsics.X86;
 using Foretoken.Backends.Cpu;
+using Foretoken.Backends.Cuda;
 using Foretoken.Backends.Cpu.Emitter;
 using Foretoken.Cli.Options;
 using Foretoken.Cli.Output;
@@ -17,7 +18,7 @@ internal sealed class DoctorCommand : CliCommand
     private readonly Switch _json;
 
     public DoctorCommand()
-        : base("doctor", "Checks the machine: processor features, memory bandwidth, models found.")
+        : base("doctor", "Checks the machine: processor features, memory bandwidth, CUDA devices, models found.")
     {
         _threads = Add(ModelFlags.Threads());
         _json = Add(new Switch("--json", "One JSON object."));
@@ -55,9 +56,30 @@ internal sealed class DoctorCommand : CliCommand
         GCMemoryInfo memory = GC.GetGCMemoryInfo();
         yield return ("memory", string.Create(CultureInfo.InvariantCulture, $"{memory.TotalAvailableMemoryBytes / 1e9:F1} GB for this process"));
         yield return ("read bandwidth", Bandwidth(threads, host));
-        yield return ("cuda", "not in this build");
+        foreach ((string Name, string Value) finding in CudaFindings(host.Cuda ?? CudaPlatform.Find())) yield return finding;
         IReadOnlyList<string> models = ModelLocator.Installed(host);
         yield return ("models", models.Count == 0 ? $"none in {Path.Combine(host.BaseDirectory, "models")}" : string.Join(", ", models));
+    }
+
+    private static IEnumerable<(string Name, string Value)> CudaFindings(CudaPlatform platform)
+    {
+        yield return ("cuda", platform.IsUsable ? $"driver for CUDA {CudaPlatform.VersionText(platform.DriverVersion)}" : $"none: {platform.Reason}");
+        foreach (CudaDeviceInfo device in platform.Devices)
+        {
+            string state = device.Refusal is not null ? "too old"
+                : CudaSelfTest.Run(platform, device.Ordinal) is { } wrong ? $"self-test FAILED: {wrong}"
+                : "self-test passed";
+            yield return (string.Create(CultureInfo.InvariantCulture, $"cuda device {device.Ordinal}"), $"{device}, {state}{Power(device)}");
+        }
+    }
+
+    private static string Power(CudaDeviceInfo device)
+    {
+        using PowerMeter? meter = PowerMeter.TryOpen(device.Capabilities.PciBusId, out _);
+        if (meter is null) return "";
+        PowerReading reading = meter.Read();
+        return (reading.Watts is { } watts ? string.Create(CultureInfo.InvariantCulture, $", {watts:F0} W") : "")
+            + (reading.UsedBytes is { } used ? string.Create(CultureInfo.InvariantCulture, $", {used / 1e9:F1} GB in use") : "");
     }
 
     private static string Bandwidth(int threads, CliHost host)

@@ -12,7 +12,7 @@ internal sealed class LanguageModelFlags
     private readonly Flag<KvType> _kvType = ModelFlags.KvType(KvType.BF16);
     private readonly Flag<int> _context = ModelFlags.Context();
     private readonly Flag<int> _threads = ModelFlags.Threads();
-    private readonly Flag<string> _device = ModelFlags.Device();
+    private readonly Flag<ComputeDevice> _device = ModelFlags.Device();
     private readonly Flag<KvChoice> _kv = KvChoice.Flag();
     private readonly Flag<DraftChoice> _draft = DraftChoice.Flag();
 
@@ -26,9 +26,10 @@ internal sealed class LanguageModelFlags
     /// <param name="sequences">Most requests that run at a time.</param>
     public LanguageModelOptions Get(CommandContext context, int sequences)
     {
-        _ = _device.Get(context);
         return new LanguageModelOptions
         {
+            Device = _device.Get(context),
+            CudaPlatform = context.Host.Cuda,
             WeightType = _type.Get(context),
             KvType = _kvType.Get(context),
             KvPolicy = _kv.Get(context).Policy,

@@ -50,6 +50,7 @@ internal static class ModelFlags
         "--context", "N", "Longest prompt and answer together, in tokens; 0 takes the model's, at most 8192.",
         Parse.Integer(0, Models.ModelConfig.MaxContext, "0 takes the model's."), 0);
 
-    public static Flag<string> Device() => new(
-        "--device", "NAME", "Where the model runs: cpu.", Parse.Choice(new Dictionary<string, string> { ["cpu"] = "cpu" }, "cuda"), "cpu");
+    public static Flag<ComputeDevice> Device() => new(
+        "--device", "NAME", "Where the model runs: cpu, or cuda (an NVIDIA GPU).",
+        Parse.Choice(new Dictionary<string, ComputeDevice> { ["cpu"] = ComputeDevice.Cpu, ["cuda"] = ComputeDevice.Cuda }), ComputeDevice.Cpu);
 }

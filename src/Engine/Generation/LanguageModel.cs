@@ -1,5 +1,5 @@
 using Foretoken.Backends;
-using Foretoken.Backends.Cpu;
+using Foretoken.Backends.Cuda;
 using Foretoken.KvCache;
 using Foretoken.Memory;
 using Foretoken.Models;
@@ -64,6 +64,7 @@ public sealed class LanguageModel : IDisposable
     /// <exception cref="Formats.ModelFormatException">Files are missing, malformed or not supported.</exception>
     /// <exception cref="TokenizerException">The tokenizer's files are missing, malformed or not supported.</exception>
     /// <exception cref="OutOfMemoryBudgetException">Weights or buffers do not fit into memory.</exception>
+    /// <exception cref="CudaUnavailableException">CUDA is asked for and there is no driver or device.</exception>
     /// <exception cref="InvalidRequestException">An option is out of range.</exception>
     public static LanguageModel Load(string directory, LanguageModelOptions? options = null)
     {
@@ -85,7 +86,7 @@ public sealed class LanguageModel : IDisposable
         int draftNodes = drafter?.MaxNodes ?? options.Draft!.MaxNodes;
         DecodeLoopOptions loop = LoopOptions(options, source.Config);
         var plan = new MemoryPlan();
-        CpuBackend backend = CpuBackend.Create(new CpuOptions { Threads = options.Threads });
+        IBackend backend = BackendFactory.Create(options.Device, options.Threads, options.CudaPlatform);
         PagedKvCache? cache = null;
         try
         {
@@ -109,7 +110,7 @@ public sealed class LanguageModel : IDisposable
                 MaxSequences = loop.MaxSequences,
                 ContextLength = loop.ContextLength,
                 Tokenizer = tokenizer,
-                CreateBackend = () => CpuBackend.Create(new CpuOptions { Team = backend.Team }),
+                CreateBackend = () => BackendFactory.CreateBeside(backend, options.Threads),
             });
             return new LanguageModel(model, backend, cache, drafter, loop, tokenizer, template, plan);
         }

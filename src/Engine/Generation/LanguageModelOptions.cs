@@ -1,4 +1,5 @@
 using Foretoken.Backends;
+using Foretoken.Backends.Cuda;
 using Foretoken.KvCache;
 using Foretoken.Models;
 using Foretoken.Speculation;
@@ -10,6 +11,12 @@ public sealed record LanguageModelOptions
 {
     /// <summary>Longest context that is planned for unless another one is asked for, in tokens.</summary>
     public const int DefaultContextLimit = 8192;
+
+    /// <summary>Where the model runs.</summary>
+    public ComputeDevice Device { get; init; }
+
+    /// <summary>What to see of CUDA; null = what this process finds. Tests give a driver of their own.</summary>
+    internal CudaPlatform? CudaPlatform { get; init; }
 
     /// <summary>Threads that compute; 0 = one per processor.</summary>
     public int Threads { get; init; }

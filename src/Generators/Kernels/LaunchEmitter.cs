@@ -8,6 +8,7 @@ internal static class LaunchEmitter
     public static string EmitModule(LaunchModule module)
     {
         var w = new SourceWriter(Generator, $"cu/{module.Module}.cu");
+        w.Line("#pragma warning disable CS0649 // a field of a structure that no launch sets is 0");
         w.Line("using Foretoken.Backends.Cuda;").Line().Open($"namespace {Namespace}");
         foreach (LaunchKernel kernel in module.Kernels) EmitKernel(w, kernel, module);
         foreach (LaunchStruct structure in module.Structs) EmitStruct(w, structure);
@@ -30,19 +31,19 @@ internal static class LaunchEmitter
     private static void EmitKernel(SourceWriter w, LaunchKernel kernel, LaunchModule module)
     {
         w.Line($"/// <summary>A launch of <c>{Xml(kernel.Signature)}</c> of cu/{module.Module}.cu.</summary>");
-        w.Open($"internal unsafe struct {kernel.Struct}");
+        w.Open($"internal readonly unsafe struct {kernel.Struct}");
         w.Line($"public const string EntryPoint = \"{kernel.Name}\", Module = \"{module.Module}\";").Line();
         w.Line("/// <summary>Most threads of a block that the kernel was compiled for; 0 where it names no limit.</summary>");
         w.Line($"public const int MaxThreads = {kernel.MaxThreads};").Line();
         w.Line("/// <summary>The kernel's number in <see cref=\"KernelRegistry.All\"/>.</summary>");
         w.Line($"public const int Index = KernelRegistry.{kernel.Struct};").Line();
-        foreach (LaunchParameter p in kernel.Parameters) w.Line($"public required {p.CsType} {p.Property};").Line();
-        w.Line("/// <summary>Blocks of the launch.</summary>").Line("public required Dim3 Grid;").Line();
-        w.Line("/// <summary>Threads of a block.</summary>").Line("public required Dim3 Block;").Line();
-        w.Line("/// <summary>Bytes of shared memory beside those that the kernel declares itself.</summary>").Line("public uint SharedBytes;").Line();
-        w.Line("public CudaLaunchOptions Options;").Line();
+        foreach (LaunchParameter p in kernel.Parameters) w.Line($"public required {p.CsType} {p.Property} {{ get; init; }}").Line();
+        w.Line("/// <summary>Blocks of the launch.</summary>").Line("public required Dim3 Grid { get; init; }").Line();
+        w.Line("/// <summary>Threads of a block.</summary>").Line("public required Dim3 Block { get; init; }").Line();
+        w.Line("/// <summary>Bytes of shared memory beside those that the kernel declares itself.</summary>").Line("public uint SharedBytes { get; init; }").Line();
+        w.Line("public CudaLaunchOptions Options { get; init; }").Line();
         w.Line("/// <summary>Enqueues the kernel. Allocates nothing; the arguments are copied before it returns.</summary>");
-        w.Open("public readonly void Launch(CudaStream stream)");
+        w.Open("public void Launch(CudaStream stream)");
         int count = kernel.Parameters.Count;
         for (int i = 0; i < count; i++) w.Line($"{kernel.Parameters[i].CsType} argument{i} = {kernel.Parameters[i].Property};");
         w.Line(count == 0 ? "void** arguments = null;" : $"void** arguments = stackalloc void*[{count}];");
