@@ -8,7 +8,7 @@ using Foretoken.Tokenization;
 
 namespace Foretoken.Cli;
 
-/// <summary>A loaded model with the chat template of its directory, if it has one, and with the drafter that the command line asked for.</summary>
+/// <summary>A loaded model with its chat template, if it has one, and with the drafter that the command line asked for.</summary>
 internal sealed class ChatModel : IDisposable
 {
     private readonly ChatTemplate? _template;
@@ -30,13 +30,13 @@ internal sealed class ChatModel : IDisposable
 
     public bool HasTemplate => _template is not null;
 
-    /// <summary>Name of the model's folder.</summary>
+    /// <summary>Name of the model's folder or file.</summary>
     public string Name => Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(Directory)));
 
     public static ChatModel Load(string path, LanguageModelOptions options, DraftChoice draft, bool traceDrafts)
     {
         string directory = ModelDirectory.Resolve(path);
-        ChatTemplate? template = ChatTemplate.FromDirectory(directory); // before the weights: a broken template should not cost the time to load them
+        ChatTemplate? template = ChatTemplate.FromModel(directory); // before the weights: a broken template should not cost the time to load them
         LanguageModel language = LanguageModel.Load(directory, options with { Draft = traceDrafts ? new TracedDraft(options.Draft) : options.Draft });
         var trace = language.Drafter as DraftTrace;
         return new ChatModel(directory, language, template) { Draft = draft, Oracle = (trace?.Inner ?? language.Drafter) as OracleDrafter, Drafts = trace };

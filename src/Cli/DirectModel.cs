@@ -103,6 +103,8 @@ internal sealed class DirectModel : IDisposable
                 Progress = LoadReport.To(progress),
                 Cancellation = host.Interrupt,
             });
+            progress.Dispose();
+            LoadReport.WriteNote(model, host);
             return new DirectModel(backend, model, plan, options);
         }
         catch

@@ -11,7 +11,7 @@ internal static class ModelLocator
     /// <summary>The model that answers when none is named.</summary>
     public const string DefaultModel = "reasoner";
 
-    /// <summary>The folder of the model that <paramref name="model"/> names.</summary>
+    /// <summary>The folder or GGUF file of the model that <paramref name="model"/> names.</summary>
     /// <param name="model">A path, the name of a shipped model, an entry of the Hugging Face cache (OWNER/NAME), or null for the default.</param>
     /// <param name="host">Gives the folder of the executable.</param>
     /// <exception cref="RunException">There is no such shipped model.</exception>
@@ -39,7 +39,7 @@ internal static class ModelLocator
     {
         string[] names = [.. Installed(host).Select(d => Path.GetFileName(d))];
         return new RunException(
-            $"{problem}: give --model the path of a Hugging Face directory (config.json, tokenizer.json, model.safetensors)" +
+            $"{problem}: give --model the path of a GGUF file or a Hugging Face directory (config.json, tokenizer.json, model.safetensors)" +
             (names.Length > 0
                 ? $" or the name of a shipped model ({string.Join(", ", names)})."
                 : $"; no model is shipped in {Path.Combine(host.BaseDirectory, "models")}."));

@@ -64,10 +64,16 @@ public sealed class InspectCommandTests : IDisposable
     }
 
     [Fact]
-    public void Gguf_files_are_refused_with_what_to_use_instead()
+    public void Gguf_files_are_shown_with_their_metadata_or_refused()
     {
-        string file = _directory.File("model.gguf");
-        File.WriteAllBytes(file, [1]);
-        new CliTestHost().Run("inspect", file).FailsWith(ExitCode.RunError, file, "GGUF", "safetensors");
+        string file = RepoFiles.Parity("qwen2-bias", "model-Q8_0.gguf");
+        CliResult shown = new CliTestHost().Run("inspect", file, "--metadata", "--tensors");
+        Assert.Equal(ExitCode.Success, shown.Code);
+        foreach (string part in (string[])["Qwen2ForCausalLM", "llama default", "qwen2.rope.freq_base", "an array of 640 values", "blk.2.ffn_down.weight", "[128, 320]", "Q8_0"])
+            Assert.Contains(part, shown.Output, StringComparison.Ordinal);
+        Assert.Contains("\"qwen2.block_count\":\"3\"", new CliTestHost().Run("inspect", file, "--metadata", "--json").Output, StringComparison.Ordinal);
+        string broken = _directory.File("model.gguf");
+        File.WriteAllBytes(broken, [1]);
+        new CliTestHost().Run("inspect", broken).FailsWith(ExitCode.RunError, broken, "has 1 bytes");
     }
 }

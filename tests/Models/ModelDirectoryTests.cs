@@ -35,7 +35,8 @@ public sealed class ModelDirectoryTests : IDisposable
         Assert.Contains("does not exist", Assert.Throws<ModelFormatException>(() => ModelDirectory.Resolve(_directory.File("nothing"))).Message, StringComparison.Ordinal);
         Assert.Throws<ModelFormatException>(() => ModelDirectory.Resolve("no-such-owner/no-such-model"));
         File.WriteAllText(_directory.File("x.gguf"), "GGUF");
-        Assert.Contains("GGUF", Assert.Throws<ModelFormatException>(() => ModelDirectory.Resolve(_directory.File("x.gguf"))).Message, StringComparison.Ordinal);
+        Assert.Equal(_directory.File("x.gguf"), ModelDirectory.Resolve(_directory.File("x.gguf")));
+        Assert.Contains("has 4 bytes", Assert.Throws<ModelFormatException>(() => ModelLoader.Open(_directory.File("x.gguf"))).Message, StringComparison.Ordinal);
         Assert.Contains("config.json", Assert.Throws<ModelFormatException>(() => ModelLoader.Open(_directory.Path)).Message, StringComparison.Ordinal);
     }
 

@@ -11,20 +11,22 @@ using Foretoken.Models;
 
 namespace Foretoken.Cli.Commands;
 
-/// <summary>Shows what a model directory holds: configuration, files, tensors.</summary>
+/// <summary>Shows what a model directory or GGUF file holds: configuration, files, metadata, tensors.</summary>
 internal sealed class InspectCommand : CliCommand
 {
     private readonly Argument<string> _path;
     private readonly LanguageModelFlags _model = new();
     private readonly Switch _tensors;
+    private readonly Switch _metadata;
     private readonly Switch _memory;
     private readonly Switch _json;
 
     public InspectCommand()
         : base("inspect", "Shows a model's configuration, tensors and memory plan.")
     {
-        _path = AddArgument("PATH", "The model's directory; without it, --model or the shipped reasoner.");
+        _path = AddArgument("PATH", "The model's directory or GGUF file; without it, --model or the shipped reasoner.");
         _tensors = Add(new Switch("--tensors", "List every tensor."));
+        _metadata = Add(new Switch("--metadata", "List every metadata key of a GGUF file."));
         _memory = Add(new Switch("--memory", "Load the model and list every buffer, as run would allocate them."));
         foreach (Flag flag in _model.All) Add(flag);
         _json = Add(new Switch("--json", "One JSON object."));
@@ -44,13 +46,13 @@ internal sealed class InspectCommand : CliCommand
         {
             host.Output.WriteLine(JsonText.Object(w =>
             {
-                WriteJson(w, found, tensors);
+                WriteJson(w, found, tensors, _metadata.Get(context));
                 if (plan is not null) WriteJson(w, plan);
             }));
         }
         else
         {
-            WriteText(host.Output, found, tensors);
+            WriteText(host.Output, found, tensors, _metadata.Get(context));
             if (plan is not null) WriteText(host.Output, plan);
         }
 
@@ -121,14 +123,26 @@ internal sealed class InspectCommand : CliCommand
         yield return ("kv_bytes_per_token_f32", 2L * s.LayerCount * s.KvHeadCount * s.HeadDim * sizeof(float));
     }
 
-    private static void WriteText(TextWriter output, ModelInspection found, bool tensors)
+    private static string Tokenizer(ModelInspection found) => !found.HasTokenizer ? "none"
+        : found.Metadata is { } metadata ? string.Join(' ', ((string[])["tokenizer.ggml.model", "tokenizer.ggml.pre"]).Select(metadata.Text).OfType<string>())
+        : "tokenizer.json";
+
+    private static void WriteText(TextWriter output, ModelInspection found, bool tensors, bool metadata)
     {
         output.WriteLine(found.Directory);
         if (found.Config is { } config)
             foreach ((string name, object value) in Fields(config)) output.WriteLine($"  {name,-24}{Shown(value)}");
-        output.WriteLine($"  {"tokenizer",-24}{(found.HasTokenizer ? "tokenizer.json" : "none")}");
+        output.WriteLine($"  {"tokenizer",-24}{Tokenizer(found)}");
         foreach ((string path, long bytes) in found.Files) output.WriteLine($"  {Path.GetFileName(path),-24}{Bytes(bytes)} bytes");
         output.WriteLine($"  {"tensors",-24}{found.Tensors.Count}, {Bytes(found.StoredElements)} elements, {Bytes(found.StoredBytes)} bytes");
+        if (metadata && found.Metadata is { } keys)
+        {
+            output.WriteLine();
+            var list = new Table("key", "value");
+            foreach (string key in keys.Keys) list.Add(key, keys.TextOf(key).ReplaceLineEndings(" "));
+            list.Write(output, TableFormat.Text);
+        }
+
         if (!tensors) return;
         output.WriteLine();
         var table = new Table("tensor", "type", "shape", "bytes");
@@ -136,7 +150,7 @@ internal sealed class InspectCommand : CliCommand
         table.Write(output, TableFormat.Text);
     }
 
-    private static void WriteJson(Utf8JsonWriter w, ModelInspection found, bool tensors)
+    private static void WriteJson(Utf8JsonWriter w, ModelInspection found, bool tensors, bool metadata)
     {
         w.WriteString("directory", found.Directory);
         if (found.Config is { } config)
@@ -165,6 +179,13 @@ internal sealed class InspectCommand : CliCommand
         w.WriteEndArray();
         w.WriteNumber("tensor_count", found.Tensors.Count);
         w.WriteNumber("stored_bytes", found.StoredBytes);
+        if (metadata && found.Metadata is { } keys)
+        {
+            w.WriteStartObject("metadata");
+            foreach (string key in keys.Keys) w.WriteString(key, keys.TextOf(key));
+            w.WriteEndObject();
+        }
+
         if (!tensors) return;
         w.WriteStartArray("tensors");
         foreach (StoredTensor t in found.Tensors)

@@ -16,7 +16,7 @@ internal static class ModelFlags
         "fp8");
 
     public static Flag<string?> Model() =>
-        new("--model", "DIR", "Hugging Face directory, or the name of a shipped model. Without it, the shipped reasoner.", Parse.NotEmpty, null);
+        new("--model", "DIR|FILE.gguf", "Hugging Face directory, GGUF file, or the name of a shipped model. Without it, the shipped reasoner.", Parse.NotEmpty, null);
 
     public static Flag<WeightType?> Type() => new(
         "--type", "TYPE", "Weights in memory: f32, bf16 or int8 (q8_0). Without it, the type that loses nothing of the file.",

@@ -12,6 +12,12 @@ internal sealed class LoadReport : IProgress<LoadProgress>
 
     public static LoadReport To(ProgressLine line) => new(line);
 
+    /// <summary>Says on stderr how the weights are held, where that is not what the file suggests.</summary>
+    public static void WriteNote(LoadedModel model, CliHost host)
+    {
+        if (model.Note is { } note) host.Error.WriteLine($"[{Path.GetFileName(Path.TrimEndingDirectorySeparator(model.Origin))}: {note}]");
+    }
+
     public void Report(LoadProgress value)
     {
         string text = string.Create(CultureInfo.InvariantCulture, $"loading {value.BytesRead / 1e6:F1} of {value.TotalBytes / 1e6:F1} MB");

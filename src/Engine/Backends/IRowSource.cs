@@ -1,3 +1,5 @@
+using Foretoken.Numerics;
+
 namespace Foretoken.Backends;
 
 /// <summary>
@@ -15,4 +17,14 @@ public interface IRowSource
 
     /// <summary>Writes row <paramref name="row"/> as f32 into <paramref name="destination"/> // [InFeatures].</summary>
     void ReadRow(int row, Span<float> destination);
+}
+
+/// <summary>A matrix whose rows can also be had as a file stores them, so that panels of the same type take blocks over without rounding them again.</summary>
+public interface IStoredRowSource : IRowSource
+{
+    /// <summary>Type of the stored elements.</summary>
+    DType StoredType { get; }
+
+    /// <summary>The bytes of row <paramref name="row"/>, valid until this thread's next read of any row. // [StoredType.BytesOf(InFeatures)]</summary>
+    ReadOnlySpan<byte> ReadStoredRow(int row);
 }

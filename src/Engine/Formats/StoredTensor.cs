@@ -15,7 +15,7 @@ public sealed record StoredTensor(string Name, DType Type, IReadOnlyList<long> S
     public long Elements => Shape.Aggregate(1L, (product, d) => product * d);
 
     /// <summary>Bytes of one row of a matrix.</summary>
-    public long RowBytes => Shape[^1] * Type.ElementBytes();
+    public long RowBytes => Type.BytesOf(Shape[^1]);
 
     /// <summary>The shape as text, for example <c>[1024, 192]</c>.</summary>
     public string ShapeText => FormatShape(Shape);

@@ -60,16 +60,17 @@ public sealed class LanguageModel : IDisposable
     /// <summary>Longest prompt and answer together, in tokens.</summary>
     public int ContextLength => Engine.ContextLength;
 
-    /// <summary>Loads a Hugging Face directory.</summary>
+    /// <summary>Loads a Hugging Face directory or a GGUF file.</summary>
     /// <exception cref="Formats.ModelFormatException">Files are missing, malformed or not supported.</exception>
     /// <exception cref="TokenizerException">The tokenizer's files are missing, malformed or not supported.</exception>
     /// <exception cref="OutOfMemoryBudgetException">Weights or buffers do not fit into memory.</exception>
     /// <exception cref="CudaUnavailableException">CUDA is asked for and there is no driver or device.</exception>
     /// <exception cref="InvalidRequestException">An option is out of range.</exception>
-    public static LanguageModel Load(string directory, LanguageModelOptions? options = null)
+    public static LanguageModel Load(string path, LanguageModelOptions? options = null)
     {
-        using ModelSource source = ModelLoader.Open(directory);
-        string resolved = ModelDirectory.Resolve(directory);
+        using ModelSource source = ModelLoader.Open(path);
+        if (source is GgufSource gguf) return Load(source, BpeTokenizer.FromGguf(gguf.Metadata), options, ChatTemplate.FromGguf(gguf.Metadata));
+        string resolved = ModelDirectory.Resolve(path);
         return Load(source, BpeTokenizer.FromDirectory(resolved), options, ChatTemplate.FromDirectory(resolved));
     }
 
@@ -147,7 +148,7 @@ public sealed class LanguageModel : IDisposable
 
     /// <summary>Token ids of a text, with the tokens that the model's tokenizer puts in front of every text.</summary>
     public int[] Encode(string text) => Tokenizer is { } tokenizer
-        ? [.. tokenizer.EncodeToIds(text, addBos: true)]
+        ? [.. tokenizer.EncodeToIds(text, addBos: tokenizer.AddsPrefix)]
         : throw new InvalidRequestException("prompt", "The model was loaded without tokenizer: give token ids.");
 
     /// <summary>Ends everything, after the step that runs. Unfinished sessions then fail with a <see cref="GenerationException"/>.</summary>

@@ -2,11 +2,11 @@ using Foretoken.Formats;
 
 namespace Foretoken.Models;
 
-/// <summary>Finds the directory of a model: a plain directory, or one of the Hugging Face cache.</summary>
+/// <summary>Finds a model: a GGUF file, a plain directory, or one of the Hugging Face cache.</summary>
 public static class ModelDirectory
 {
     /// <summary>
-    /// Accepts a directory with config.json, a file in such a directory, a cache entry (<c>models--OWNER--NAME</c> with its snapshots), or
+    /// Accepts a GGUF file, which is its own result, a directory with config.json, a file in such a directory, a cache entry (<c>models--OWNER--NAME</c> with its snapshots), or
     /// <c>OWNER/NAME</c>, which is looked up in <c>HF_HUB_CACHE</c>, <c>HF_HOME/hub</c> or <c>~/.cache/huggingface/hub</c>. Nothing is downloaded.
     /// </summary>
     /// <exception cref="ModelFormatException">There is no model.</exception>
@@ -14,8 +14,7 @@ public static class ModelDirectory
     {
         if (File.Exists(path))
         {
-            if (path.EndsWith(".gguf", StringComparison.OrdinalIgnoreCase))
-                throw new ModelFormatException(path, "file", "is a GGUF file, which this version cannot read", "Use a Hugging Face directory with safetensors weights.");
+            if (GgufFile.IsGguf(path)) return path;
             return Path.GetDirectoryName(Path.GetFullPath(path))!;
         }
 
@@ -27,7 +26,7 @@ public static class ModelDirectory
                 return Snapshot(entry) ?? throw new ModelFormatException(entry, "snapshots", "is empty", "Download the model again.");
         }
 
-        throw new ModelFormatException(path, "model", "does not exist", "Give the directory that holds config.json and model.safetensors.");
+        throw new ModelFormatException(path, "model", "does not exist", "Give a GGUF file, or the directory that holds config.json and model.safetensors.");
     }
 
     /// <summary>The snapshot that refs/main names, else the newest; null where the directory is not a cache entry.</summary>

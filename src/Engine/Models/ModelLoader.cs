@@ -20,7 +20,7 @@ public sealed record LoadOptions
     /// <summary>Most rows of one pass that ask for logits.</summary>
     public required int MaxLogitRows { get; init; }
 
-    /// <summary>Type in which matrices are held; null = <see cref="ModelSource.DefaultWeightType"/>.</summary>
+    /// <summary>Type in which matrices are held; null = for each the smallest that holds it exactly (<see cref="ModelSource.WeightTypeOf"/>).</summary>
     public WeightType? WeightType { get; init; }
 
     /// <summary>Longest sequence in tokens, at most the model's; null = the model's.</summary>
@@ -40,14 +40,15 @@ public readonly record struct LoadProgress(string Weight, long BytesRead, long T
 /// <summary>A model whose weights are in its backend. Disposing the backend frees it.</summary>
 /// <param name="Origin">Directory, file or name that it came from.</param>
 /// <param name="Config">Its configuration.</param>
-/// <param name="WeightType">Type in which matrices are held.</param>
+/// <param name="WeightType">Type in which matrices are held; where they differ, the widest.</param>
 /// <param name="Transformer">The forward pass.</param>
-public sealed record LoadedModel(string Origin, ModelConfig Config, WeightType WeightType, Transformer Transformer);
+/// <param name="Note">What a user should know about how the weights are held, as a clause without a full stop; usually null.</param>
+public sealed record LoadedModel(string Origin, ModelConfig Config, WeightType WeightType, Transformer Transformer, string? Note = null);
 
 /// <summary>Checks a model's files, then reads them once into the backend's packed weights.</summary>
 public static class ModelLoader
 {
-    /// <summary>Loads a model directory (see <see cref="ModelDirectory.Resolve"/>).</summary>
+    /// <summary>Loads a model directory or GGUF file (see <see cref="ModelDirectory.Resolve"/>).</summary>
     /// <exception cref="ModelFormatException">The files are missing, malformed or not supported.</exception>
     /// <exception cref="OutOfMemoryBudgetException">The weights do not fit into memory.</exception>
     public static LoadedModel Load(string path, LoadOptions options)
@@ -57,7 +58,11 @@ public static class ModelLoader
     }
 
     /// <summary>Opens and checks a model without loading its weights.</summary>
-    public static ModelSource Open(string path) => new HuggingFaceSource(ModelDirectory.Resolve(path));
+    public static ModelSource Open(string path)
+    {
+        string found = ModelDirectory.Resolve(path);
+        return GgufFile.IsGguf(found) ? new GgufSource(found) : new HuggingFaceSource(found);
+    }
 
     /// <summary>Loads from a source that the caller opened.</summary>
     /// <exception cref="ModelFormatException">A weight is damaged or cannot be packed in the asked type.</exception>
@@ -73,14 +78,15 @@ public static class ModelLoader
 
         WeightType type = options.WeightType ?? source.DefaultWeightType;
         MemoryBudget.Require(
-            $"{source.Origin}: as {type} the weights need", BytesOf(config, type), options.Backend.MemoryBytes,
+            $"{source.Origin}: as {type} the weights need", BytesOf(source, options.WeightType), options.Backend.MemoryBytes,
             type == WeightType.Int8 ? "Use a smaller model." : "Use a smaller model or the weight type int8.");
         options.Backend.Prepare(config.Shape, options.MaxRows, options.MaxLogitRows, options.Plan);
         try
         {
-            TransformerWeights weights = new WeightPacker(source, type, options).Pack();
+            TransformerWeights weights = new WeightPacker(source, options).Pack();
             source.VerifyUnchanged();
-            return new LoadedModel(source.Origin, config, type, new Transformer(options.Backend, config.Shape, weights));
+            return new LoadedModel(source.Origin, config, type, new Transformer(options.Backend, config.Shape, weights),
+                options.WeightType is null ? source.Note : null);
         }
         catch (InvalidOperationException e) when (e.InnerException is ModelFormatException cause)
         {
@@ -94,14 +100,19 @@ public static class ModelLoader
     }
 
     /// <summary>Bytes of all weights in memory, but for padding.</summary>
-    private static long BytesOf(ModelConfig config, WeightType type)
+    private static long BytesOf(ModelSource source, WeightType? type)
     {
-        (long bytes, long weights) = type switch { WeightType.F32 => (4, 1), WeightType.BF16 => (2, 1), _ => (34L, 32L) }; // int8: 32 bytes and an f16 scale
-        return WeightSpec.Of(config).Sum(w => w.IsMatrix ? w.Elements * bytes / weights : w.Elements * sizeof(float));
+        return WeightSpec.Of(source.Config).Sum(w => w.IsMatrix ? Packed(w.Elements, type ?? source.WeightTypeOf(w)) : w.Elements * sizeof(float));
+
+        static long Packed(long elements, WeightType type)
+        {
+            (long bytes, long weights) = type switch { WeightType.F32 => (4, 1), WeightType.BF16 => (2, 1), _ => (34L, 32L) }; // int8: 32 bytes and an f16 scale
+            return elements * bytes / weights;
+        }
     }
 
     /// <summary>Hands each weight to the backend in the order of use: embedding, layers, final norm, head.</summary>
-    private sealed class WeightPacker(ModelSource source, WeightType type, LoadOptions options)
+    private sealed class WeightPacker(ModelSource source, LoadOptions options)
     {
         private readonly Dictionary<(WeightRole, int), WeightSpec> _specs = WeightSpec.Of(source.Config).ToDictionary(s => (s.Role, s.Layer));
         private long _bytesRead;
@@ -138,9 +149,22 @@ public static class ModelLoader
             options.Cancellation.ThrowIfCancellationRequested();
             var parts = new IRowSource[roles.Length];
             for (int p = 0; p < parts.Length; p++) parts[p] = source.Matrix(_specs[(roles[p], layer)]);
-            TensorHandle handle = options.Backend.LoadMatrix(NameOf(name, layer), type, parts);
+            TensorHandle handle = options.Backend.LoadMatrix(NameOf(name, layer), TypeOf(layer, roles), parts);
             Report(name, layer, roles);
             return handle;
+        }
+
+        /// <summary>The asked type, else the one that holds all parts exactly.</summary>
+        private WeightType TypeOf(int layer, ReadOnlySpan<WeightRole> roles)
+        {
+            if (options.WeightType is { } asked) return asked;
+            WeightType type = source.WeightTypeOf(_specs[(roles[0], layer)]);
+            foreach (WeightRole role in roles)
+            {
+                if (source.WeightTypeOf(_specs[(role, layer)]) != type) return WeightType.F32;
+            }
+
+            return type;
         }
 
         /// <summary>None where the model has no such vector.</summary>

@@ -13,8 +13,14 @@ public abstract class ModelSource : IDisposable
 
     public abstract ModelConfig Config { get; }
 
-    /// <summary>The smallest weight type that holds every matrix exactly (f64 rounded to f32): bf16 for bf16 files, f32 for f32 and f16 files.</summary>
+    /// <summary>The smallest weight type that holds every matrix exactly (f64 rounded to f32): bf16 for bf16 files, int8 for Q8_0 files, f32 for all others.</summary>
     public abstract WeightType DefaultWeightType { get; }
+
+    /// <summary>The smallest weight type that holds one matrix exactly.</summary>
+    public virtual WeightType WeightTypeOf(WeightSpec spec) => DefaultWeightType;
+
+    /// <summary>What a user should know about how the weights are held by default, as a clause without a full stop; usually null.</summary>
+    public virtual string? Note => null;
 
     /// <summary>A matrix of <see cref="WeightSpec.Of"/>. // [OutFeatures, InFeatures]</summary>
     public abstract IRowSource Matrix(WeightSpec spec);

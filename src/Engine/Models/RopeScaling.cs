@@ -12,6 +12,9 @@ public enum RopeScalingKind
 
     /// <summary>Low frequencies divided by the factor, high ones kept, a linear blend between them (Llama 3.1).</summary>
     Llama3,
+
+    /// <summary>Every frequency divided by its own number: how GGUF files hold the scaling of Llama 3.</summary>
+    Divisors,
 }
 
 /// <summary>Rotary position embedding of a model: base and scaling.</summary>
@@ -30,11 +33,19 @@ public sealed record RopeScaling(
         "type", "rope_type", "factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings", "rope_theta", "partial_rotary_factor",
     ];
 
+    /// <summary>Divisors: one number per rotated pair. // [headDim/2]</summary>
+    public IReadOnlyList<float>? Divisors { get; init; }
+
     /// <summary>Angular velocity per rotated pair. // [headDim/2], radians per position</summary>
     public double[] InverseFrequencies(int headDim)
     {
         var frequencies = new double[headDim / 2];
-        for (int i = 0; i < frequencies.Length; i++) frequencies[i] = Scale(Math.Pow(Theta, -2.0 * i / headDim));
+        for (int i = 0; i < frequencies.Length; i++)
+        {
+            double frequency = Math.Pow(Theta, -2.0 * i / headDim);
+            frequencies[i] = Divisors is { } divisors ? frequency / divisors[i] : Scale(frequency);
+        }
+
         return frequencies;
     }
 

@@ -8,12 +8,18 @@ namespace Foretoken.Models;
 /// Rows of a stored matrix as f32. Each thread reads a window of some adjacent rows with one call, so that packing a panel costs one system call
 /// and peak memory stays near the packed weights: files are not mapped, their pages are never counted as the process's own.
 /// </summary>
-internal sealed class TensorRows(TensorFile file, StoredTensor tensor, ThreadLocal<RowWindow> windows) : IRowSource
+/// <param name="file">The open file.</param>
+/// <param name="tensor">A matrix of it.</param>
+/// <param name="windows">The rows that each thread read last, shared by the matrices of a model.</param>
+/// <param name="pairedHead">Length of the heads whose rows are stored as interleaved pairs (<see cref="RopePairs"/>), or 0.</param>
+internal sealed class TensorRows(TensorFile file, StoredTensor tensor, ThreadLocal<RowWindow> windows, int pairedHead = 0) : IStoredRowSource
 {
     private const int MaxWindowRows = 16, MaxWindowBytes = 1 << 20;
     private readonly long _rowBytes = tensor.RowBytes;
 
     public string Name => tensor.Name;
+
+    public DType StoredType => tensor.Type;
 
     public int OutFeatures { get; } = checked((int)tensor.Shape[0]);
 
@@ -24,16 +30,25 @@ internal sealed class TensorRows(TensorFile file, StoredTensor tensor, ThreadLoc
     /// <exception cref="ModelFormatException">The file was cut since it was opened, or the row holds NaN or infinity.</exception>
     public void ReadRow(int row, Span<float> destination)
     {
-        ArgumentOutOfRangeException.ThrowIfGreaterThanOrEqual((uint)row, (uint)OutFeatures, nameof(row));
-        RowWindow window = windows.Value!;
-        if (window.Owner != this || row < window.FirstRow || row >= window.FirstRow + window.Rows) Fill(window, row);
         destination = destination[..InFeatures];
-        DTypeConverter.ToSingle(tensor.Type, window.Bytes.AsSpan((int)((row - window.FirstRow) * _rowBytes), (int)_rowBytes), destination);
+        DTypeConverter.ToSingle(tensor.Type, Stored(row), destination);
         if (!FiniteCheck.AllFinite(destination)) throw NotFinite(tensor, $"row {row}");
     }
 
+    /// <exception cref="ModelFormatException">The file was cut since it was opened.</exception>
+    public ReadOnlySpan<byte> ReadStoredRow(int row) => Stored(row);
+
     internal static ModelFormatException NotFinite(StoredTensor tensor, string where) =>
         new(tensor.File, $"\"{tensor.Name}\"", $"holds NaN or infinity in {where}", "The weights are damaged or do not fit their type: download or convert them again.");
+
+    private ReadOnlySpan<byte> Stored(int row)
+    {
+        ArgumentOutOfRangeException.ThrowIfGreaterThanOrEqual((uint)row, (uint)OutFeatures, nameof(row));
+        if (pairedHead > 0) row = RopePairs.InterleavedRow(row, pairedHead);
+        RowWindow window = windows.Value!;
+        if (window.Owner != this || row < window.FirstRow || row >= window.FirstRow + window.Rows) Fill(window, row);
+        return window.Bytes.AsSpan((int)((row - window.FirstRow) * _rowBytes), (int)_rowBytes);
+    }
 
     /// <summary>Windows start at multiples of their size, like the panels that backends pack.</summary>
     private void Fill(RowWindow window, int row)

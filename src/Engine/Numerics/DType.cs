@@ -1,6 +1,9 @@
 namespace Foretoken.Numerics;
 
-/// <summary>Element types of tensors in files. Names are those of the safetensors header.</summary>
+/// <summary>
+/// Element types of tensors in files. The plain types bear the names of the safetensors header; the block types, which only GGUF files hold, share
+/// scales among the elements of a block and are laid out as their <see cref="BlockFormat"/> says.
+/// </summary>
 public enum DType
 {
     F64,
@@ -22,34 +25,65 @@ public enum DType
     U16,
     U8,
     Bool,
+    Q4_0,
+    Q4_1,
+    Q5_0,
+    Q5_1,
+    Q8_0,
+    Q4_K,
+    Q5_K,
+    Q6_K,
 }
 
 /// <summary>Names and sizes of <see cref="DType"/>.</summary>
 public static class DTypes
 {
-    private static readonly (DType Type, string Name, int Bytes)[] Table =
+    private static readonly (DType Type, string Name, int Length, int Bytes)[] Table = // elements and bytes of a block; plain types are blocks of one
     [
-        (DType.F64, "F64", 8), (DType.F32, "F32", 4), (DType.F16, "F16", 2), (DType.BF16, "BF16", 2),
-        (DType.F8E4M3, "F8_E4M3", 1), (DType.F8E5M2, "F8_E5M2", 1),
-        (DType.I64, "I64", 8), (DType.I32, "I32", 4), (DType.I16, "I16", 2), (DType.I8, "I8", 1),
-        (DType.U64, "U64", 8), (DType.U32, "U32", 4), (DType.U16, "U16", 2), (DType.U8, "U8", 1), (DType.Bool, "BOOL", 1),
+        (DType.F64, "F64", 1, 8), (DType.F32, "F32", 1, 4), (DType.F16, "F16", 1, 2), (DType.BF16, "BF16", 1, 2),
+        (DType.F8E4M3, "F8_E4M3", 1, 1), (DType.F8E5M2, "F8_E5M2", 1, 1),
+        (DType.I64, "I64", 1, 8), (DType.I32, "I32", 1, 4), (DType.I16, "I16", 1, 2), (DType.I8, "I8", 1, 1),
+        (DType.U64, "U64", 1, 8), (DType.U32, "U32", 1, 4), (DType.U16, "U16", 1, 2), (DType.U8, "U8", 1, 1), (DType.Bool, "BOOL", 1, 1),
+        (DType.Q4_0, "Q4_0", 32, 18), (DType.Q4_1, "Q4_1", 32, 20), (DType.Q5_0, "Q5_0", 32, 22), (DType.Q5_1, "Q5_1", 32, 24),
+        (DType.Q8_0, "Q8_0", 32, 34), (DType.Q4_K, "Q4_K", 256, 144), (DType.Q5_K, "Q5_K", 256, 176), (DType.Q6_K, "Q6_K", 256, 210),
     ];
 
-    /// <summary>Bytes of one element.</summary>
-    public static int ElementBytes(this DType type) => Find(type).Bytes;
+    /// <summary>Bytes of one element of a plain type.</summary>
+    /// <exception cref="ArgumentException">A block type, whose elements have no bytes of their own.</exception>
+    public static int ElementBytes(this DType type) =>
+        Find(type).Length == 1 ? Find(type).Bytes : throw new ArgumentException($"{type} is stored in blocks: use BytesOf.", nameof(type));
 
-    /// <summary>The safetensors name, for example <c>BF16</c> or <c>F8_E4M3</c>.</summary>
+    /// <summary>Elements that are stored together: 1, 32 or 256.</summary>
+    public static int BlockLength(this DType type) => Find(type).Length;
+
+    /// <summary>Bytes of <see cref="BlockLength"/> elements.</summary>
+    public static int BlockBytes(this DType type) => Find(type).Bytes;
+
+    /// <summary>True for the types that only GGUF files hold.</summary>
+    public static bool IsBlock(this DType type) => Find(type).Length > 1;
+
+    /// <summary>Bytes of <paramref name="elements"/> elements, a multiple of the block length.</summary>
+    /// <exception cref="OverflowException">More than 63 bits.</exception>
+    public static long BytesOf(this DType type, long elements)
+    {
+        (_, _, int length, int bytes) = Find(type);
+        return elements % length == 0
+            ? checked(elements / length * bytes)
+            : throw new ArgumentException($"{elements} elements are not whole blocks of {length}, as {type} needs.", nameof(elements));
+    }
+
+    /// <summary>The name in files, for example <c>BF16</c>, <c>F8_E4M3</c> or <c>Q4_K</c>.</summary>
     public static string FileName(this DType type) => Find(type).Name;
 
     /// <summary>True for the floating-point types, which <see cref="DTypeConverter.ToSingle"/> converts without surprise.</summary>
     public static bool IsFloat(this DType type) => type <= DType.F8E5M2;
 
-    /// <summary>Finds a type by its safetensors name; case matters.</summary>
+    /// <summary>Finds a plain type by its safetensors name; case matters.</summary>
     public static bool TryParse(string name, out DType type)
     {
-        foreach ((DType t, string n, _) in Table)
+        foreach ((DType t, string n, int length, _) in Table)
         {
-            if (n != name) continue;
+            if (n != name || length > 1) continue;
             type = t;
             return true;
         }
@@ -58,6 +92,6 @@ public static class DTypes
         return false;
     }
 
-    private static (DType Type, string Name, int Bytes) Find(DType type) =>
+    private static (DType Type, string Name, int Length, int Bytes) Find(DType type) =>
         (uint)type < (uint)Table.Length ? Table[(int)type] : throw new ArgumentOutOfRangeException(nameof(type), type, "Not an element type.");
 }

@@ -4,7 +4,7 @@ using System.Runtime.Intrinsics;
 
 namespace Foretoken.Numerics;
 
-/// <summary>Converts little-endian tensor bytes to f32. Conversions from the smaller float types are exact.</summary>
+/// <summary>Converts little-endian tensor bytes to f32 and back. Conversions from the smaller float types to f32 are exact.</summary>
 public static class DTypeConverter
 {
     private static readonly float[] E4M3 = BuildE4M3();
@@ -16,10 +16,16 @@ public static class DTypeConverter
     /// <exception cref="ArgumentException">The lengths do not agree.</exception>
     public static void ToSingle(DType type, ReadOnlySpan<byte> source, Span<float> destination)
     {
-        long needed = (long)destination.Length * type.ElementBytes();
+        long needed = type.BytesOf(destination.Length);
         if (source.Length != needed)
             throw new ArgumentException($"{destination.Length} elements of {type.FileName()} are {needed} bytes, not {source.Length}.", nameof(source));
         if (!BitConverter.IsLittleEndian) throw new PlatformNotSupportedException("Tensor files are little-endian, and so must be the machine.");
+        if (type.IsBlock())
+        {
+            BlockFormat.Of(type).Dequantize(source, destination);
+            return;
+        }
+
         switch (type)
         {
             case DType.F32: source.CopyTo(MemoryMarshal.AsBytes(destination)); break;
@@ -32,8 +38,39 @@ public static class DTypeConverter
         }
     }
 
+    /// <summary>Converts f32 to the types that models are written in: F32, F16, BF16 (rounded to nearest, ties to even) and the block types.</summary>
+    /// <param name="type">Element type of the destination.</param>
+    /// <param name="source">Whole blocks.</param>
+    /// <param name="destination">Exactly as long as <see cref="DTypes.BytesOf"/> says.</param>
+    /// <exception cref="ArgumentException">The lengths do not agree, or a value is not finite or too large for the type.</exception>
+    public static void FromSingle(DType type, ReadOnlySpan<float> source, Span<byte> destination)
+    {
+        long needed = type.BytesOf(source.Length);
+        if (destination.Length != needed)
+            throw new ArgumentException($"{source.Length} elements of {type.FileName()} are {needed} bytes, not {destination.Length}.", nameof(destination));
+        if (!BitConverter.IsLittleEndian) throw new PlatformNotSupportedException("Tensor files are little-endian, and so must be the machine.");
+        switch (type)
+        {
+            case DType.F32: MemoryMarshal.AsBytes(source).CopyTo(destination); break;
+            case DType.BF16: BFloat16Bits.FromSingle(source, MemoryMarshal.Cast<byte, ushort>(destination)); break;
+            case DType.F16: ToHalf(source, MemoryMarshal.Cast<byte, Half>(destination)); break;
+            case var _ when type.IsBlock(): BlockFormat.Of(type).Quantize(source, destination); break;
+            default: throw new ArgumentException($"Weights are not written as {type.FileName()}.", nameof(type));
+        }
+    }
+
     /// <summary>One fp8 value of type <see cref="DType.F8E4M3"/>.</summary>
     public static float E4M3ToSingle(byte bits) => E4M3[bits];
+
+    private static void ToHalf(ReadOnlySpan<float> source, Span<Half> destination)
+    {
+        for (int i = 0; i < source.Length; i++)
+        {
+            destination[i] = (Half)source[i];
+            if (Half.IsInfinity(destination[i]) && !float.IsInfinity(source[i]))
+                throw new ArgumentException($"{source[i]:R} is too large for F16, whose largest value is 65504.", nameof(source));
+        }
+    }
 
     private static void FromHalf(ReadOnlySpan<byte> source, Span<float> destination)
     {

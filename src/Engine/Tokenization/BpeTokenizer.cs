@@ -1,10 +1,11 @@
 using System.Runtime.InteropServices;
 using System.Text;
+using Foretoken.Formats;
 
 namespace Foretoken.Tokenization;
 
 /// <summary>
-/// A BPE tokenizer as stored in a Hugging Face <c>tokenizer.json</c>, byte-level or SentencePiece-style; method names as in
+/// A BPE tokenizer as stored in a Hugging Face <c>tokenizer.json</c> or a GGUF file, byte-level or SentencePiece-style; method names as in
 /// Microsoft.ML.Tokenizers. Immutable and thread-safe. Text that is not well-formed UTF-16 is read with U+FFFD in place of every unpaired
 /// surrogate.
 /// </summary>
@@ -23,7 +24,7 @@ public sealed class BpeTokenizer
         _rawTokens = new AddedTokenMatcher(parts.AddedTokens.Where(token => !token.Normalized).Select(token => (token.Content, token)));
         _normalizedTokens = new AddedTokenMatcher(parts.AddedTokens.Where(token => token.Normalized).Select(token =>
             (NormalizedContent(token), token)));
-        int size = parts.Model.Vocabulary.Values.Concat(_addedIds.Values).DefaultIfEmpty(-1).Max() + 1;
+        int size = Math.Max(parts.Size, parts.Model.Vocabulary.Values.Concat(_addedIds.Values).DefaultIfEmpty(-1).Max() + 1);
         _tokens = new string?[size];
         _special = new bool[size];
         foreach (var (token, id) in parts.Model.Vocabulary.Concat(_addedIds))
@@ -47,11 +48,14 @@ public sealed class BpeTokenizer
     /// <summary>The tokens that the post-processor's template puts after a text; never added by this class.</summary>
     public IReadOnlyList<int> SuffixTokenIds => _parts.Suffix;
 
-    /// <summary>The <c>bos_token</c> of <c>tokenizer_config.json</c>, or null.</summary>
-    public int? BosTokenId { get; private init; }
+    /// <summary>Whether the model expects <see cref="PrefixTokenIds"/> before every text (GGUF files may name a BOS token and not want it).</summary>
+    public bool AddsPrefix => _parts.AddsPrefix;
 
-    /// <summary>The <c>eos_token</c> of <c>tokenizer_config.json</c>, or null. A model's <c>generation_config.json</c> may name more.</summary>
-    public int? EosTokenId { get; private init; }
+    /// <summary>The BOS token that <c>tokenizer_config.json</c> or the GGUF file names, or null.</summary>
+    public int? BosTokenId { get; internal init; }
+
+    /// <summary>The EOS token that <c>tokenizer_config.json</c> or the GGUF file names, or null. The model's configuration may name more.</summary>
+    public int? EosTokenId { get; internal init; }
 
     /// <summary>
     /// Bytes that have no token; not 0 only in incomplete byte-level vocabularies. Text with such bytes gets the unknown token in their place or,
@@ -61,10 +65,17 @@ public sealed class BpeTokenizer
 
     internal TokenDecoder Decoder { get; }
 
-    /// <summary>Reads a <c>tokenizer.json</c>, and the <c>tokenizer_config.json</c> beside it if there is one.</summary>
+    /// <summary>Reads a <c>tokenizer.json</c>, and the <c>tokenizer_config.json</c> beside it if there is one, or the tokenizer of a GGUF file.</summary>
     /// <exception cref="TokenizerException">A file is missing, malformed or asks for something unsupported.</exception>
+    /// <exception cref="ModelFormatException">A GGUF file breaks a rule of its format.</exception>
     public static BpeTokenizer FromFile(string path)
     {
+        if (GgufFile.IsGguf(path))
+        {
+            using var file = new GgufFile(path);
+            return FromGguf(file.Metadata);
+        }
+
         BpeTokenizer tokenizer = TokenizerJsonReader.Read(TokenizerFiles.Read(path), path);
         TokenizerConfigFile config = TokenizerConfigFile.FromDirectory(Path.GetDirectoryName(Path.GetFullPath(path))!);
         return new BpeTokenizer(tokenizer._parts) { BosTokenId = tokenizer.IdOf(config.BosToken), EosTokenId = tokenizer.IdOf(config.EosToken) };
@@ -73,6 +84,16 @@ public sealed class BpeTokenizer
     /// <summary>Reads the <c>tokenizer.json</c> of a Hugging Face model directory.</summary>
     /// <exception cref="TokenizerException">As <see cref="FromFile"/>.</exception>
     public static BpeTokenizer FromDirectory(string directory) => FromFile(Path.Combine(directory, TokenizerFiles.TokenizerJson));
+
+    /// <summary>Reads the tokenizer of a model: a Hugging Face directory or a GGUF file.</summary>
+    /// <exception cref="TokenizerException">As <see cref="FromFile"/>.</exception>
+    /// <exception cref="ModelFormatException">As <see cref="FromFile"/>.</exception>
+    public static BpeTokenizer FromModel(string path) => GgufFile.IsGguf(path) ? FromFile(path) : FromDirectory(path);
+
+    /// <summary>Reads the tokenizer of an open GGUF file.</summary>
+    /// <exception cref="TokenizerException">There is none, or it is malformed or asks for something unsupported.</exception>
+    /// <exception cref="ModelFormatException">A value has the wrong type.</exception>
+    public static BpeTokenizer FromGguf(GgufMetadata metadata) => GgufTokenizerReader.Read(metadata);
 
     /// <summary>Reads the UTF-8 text of a <c>tokenizer.json</c>; <paramref name="name"/> stands for the file in error messages.</summary>
     /// <exception cref="TokenizerException">As <see cref="FromFile"/>.</exception>
@@ -242,7 +263,13 @@ public sealed class BpeTokenizer
     private int? IdOf(string? token) => token is null ? null : TokenToId(token);
 }
 
-/// <summary>What a <c>tokenizer.json</c> describes.</summary>
+/// <summary>What a file describes.</summary>
 internal sealed record TokenizerParts(
     string File, BpeModel Model, Normalizer? Normalizer, PreTokenizer[] Stages, IReadOnlyList<AddedToken> AddedTokens, DecoderRules Decoder,
-    IReadOnlyList<int> Prefix, IReadOnlyList<int> Suffix);
+    IReadOnlyList<int> Prefix, IReadOnlyList<int> Suffix)
+{
+    /// <summary>Least number of ids: a file may end with ids that no text gives.</summary>
+    public int Size { get; init; }
+
+    public bool AddsPrefix { get; init; } = true;
+}

@@ -1,5 +1,6 @@
 using System.Text;
 using System.Text.Json;
+using Foretoken.Formats;
 using Foretoken.Tokenization.Jinja;
 
 namespace Foretoken.Tokenization;
@@ -67,6 +68,20 @@ public sealed class ChatTemplate
         ArgumentNullException.ThrowIfNull(source);
         return new ChatTemplate(source, file, specialTokens, null);
     }
+
+    /// <summary>The template of a model, a Hugging Face directory or a GGUF file; null if there is none.</summary>
+    /// <exception cref="TokenizerException">As <c>Parse</c>.</exception>
+    /// <exception cref="ModelFormatException">A GGUF file breaks a rule of its format.</exception>
+    public static ChatTemplate? FromModel(string path)
+    {
+        if (!GgufFile.IsGguf(path)) return FromDirectory(path);
+        using var file = new GgufFile(path);
+        return FromGguf(file.Metadata);
+    }
+
+    /// <summary>The template of an open GGUF file (<c>tokenizer.chat_template</c>), or null.</summary>
+    /// <exception cref="TokenizerException">As <c>Parse</c>.</exception>
+    public static ChatTemplate? FromGguf(GgufMetadata metadata) => GgufTokenizerReader.ReadTemplate(metadata);
 
     /// <summary>
     /// The template of a Hugging Face directory: <c>chat_template.jinja</c>, else <c>chat_template</c> of <c>tokenizer_config.json</c>

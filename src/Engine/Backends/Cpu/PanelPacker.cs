@@ -76,9 +76,14 @@ internal static unsafe class PanelPacker
             uint* data = (uint*)Matrix.Panel(chunk);
             for (int lane = 0; lane < PanelMatrix.PanelRows; lane++)
             {
-                new Span<float>(row, padded).Clear();
-                ReadRow(chunk, lane, new Span<float>(row, Matrix.InFeatures));
-                Encode(row, padded, encoded, scales, chunk, lane);
+                (IRowSource? source, int index) = Locate(chunk, lane);
+                if (!TakeBlocks(source, index, encoded, scales))
+                {
+                    new Span<float>(row, padded).Clear();
+                    source?.ReadRow(index, new Span<float>(row, Matrix.InFeatures));
+                    Encode(row, padded, encoded, scales, chunk, lane);
+                }
+
                 for (int i = 0; i < words; i++) data[i * PanelMatrix.PanelRows + lane] = encoded[i];
                 if (Matrix.Type != WeightType.Int8) continue;
                 ushort* panelScales = Matrix.Scales(chunk);
@@ -86,29 +91,31 @@ internal static unsafe class PanelPacker
             }
         }
 
-        private readonly void ReadRow(int panel, int lane, Span<float> destination)
+        /// <summary>The part that a lane comes from and its row there; null for padding.</summary>
+        private readonly (IRowSource? Source, int Row) Locate(int panel, int lane)
         {
             int row;
             if (Matrix.Paired)
             {
                 IRowSource half = Parts[panel % 2];
                 row = panel / 2 * PanelMatrix.PanelRows + lane;
-                if (row < half.OutFeatures) half.ReadRow(row, destination);
-                return;
+                return row < half.OutFeatures ? (half, row) : (null, 0);
             }
 
             row = panel * PanelMatrix.PanelRows + lane;
             foreach (IRowSource part in Parts)
             {
-                if (row < part.OutFeatures)
-                {
-                    part.ReadRow(row, destination);
-                    return;
-                }
-
+                if (row < part.OutFeatures) return (part, row);
                 row -= part.OutFeatures;
             }
+
+            return (null, 0);
         }
+
+        /// <summary>Takes over the blocks of a Q8_0 row as they are; false where the row must be quantised.</summary>
+        private readonly bool TakeBlocks(IRowSource? source, int row, uint* encoded, ushort* scales) =>
+            Matrix.Type == WeightType.Int8 && source is IStoredRowSource { StoredType: DType.Q8_0 } stored
+            && Int8Quantizer.TakeBlocks(stored.ReadStoredRow(row), (byte*)encoded, scales);
 
         private readonly void Encode(float* row, int padded, uint* encoded, ushort* scales, int panel, int lane)
         {

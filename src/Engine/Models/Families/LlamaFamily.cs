@@ -12,6 +12,15 @@ public sealed class LlamaFamily : ModelFamily
     public override IReadOnlyList<string> Architectures { get; } = ["LlamaForCausalLM"];
 
     /// <inheritdoc/>
+    public override string GgufArchitecture => "llama";
+
+    /// <inheritdoc/>
+    public override bool GgufInterleavesPairs => true;
+
+    /// <inheritdoc/>
+    public override bool GgufWindowsAllLayers => true;
+
+    /// <inheritdoc/>
     public override (bool Qkv, bool Output) ReadBiases(JsonFields config)
     {
         bool bias = config.Boolean("attention_bias") ?? false;

@@ -18,6 +18,15 @@ public sealed class MistralFamily : ModelFamily
     public override IReadOnlyList<string> Architectures { get; } = ["MistralForCausalLM"];
 
     /// <inheritdoc/>
+    public override string GgufArchitecture => "llama";
+
+    /// <inheritdoc/>
+    public override bool GgufInterleavesPairs => true;
+
+    /// <inheritdoc/>
+    public override bool GgufWindowsAllLayers => true;
+
+    /// <inheritdoc/>
     public override (bool Qkv, bool Output) ReadBiases(JsonFields config) => config.Boolean("attention_bias") == true
         ? throw config.Broken("attention_bias", "must be false: Mistral models have no biases", "If the weights have biases, the architecture is LlamaForCausalLM.")
         : (false, false);

@@ -20,6 +20,18 @@ public abstract class ModelFamily
     /// <summary>Whether queries and keys are RMS-normalised per head before RoPE.</summary>
     public virtual bool QkNorm => false;
 
+    /// <summary><c>general.architecture</c> of GGUF files. Families that share one are read as the first of them in <see cref="All"/>.</summary>
+    public abstract string GgufArchitecture { get; }
+
+    /// <summary>Whether GGUF files keep the rows of q and k as interleaved pairs (<see cref="RopePairs"/>).</summary>
+    public virtual bool GgufInterleavesPairs => false;
+
+    /// <summary>Whether <c>attention.sliding_window</c> of a GGUF file concerns every layer.</summary>
+    public virtual bool GgufWindowsAllLayers => false;
+
+    /// <summary>Whether q, k and v always have biases.</summary>
+    public virtual bool RequiresQkvBias => false;
+
     /// <summary>RoPE base where config.json gives none.</summary>
     public virtual double DefaultRopeTheta => 10_000;
 

@@ -15,6 +15,12 @@ public class Qwen2Family : ModelFamily
     public override IReadOnlyList<string> Architectures { get; } = ["Qwen2ForCausalLM"];
 
     /// <inheritdoc/>
+    public override string GgufArchitecture => "qwen2";
+
+    /// <inheritdoc/>
+    public override bool RequiresQkvBias => true;
+
+    /// <inheritdoc/>
     public override (bool Qkv, bool Output) ReadBiases(JsonFields config) => (true, false);
 
     /// <summary>

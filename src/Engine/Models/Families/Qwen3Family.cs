@@ -12,6 +12,12 @@ public sealed class Qwen3Family : Qwen2Family
     public override IReadOnlyList<string> Architectures { get; } = ["Qwen3ForCausalLM"];
 
     /// <inheritdoc/>
+    public override string GgufArchitecture => "qwen3";
+
+    /// <inheritdoc/>
+    public override bool RequiresQkvBias => false;
+
+    /// <inheritdoc/>
     public override bool QkNorm => true;
 
     /// <inheritdoc/>

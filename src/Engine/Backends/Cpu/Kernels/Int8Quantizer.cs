@@ -1,3 +1,4 @@
+using System.Buffers.Binary;
 using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
 using Foretoken.Backends.Cpu.Lanes;
@@ -12,6 +13,9 @@ internal static unsafe class Int8Quantizer
 {
     /// <summary>Bytes of one block of activations: 32 signed bytes, the f32 scale, the int32 correction.</summary>
     public const int ActivationBlockBytes = 40;
+
+    /// <summary>Bytes of a Q8_0 block in a file.</summary>
+    private const int Q8BlockBytes = 34;
 
     /// <summary>Offset of the scale in a block of activations.</summary>
     public const int ScaleOffset = 32;
@@ -47,6 +51,26 @@ internal static unsafe class Int8Quantizer
             float inverse = largest < ZeroBelow ? 0f : 127f / largest;
             Vector256<short> low = Vector256.Narrow(Round(a, inverse), Round(b, inverse)), high = Vector256.Narrow(Round(c, inverse), Round(d, inverse));
             (Vector256.Narrow(low, high).AsByte() ^ Vector256.Create((byte)0x80)).Store(bytes); // two's complement + 128
+        }
+
+        return true;
+    }
+
+    /// <summary>Takes over a row of Q8_0 blocks: f16 scale, 32 signed bytes.</summary>
+    /// <param name="blocks">[steps, 34]</param>
+    /// <param name="bytes">[steps · 32], receives q + 128.</param>
+    /// <param name="scales">[steps], receives f16 bits.</param>
+    /// <returns>False when a scale is negative or not finite: then nothing that was written counts.</returns>
+    public static bool TakeBlocks(ReadOnlySpan<byte> blocks, byte* bytes, ushort* scales)
+    {
+        const ushort MinusZero = 0x8000, Infinity = 0x7C00;
+        for (; blocks.Length > 0; blocks = blocks[Q8BlockBytes..], bytes += 32)
+        {
+            ushort scale = BinaryPrimitives.ReadUInt16LittleEndian(blocks);
+            if (scale == MinusZero) scale = 0;
+            if (scale >= Infinity) return false;
+            *scales++ = scale;
+            (Vector256.Create(blocks.Slice(2, 32)) ^ Vector256.Create((byte)0x80)).Store(bytes);
         }
 
         return true;
