@@ -43,7 +43,7 @@ public sealed record DraftModelOptions : DrafterOptions
         if (context.CreateBackend is not { } createBackend) throw new DrafterException("A draft model needs a backend of its own, and there is none.");
         string directory = ModelDirectory.Resolve(Directory);
         using ModelSource source = ModelLoader.Open(directory);
-        BpeTokenizer? tokenizer = context.Tokenizer is null ? null : BpeTokenizer.FromDirectory(directory);
+        BpeTokenizer? tokenizer = context.Tokenizer is null ? null : BpeTokenizer.FromModel(directory);
         VocabularyMap map = VocabularyMap.Create(
             context.Tokenizer, context.Target.Shape.VocabSize, tokenizer, source.Config.Shape.VocabSize, source.Origin, MapVocabulary);
         IBackend backend = createBackend();
