@@ -91,6 +91,30 @@ public sealed class NativeTableGeneratorTests
     }
 
     [Fact]
+    public void Absent_library_and_absent_function_are_reasons_and_no_errors()
+    {
+        Assert.Equal("libnowhere.so.1 and nowhere.dll cannot be loaded", ReasonOf("\"libnowhere.so.1\", \"nowhere.dll\""));
+        if (OperatingSystem.IsLinux()) // the C library is there and has no such function
+            Assert.Equal("libc.so.6 has no function sample_open_v2: it is older than this build needs", ReasonOf("\"libnowhere.so.1\", \"libc.so.6\""));
+    }
+
+    /// <summary>Compiles the table over other libraries, loads the assembly and asks for them.</summary>
+    private static string ReasonOf(string libraries)
+    {
+        CSharpCompilation compilation = Compile(Table.Replace("\"libsample.so.1\", \"sample.dll\"", libraries, StringComparison.Ordinal));
+        Driver(new NativeTableGenerator()).RunGeneratorsAndUpdateCompilation(compilation, out Compilation output, out _);
+        using var image = new MemoryStream();
+        Assert.True(output.Emit(image).Success);
+        var context = new System.Runtime.Loader.AssemblyLoadContext("sample", isCollectible: true);
+        image.Position = 0;
+        object?[] arguments = [null];
+        Type type = context.LoadFromStream(image).GetType("Sample.Sample", throwOnError: true)!;
+        Assert.Null(type.GetMethod("TryLoad", System.Reflection.BindingFlags.Public | System.Reflection.BindingFlags.Static)!.Invoke(null, arguments));
+        context.Unload();
+        return (string)arguments[0]!;
+    }
+
+    [Fact]
     public void Missing_function_is_named()
     {
         var empty = default(CudaDriverTable);

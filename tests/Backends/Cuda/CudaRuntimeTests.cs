@@ -240,19 +240,30 @@ public sealed class CudaRuntimeTests
         unsafe
         {
             table.cuLaunchKernel = &Nothing;
+            table.cuGraphLaunch = &Nothing;
         }
 
         using CudaDevice device = CudaDevice.Open(CudaPlatform.Over(new CudaDriver(table)), 0, s_probe);
         CudaStream stream = CudaStream.Create(device);
         var probe = new Probe { Seed = default, Scale = 1, Values = default, Count = 0, Grid = 1, Block = 32 };
-        for (int i = 0; i < 100; i++) probe.Launch(stream);
+        using var graphs = new RowBucketGraphs(stream, 1, 8);
+        Action<CudaStream, int> pass = (s, rows) => probe.Launch(s);
+        for (int i = 0; i < 100; i++) Both();
         long before = GC.GetAllocatedBytesForCurrentThread();
-        for (int i = 0; i < 1000; i++) probe.Launch(stream);
+        for (int i = 0; i < 1000; i++) Both();
         Assert.Equal(before, GC.GetAllocatedBytesForCurrentThread());
+        void Both()
+        {
+            probe.Launch(stream);
+            graphs.Run(5, pass);
+        }
     }
 
     [System.Runtime.InteropServices.UnmanagedCallersOnly]
     private static unsafe CudaResult Nothing(
         nint function, uint gridX, uint gridY, uint gridZ, uint blockX, uint blockY, uint blockZ, uint sharedBytes, nint stream, void** parameters, void** extra) =>
         CudaResult.Success;
+
+    [System.Runtime.InteropServices.UnmanagedCallersOnly]
+    private static CudaResult Nothing(nint executable, nint stream) => CudaResult.Success;
 }

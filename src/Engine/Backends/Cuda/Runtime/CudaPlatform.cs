@@ -86,6 +86,10 @@ internal sealed class CudaPlatform
         }
     }
 
+    /// <summary>The first device that the kernels run on; the environment variable CUDA_VISIBLE_DEVICES puts another first.</summary>
+    /// <exception cref="CudaUnavailableException">There is none.</exception>
+    public CudaDeviceInfo RequireFirst() => Require(Devices.FirstOrDefault(d => d.Refusal is null)?.Ordinal ?? 0);
+
     /// <summary>The device to run on.</summary>
     /// <exception cref="CudaUnavailableException">There is none of that number that the kernels run on.</exception>
     public CudaDeviceInfo Require(int ordinal)

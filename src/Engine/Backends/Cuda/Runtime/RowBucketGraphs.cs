@@ -46,7 +46,7 @@ internal sealed class RowBucketGraphs : IDisposable
             return;
         }
 
-        CudaGraph graph = _graphs[i] ??= CudaGraph.Capture(_stream, s => work(s, bucket));
+        CudaGraph graph = _graphs[i] ??= Capture(bucket, work);
         graph.Launch(_stream);
     }
 
@@ -55,6 +55,9 @@ internal sealed class RowBucketGraphs : IDisposable
         foreach (CudaGraph? graph in _graphs) graph?.Dispose();
         Array.Clear(_graphs);
     }
+
+    // on its own, so that a replay allocates no closure
+    private CudaGraph Capture(int bucket, Action<CudaStream, int> work) => CudaGraph.Capture(_stream, s => work(s, bucket));
 
     private int IndexOf(int rows)
     {
