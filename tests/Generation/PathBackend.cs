@@ -13,6 +13,7 @@ namespace Foretoken.Tests.Generation;
 internal sealed unsafe class PathBackend(int vocabSize) : IBackend
 {
     private const int TokenTag = 0x01000000; // a token as an exact f32 that differs from untouched memory
+    private readonly HashSet<int> _forgotten = []; // slots, of the row at hand
     private float[] _logits = [];
     private RowBatch _rows = null!;
     private HostKvView _kv = null!;
@@ -115,21 +116,34 @@ internal sealed unsafe class PathBackend(int vocabSize) : IBackend
         KvHeadSlots* head = _kv.Head(segment.Sequence, 0, 0);
         ulong hash = 1;
         int position = _rows.Positions[row];
+        FindForgotten(head, segment, row);
         for (int slot = 0; slot < head->Committed; slot++)
         {
-            if (*_kv.ExpireOf(head, slot) >= position) hash = Mix(hash, head, slot);
+            if (*_kv.ExpireOf(head, slot) >= position && !_forgotten.Contains(slot)) hash = Mix(hash, head, slot);
         }
 
         for (int i = 0; i < segment.Count; i++)
         {
             bool sees = segment.Branches ? (_rows.AncestorMask(row)[i >> 6] >> (i & 63) & 1) != 0 : segment.First + i <= row;
-            if (sees && *_kv.ExpireOf(head, head->Committed + i) >= position) hash = Mix(hash, head, head->Committed + i);
+            if (sees && *_kv.ExpireOf(head, head->Committed + i) >= position && !_forgotten.Contains(head->Committed + i)) hash = Mix(hash, head, head->Committed + i);
         }
 
         Span<float> logits = LogitsOf(index);
         for (int v = 0; v < logits.Length; v++) logits[v] = 4 * (float)CounterRandom.Uniform(hash, (ulong)v);
         if (FavouredToken >= 0) logits[FavouredToken] += 1.5f;
         if (position >= BrokenFrom) logits[logits.Length / 2] = float.NaN;
+    }
+
+    /// <summary>Slots that rows on the path to <paramref name="row"/> evict, itself among them, as far as it is more than the window behind them.</summary>
+    private void FindForgotten(KvHeadSlots* head, RowSegment segment, int row)
+    {
+        _forgotten.Clear();
+        for (int r = row; r >= 0 && _kv.DecisionWindow > 0; r = _rows.Parents[r])
+        {
+            int before = _rows.Parents[r] is var parent and >= 0 ? head->Committed + parent - segment.First : head->Committed - 1;
+            bool evicts = *_kv.DecisionOf(head, head->Committed + r - segment.First) != 0;
+            if (evicts && before >= 0 && _rows.Positions[r] - 1 + _kv.DecisionWindow < _rows.Positions[row]) _forgotten.Add(before);
+        }
     }
 
     private ulong Mix(ulong hash, KvHeadSlots* head, int slot) =>

@@ -14,7 +14,12 @@ namespace Foretoken.Tests.Generation;
 internal sealed class SchedulerSimulation : IDisposable
 {
     private const int Context = 128, SlotsPerPage = 16;
-    private static readonly IEvictionPolicy[] Policies = [new DensePolicy(), new DensePolicy(), new SlidingWindowPolicy(24), new PositionLives()];
+    private static readonly IEvictionPolicy[] Policies =
+    [
+        new DensePolicy(), new DensePolicy(), new SlidingWindowPolicy(24), new PositionLives(),
+        new DmsPolicy(5, SyntheticDecisions.ForCompression(1, 4)), new DmsPolicy(20, SyntheticDecisions.ForCompression(2, 8)),
+    ];
+
     private static readonly PoolEntry[] Pool = [.. Enumerable.Range(0, 60).Select(MakeRequest)];
     private readonly SeededRandom _random;
     private readonly FakeClock _clock = new();
@@ -27,13 +32,14 @@ internal sealed class SchedulerSimulation : IDisposable
     private readonly int _priorities, _kvTokens, _maxArrivals, _prefixes;
     private readonly double _arrivalRate, _cancelRate, _deadlineRate;
 
-    private SchedulerSimulation(ulong seed, int sequences)
+    private SchedulerSimulation(ulong seed, int sequences, string? everythingUnder, Func<IEvictionPolicy, IEvictionPolicy>? plant)
     {
         _random = new SeededRandom(seed, 7);
-        _prefixes = _random.Pick([0, 0, 3, 20]);
-        _policy = _random.Pick(Policies);
+        bool everything = everythingUnder is not null;
+        _prefixes = everything ? 20 : _random.Pick([0, 0, 3, 20]);
+        _policy = everything ? _random.Pick([.. Policies.Where(p => p.Name == everythingUnder)]) : _random.Pick(Policies);
         int maxSequences = sequences > 0 ? sequences : _random.Pick([1, 2, 3, 5, 8, 17]);
-        bool measured = _random.Chance(0.5), enough = !measured || sequences > 0 || _random.Chance(0.6);
+        bool measured = everything || _random.Chance(0.5), enough = !measured || sequences > 0 || _random.Chance(0.6);
         _options = new DecodeLoopOptions
         {
             ContextLength = Context,
@@ -48,14 +54,14 @@ internal sealed class SchedulerSimulation : IDisposable
             Time = _clock,
         };
         _kvTokens = enough ? Context + _random.Next(sequences * 40, 20 + maxSequences * 60) : 16 + _random.Next(80);
-        _oracle = DrawOracle();
+        _oracle = DrawOracle(everything);
         _drafter = new CheckedDrafter(_oracle is null ? new NoDrafter() : MakeOracle(_oracle, _policy));
-        _rig = new LoopRig(_options, _drafter, _kvTokens, policy: _policy, prefixes: _prefixes);
+        _rig = new LoopRig(_options, _drafter, _kvTokens, policy: plant is null ? _policy : plant(_policy), prefixes: _prefixes);
         _model = new SchedulerModel(_options, _rig.Cache.PagesTotal, SlotsPerPage);
         _priorities = _random.Pick([1, 1, 2, 4]);
         _maxArrivals = sequences > 0 ? 2 * sequences : 40;
         _arrivalRate = sequences > 0 ? 0.95 : _random.Pick([0.1, 0.4, 0.8]);
-        _cancelRate = _random.Pick([0, 0.02, 0.1]);
+        _cancelRate = everything ? 0.02 : _random.Pick([0, 0.02, 0.1]);
         _deadlineRate = _random.Pick([0, 0.1, 0.5]);
     }
 
@@ -63,6 +69,17 @@ internal sealed class SchedulerSimulation : IDisposable
     public SchedulerStatistics Statistics { get; private set; }
 
     public long ReusedTokens { get; private set; }
+
+    /// <summary>Drafts, prefixes, preemptions and cancellations all happened.</summary>
+    public bool HadEverything => AcceptedDrafts > 0 && ReusedTokens > 0 && Statistics.Preemptions > 0 && Ends.ContainsKey(FinishReason.Cancelled);
+
+    /// <summary>Name of the eviction policy.</summary>
+    public string Policy => _policy.Name;
+
+    public long Steps => _rig.Loop.Steps;
+
+    /// <summary>Arrivals, cancellations and passes.</summary>
+    public long Events => Steps + _model.Entries.Count + _model.Entries.Count(e => e.Cancelled);
 
     public long AcceptedDrafts => _drafter.Accepted;
 
@@ -72,9 +89,12 @@ internal sealed class SchedulerSimulation : IDisposable
 
     /// <param name="seed">Names the whole history.</param>
     /// <param name="sequences">Sequences that run at a time; 0 = drawn.</param>
-    public static SchedulerSimulation Run(ulong seed, int sequences = 0)
+    /// <param name="everythingUnder">Name of a policy: drafts, prefixes, cancellations and measured admission then come together; null = all drawn.</param>
+    /// <param name="plant">Gives the cache another policy than the one whose answers are expected.</param>
+    public static SchedulerSimulation Run(
+        ulong seed, int sequences = 0, string? everythingUnder = null, Func<IEvictionPolicy, IEvictionPolicy>? plant = null)
     {
-        var simulation = new SchedulerSimulation(seed, sequences);
+        var simulation = new SchedulerSimulation(seed, sequences, everythingUnder, plant);
         try
         {
             simulation.Run();
@@ -82,7 +102,7 @@ internal sealed class SchedulerSimulation : IDisposable
         }
         catch (Exception e)
         {
-            throw new XunitException($"SchedulerSimulation.Run({seed}, {sequences}) fails: {simulation}\n{e}");
+            throw new XunitException($"SchedulerSimulation.Run({seed}, {sequences}, {everythingUnder ?? "null"}) fails: {simulation}\n{e}");
         }
         finally
         {
@@ -214,10 +234,10 @@ internal sealed class SchedulerSimulation : IDisposable
         for (int i = 0; i < statistics.AcceptedAt.Length; i++) Assert.True(statistics.AcceptedAt[i] <= statistics.DraftedAt[i]);
     }
 
-    private OracleOptions? DrawOracle()
+    private OracleOptions? DrawOracle(bool always)
     {
-        double acceptance = _random.Pick([0, 0.5, 0.9, 1]);
-        return _random.Next(4) switch
+        double acceptance = always ? 0.7 : _random.Pick([0, 0.5, 0.9, 1]);
+        return (always ? 1 + _random.Next(2) : _random.Next(4)) switch
         {
             0 => null,
             1 => new OracleOptions { VocabSize = LoopRig.Vocab, Depth = 1 + _random.Next(9), Acceptance = acceptance, Seed = _random.NextBits() },
@@ -239,7 +259,8 @@ internal sealed class SchedulerSimulation : IDisposable
     private static PoolEntry MakeRequest(int i)
     {
         var random = new SeededRandom((ulong)i, 8);
-        int[] prompt = LoopRig.Prompt(1 + random.Next(i % 3 == 0 ? 70 : 8), (ulong)(1000 + i / 2)); // in pairs that differ in their options only
+        int[] prompt = LoopRig.Prompt(1 + random.Next(i % 3 == 0 ? 40 : 8), (ulong)(1000 + i / 2)); // in pairs that differ in their options only
+        if (i % 3 == 0) prompt = [.. LoopRig.Prompt(32, 999), .. prompt]; // a system prompt of two blocks
         var sampling = new SamplingOptions { LogProbs = random.Chance(0.5) };
         if (random.Chance(0.6))
         {

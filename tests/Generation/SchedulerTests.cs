@@ -1,4 +1,5 @@
 using Foretoken.Generation;
+using Foretoken.KvCache;
 using Foretoken.Sampling;
 using Foretoken.Speculation;
 
@@ -22,6 +23,23 @@ public class SchedulerTests
         Sequence again = Request(4).Submit(rig);
         rig.RunToEnd();
         Request(4).RunAlone().AssertEqual(again);
+    }
+
+    /// <summary>
+    /// A window of 28 tokens fits two pages of 16 for ever, but not together with the few expired slots that usually wait for more before survivors are moved.
+    /// </summary>
+    [Fact]
+    public void Expired_slots_that_wait_to_be_reclaimed_end_no_answer_when_pages_are_short()
+    {
+        var policy = new SlidingWindowPolicy(28);
+        using var rig = new LoopRig(
+            LoopRig.Options(maxSequences: 1, chunk: 8) with { KvAdmission = KvAdmission.Measured, ExpectedAnswerTokens = 1 }, kvTokens: 32, policy: policy);
+        LoopRequest request = Request(5, 90);
+        Sequence sequence = request.Submit(rig);
+        rig.RunToEnd();
+        request.RunAlone(policy: policy).AssertEqual(sequence);
+        Assert.Equal(0, rig.Loop.Statistics.EndedByKvBudget);
+        rig.AssertCacheEmpty();
     }
 
     [Fact]

@@ -64,7 +64,7 @@ internal sealed unsafe class CacheSimulation : IDisposable
 
     public void Step()
     {
-        int choice = _random.Next(24);
+        int choice = _random.Next(25);
         int s = _model.Count == 0 ? -1 : _model.Keys.ElementAt(_random.Next(_model.Count));
         if (s < 0 || choice < 3) Acquire();
         else if (choice == 3) Release(s, "release");
@@ -73,6 +73,7 @@ internal sealed unsafe class CacheSimulation : IDisposable
         else if (choice is 7 or 8) Truncate(s);
         else if (choice is 9 or 10) PublishAll();
         else if (choice == 11) CancelInThePass(s);
+        else if (choice == 13) Reclaim(s);
         else if (choice == 12 && _random.Next(6) == 0) _cache.ClearPrefixes();
         else Pass();
         Check();
@@ -156,6 +157,17 @@ internal sealed unsafe class CacheSimulation : IDisposable
         Assert.True(legal);
         Mark("truncate");
         naive.Tokens.RemoveRange(length, naive.Tokens.Count - length);
+    }
+
+    private void Reclaim(int s)
+    {
+        int before = Enumerable.Range(0, Heads).Sum(h => _view.Head(s, h / KvHeads, h % KvHeads)->Committed);
+        int reserved = _cache.Reserved(s), pages = _cache.ReservedPages(s), freed = _cache.Reclaim(s);
+        Assert.Equal(reserved, _cache.Reserved(s));
+        Assert.InRange(_cache.ReservedPages(s), 0, pages);
+        Assert.Equal(before - freed, Enumerable.Range(0, Heads).Sum(h => _view.Head(s, h / KvHeads, h % KvHeads)->Committed));
+        for (int h = 0; h < Heads; h++) Assert.Equal(_view.Head(s, h / KvHeads, h % KvHeads)->Committed, _cache.LiveTokens(s, h / KvHeads, h % KvHeads));
+        if (freed > 0) Mark("reclaim");
     }
 
     private void PublishAll()

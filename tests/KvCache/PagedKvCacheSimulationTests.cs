@@ -28,7 +28,7 @@ public sealed class PagedKvCacheSimulationTests
             foreach ((string what, int count) in Run(seed, 250)) done[what] = done.GetValueOrDefault(what) + count;
         }
 
-        foreach (string what in new[] { "attach", "cancel", "fork", "no pages", "pass", "preempt", "publish", "release", "truncate" })
+        foreach (string what in new[] { "attach", "cancel", "fork", "no pages", "pass", "preempt", "publish", "reclaim", "release", "truncate" })
             Assert.True(done.GetValueOrDefault(what) >= 20, $"{what} happened {done.GetValueOrDefault(what)} times");
     }
 

@@ -16,7 +16,8 @@ namespace Foretoken.Generation;
 /// <para>Rows: every running answer gets its row in every pass; prompts share up to a chunk of the other rows, first in rank first, a quarter of it
 /// kept for the prompt that needs the fewest; drafts share what is left, in equal parts. So a long prompt stalls neither running answers nor short
 /// prompts.</para>
-/// <para>Pages: rows are served in rank order. One that finds no pages first takes fewer rows, then displaces running sequences of lower rank, the last
+/// <para>Pages: rows are served in rank order. One that finds no pages first takes fewer rows, then lets the cache give back what has
+    /// expired, then displaces running sequences of lower rank, the last
 /// first (<see cref="KvExhaustion"/>), and if there are none brings no row to this pass. The first in rank therefore always goes on; if it is alone
 /// and the whole budget does not hold its next row, it ends with <see cref="FinishReason.KvBudget"/>. Drafts take only pages that are free.</para>
 /// </summary>
@@ -31,6 +32,7 @@ public sealed class Scheduler
     private readonly ScheduledSequence[] _scheduled;  // [MaxSequences] the first _scheduledCount
     private int _runningCount;
     private int _scheduledCount;
+    private bool _reclaimed;                          // in this pass
     private long _submitted, _rejected, _preemptions, _preemptedTokens, _stalls, _endedByKvBudget;
 
     public Scheduler(DecodeLoopOptions options, PagedKvCache cache, IDrafter drafter)
@@ -134,6 +136,7 @@ public sealed class Scheduler
         foreach (Sequence s in Running) TrimReservation(s);
         Admit();
         _scheduledCount = 0;
+        _reclaimed = false;
         int rows = ScheduleRows();
         ShareDrafts(_options.MaxRows - rows);
         return _scheduled.AsSpan(0, _scheduledCount);
@@ -289,6 +292,10 @@ public sealed class Scheduler
             {
                 rows /= 2;
             }
+            else if (ReclaimExpired())
+            {
+                // some slots came free: try again
+            }
             else if (place + 1 < _runningCount)
             {
                 Displace(_running[_runningCount - 1]);
@@ -308,6 +315,17 @@ public sealed class Scheduler
     {
         int tokens = Math.Max(_forecast.ReservedTokens(s), _cache.Length(s.CacheIndex) + rows);
         return tokens == _cache.Reserved(s.CacheIndex) || _cache.TryReserve(s.CacheIndex, tokens);
+    }
+
+    /// <summary>Gives back the slots that have expired in running sequences and wait to be reclaimed; once per pass.</summary>
+    /// <returns>Whether any slot came free.</returns>
+    private bool ReclaimExpired()
+    {
+        if (_reclaimed) return false;
+        _reclaimed = true;
+        int slots = 0;
+        foreach (Sequence s in Running) slots += _cache.Reclaim(s.CacheIndex);
+        return slots > 0;
     }
 
     private void Displace(Sequence s)

@@ -17,6 +17,27 @@ internal sealed unsafe partial class HeadTables
         head->Contiguous = head->Committed == 0 || *View.PositionOf(head, 0) == nextPosition - head->Committed;
     }
 
+    /// <summary>Gets rid of everything that has expired, however many moves that takes: for when pages are short.</summary>
+    /// <returns>Slots that came free.</returns>
+    public int ReclaimAll(int sequence, int nextPosition, ref int legalFrom)
+    {
+        int slots = 0;
+        KvHeadSlots* heads = Of(sequence);
+        for (int h = 0; h < PerSequence; h++)
+        {
+            ref HeadBooks books = ref _books[sequence * PerSequence + h];
+            if (books.Dead == 0) continue;
+            KvHeadSlots* head = heads + h;
+            slots += books.Dead;
+            Expired expired = Scan(head, head->FirstMortal, nextPosition);
+            books.Dead = Compact(head, expired.First, nextPosition, ref legalFrom).Count;
+            head->Contiguous = head->Committed == 0 || *View.PositionOf(head, 0) == nextPosition - head->Committed;
+            TrimPages(head, live: true);
+        }
+
+        return slots;
+    }
+
     /// <summary>Counts slots that no position from <paramref name="nextPosition"/> on sees and notes the first slot that has an end.</summary>
     private Expired Scan(KvHeadSlots* head, int from, int nextPosition)
     {
