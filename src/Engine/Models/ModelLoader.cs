@@ -102,13 +102,9 @@ public static class ModelLoader
     /// <summary>Bytes of all weights in memory, but for padding.</summary>
     private static long BytesOf(ModelSource source, WeightType? type)
     {
-        return WeightSpec.Of(source.Config).Sum(w => w.IsMatrix ? Packed(w.Elements, type ?? source.WeightTypeOf(w)) : w.Elements * sizeof(float));
-
-        static long Packed(long elements, WeightType type)
-        {
-            (long bytes, long weights) = type switch { WeightType.F32 => (4, 1), WeightType.BF16 => (2, 1), _ => (34L, 32L) }; // int8: 32 bytes and an f16 scale
-            return elements * bytes / weights;
-        }
+        return WeightSpec.Of(source.Config).Sum(w => w.IsMatrix
+            ? (long)(w.Elements * (type ?? source.WeightTypeOf(w)).BitsPerWeight() / 8)
+            : w.Elements * sizeof(float));
     }
 
     /// <summary>Hands each weight to the backend in the order of use: embedding, layers, final norm, head.</summary>

@@ -73,9 +73,7 @@ public class CpuBackendTests
     }
 
     [Theory]
-    [InlineData(WeightType.F32)]
-    [InlineData(WeightType.BF16)]
-    [InlineData(WeightType.Int8)]
+    [MemberData(nameof(PanelProductTests.Types), MemberType = typeof(PanelProductTests))]
     public void Levels_and_thread_counts_change_no_bit(WeightType type)
     {
         int[] tokens = Tokens(6, 70);

@@ -18,7 +18,7 @@ internal sealed class CpuRig : IDisposable
     public CpuRig(WeightType type, KvType kvType, IsaLevel? level = null, int threads = 2, bool qwen = true)
     {
         _backend = CpuBackend.Create(new CpuOptions { Threads = threads, IsaLevel = level });
-        ModelConfig config = Config(qwen);
+        ModelConfig config = Config(qwen, type.ColumnMultiple() > 1);
         using var source = new RandomSource(config, 9);
         _model = ModelLoader.Load(
             source, new LoadOptions { Backend = _backend, Plan = Plan, MaxRows = MaxRows, MaxLogitRows = MaxRows, WeightType = type }).Transformer;
@@ -106,10 +106,12 @@ internal sealed class CpuRig : IDisposable
         _backend.Dispose();
     }
 
-    private static ModelConfig Config(bool qwen)
+    /// <param name="qwen">Qwen3, else Qwen2.</param>
+    /// <param name="wide">All widths are multiples of 256.</param>
+    private static ModelConfig Config(bool qwen, bool wide)
     {
         var rope = new RopeScaling(10_000);
-        int headDim = qwen ? 32 : 20; // half a head fills whole lanes, or does not
+        int headDim = qwen || wide ? 32 : 20; // half a head fills whole lanes, or does not
         return new ModelConfig
         {
             Family = qwen ? "qwen3" : "qwen2",
@@ -123,9 +125,9 @@ internal sealed class CpuRig : IDisposable
             Shape = new TransformerShape
             {
                 LayerCount = 2,
-                HiddenSize = 72,
-                IntermediateSize = 141,
-                HeadCount = 6,
+                HiddenSize = wide ? 256 : 72,
+                IntermediateSize = wide ? 256 : 141,
+                HeadCount = wide ? 8 : 6,
                 KvHeadCount = 2,
                 HeadDim = headDim,
                 VocabSize = Vocab,

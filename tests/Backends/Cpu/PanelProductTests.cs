@@ -23,6 +23,8 @@ public sealed unsafe class PanelProductTests : IDisposable
         return data;
     }
 
+    public static TheoryData<WeightType> Types() => [.. Enum.GetValues<WeightType>()];
+
     private static IEnumerable<string> KernelNames()
     {
         foreach (IsaLevel level in Enum.GetValues<IsaLevel>())
@@ -34,14 +36,15 @@ public sealed unsafe class PanelProductTests : IDisposable
     }
 
     private static CpuKernels Kernels(string name) =>
-        name == "Avx2WithoutVnni" ? new CpuKernels<Lanes256, Int8Avx2Kernel>() : CpuKernels.For(Enum.Parse<IsaLevel>(name));
+        name == "Avx2WithoutVnni" ? new Avx2Kernels<Lanes256>() : CpuKernels.For(Enum.Parse<IsaLevel>(name));
 
     [Theory]
     [MemberData(nameof(KernelsAndTypes))]
     public void Products_equal_the_scalar_contract_bit_for_bit(string kernels, WeightType type)
     {
-        foreach ((int outFeatures, int inFeatures) in new[] { (16, 32), (1, 2), (37, 66), (50, 100), (129, 192), (20, 2080), (17, 4130) })
+        foreach ((int outFeatures, int width) in new[] { (16, 32), (1, 2), (37, 66), (50, 100), (129, 192), (20, 2080), (17, 4130) })
         {
+            int inFeatures = Width(type, width);
             using PanelMatrix matrix = Matrix(type, outFeatures, inFeatures, out float[] weights);
             float[] x = Activations(9, inFeatures);
             float[] y = Multiply(Kernels(kernels), matrix, x, 9);
@@ -61,58 +64,59 @@ public sealed unsafe class PanelProductTests : IDisposable
     [MemberData(nameof(KernelsAndTypes))]
     public void Products_are_close_to_double_precision(string kernels, WeightType type)
     {
-        using PanelMatrix matrix = Matrix(type, 33, 1056, out float[] weights);
-        float[] x = Activations(3, 1056);
+        int width = Width(type, 1056);
+        using PanelMatrix matrix = Matrix(type, 33, width, out float[] weights);
+        float[] x = Activations(3, width);
         float[] y = Multiply(Kernels(kernels), matrix, x, 3);
         double worst = 0;
         for (int r = 0; r < 3; r++)
         {
             for (int n = 0; n < 33; n++)
             {
-                double exact = ScalarProduct.Exact(type, x.AsSpan(r * 1056, 1056), weights.AsSpan(n * 1056, 1056));
+                double exact = ScalarProduct.Exact(type, x.AsSpan(r * width, width), weights.AsSpan(n * width, width));
                 worst = Math.Max(worst, Math.Abs(exact - y[r * 33 + n]));
             }
         }
 
-        Assert.InRange(worst, 0, type == WeightType.Int8 ? 0.03 : 1e-5); // outputs are of order 1.6
+        Assert.InRange(worst, 0, type.IsInteger() ? 0.03 : 1e-5); // outputs are of order 1.6
     }
 
     [Theory]
     [MemberData(nameof(KernelsAndTypes))]
     public void Bits_of_a_row_do_not_depend_on_the_rows_beside_it(string kernels, WeightType type)
     {
-        const int Width = 2112, Features = 40, Most = 70;
-        using PanelMatrix matrix = Matrix(type, Features, Width, out _);
-        float[] x = Activations(Most, Width);
+        const int Features = 40, Most = 70;
+        int width = Width(type, 2112);
+        using PanelMatrix matrix = Matrix(type, Features, width, out _);
+        float[] x = Activations(Most, width);
         CpuKernels set = Kernels(kernels);
         var alone = new float[Most * Features];
-        for (int r = 0; r < Most; r++) Multiply(set, matrix, x.AsSpan(r * Width, Width).ToArray(), 1).CopyTo(alone, r * Features);
+        for (int r = 0; r < Most; r++) Multiply(set, matrix, x.AsSpan(r * width, width).ToArray(), 1).CopyTo(alone, r * Features);
         foreach (int rows in new[] { 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 16, 33, 64, 70 })
         {
             int first = Most - rows;
-            float[] together = Multiply(set, matrix, x.AsSpan(first * Width, rows * Width).ToArray(), rows);
+            float[] together = Multiply(set, matrix, x.AsSpan(first * width, rows * width).ToArray(), rows);
             Assert.True(alone.AsSpan(first * Features).SequenceEqual(together), $"{rows} rows");
         }
     }
 
     [Theory]
-    [InlineData(WeightType.F32)]
-    [InlineData(WeightType.BF16)]
-    [InlineData(WeightType.Int8)]
+    [MemberData(nameof(Types))]
     public void Rows_are_read_back_as_they_are_stored(WeightType type)
     {
         foreach (bool paired in new[] { false, true })
         {
-            const int Rows = 38, Width = 70;
-            ArrayRowSource a = ArrayRowSource.Random("a", Rows, Width, 1), b = ArrayRowSource.Random("b", paired ? Rows : 5, Width, 2);
+            const int Rows = 38;
+            int width = Width(type, 70);
+            ArrayRowSource a = ArrayRowSource.Random("a", Rows, width, 1), b = ArrayRowSource.Random("b", paired ? Rows : 5, width, 2);
             using PanelMatrix matrix = PanelPacker.Pack("m", type, [a, b], _team, new MemoryPlan());
             Assert.Equal(paired, matrix.Paired);
-            var row = new float[Width];
+            var row = new float[width];
             for (int n = 0; n < matrix.OutFeatures; n++)
             {
                 matrix.ReadRow(n, row);
                 ArrayRowSource part = n < Rows ? a : b;
-                Assert.Equal(ScalarProduct.Stored(type, part.Values.AsSpan(n % Rows * Width, Width)), row);
+                Assert.Equal(ScalarProduct.Stored(type, part.Values.AsSpan(n % Rows * width, width)), row);
             }
         }
     }
@@ -142,6 +146,42 @@ public sealed unsafe class PanelProductTests : IDisposable
         }
     }
 
+    [Theory]
+    [InlineData(WeightType.Int8)]
+    [InlineData(WeightType.Int4)]
+    [InlineData(WeightType.Q4K)]
+    [InlineData(WeightType.Q6K)]
+    public void Stored_blocks_are_taken_over_without_rounding(WeightType type)
+    {
+        const int Rows = 21, Width = 512;
+        var source = new StoredBlocks(type, Rows, Width);
+        using PanelMatrix matrix = PanelPacker.Pack("stored", type, [source], _team, new MemoryPlan());
+        float[] expected = new float[Width], actual = new float[Width];
+        for (int n = 0; n < Rows; n++)
+        {
+            source.ReadRow(n, expected);
+            matrix.ReadRow(n, actual);
+            Assert.Equal(expected, actual);
+        }
+    }
+
+    [Fact]
+    public void Stored_blocks_with_scales_that_are_not_finite_are_refused()
+    {
+        var source = new StoredBlocks(WeightType.Int4, 3, 64);
+        source.Bytes[18 * 2 + 1] = 0x7C; // infinity
+        ArgumentException e = Assert.Throws<ArgumentException>(() => PanelPacker.Pack("m", WeightType.Int4, [source], _team, new MemoryPlan()));
+        Assert.Contains("not finite", e.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Columns_that_do_not_fill_the_blocks_of_a_type_are_refused()
+    {
+        ArgumentException e = Assert.Throws<ArgumentException>(
+            () => PanelPacker.Pack("m", WeightType.Q4K, [ArrayRowSource.Random("w", 4, 320, 1)], _team, new MemoryPlan()));
+        Assert.Contains("multiple of 256", e.Message, StringComparison.Ordinal);
+    }
+
     [Fact]
     public void A_product_allocates_nothing()
     {
@@ -155,6 +195,9 @@ public sealed unsafe class PanelProductTests : IDisposable
     }
 
     public void Dispose() => _team.Dispose();
+
+    /// <summary>The asked width, or the next one that the type can have.</summary>
+    private static int Width(WeightType type, int asked) => (asked + type.ColumnMultiple() - 1) / type.ColumnMultiple() * type.ColumnMultiple();
 
     private static float[] Activations(int rows, int width)
     {
@@ -179,12 +222,48 @@ public sealed unsafe class PanelProductTests : IDisposable
         return buffers.Output.ToArray();
     }
 
+    /// <summary>Random bytes as blocks, whose factors are finite.</summary>
+    private sealed class StoredBlocks : IStoredRowSource
+    {
+        private readonly BlockFormat _format;
+        private readonly int _rowBytes;
+
+        public StoredBlocks(WeightType type, int rows, int width)
+        {
+            _format = BlockFormat.Of(IntegerPanel.BlockTypeOf(type));
+            (OutFeatures, InFeatures) = (rows, width);
+            _rowBytes = (int)_format.Type.BytesOf(width);
+            Bytes = new byte[rows * _rowBytes];
+            var random = new SeededRandom(11);
+            for (int i = 0; i < Bytes.Length; i++) Bytes[i] = (byte)random.Next(256);
+            int[] halves = type switch { WeightType.Q4K => [1, 3], WeightType.Q6K => [209], _ => [1] };
+            for (int block = 0; block < Bytes.Length; block += _format.BlockBytes)
+            {
+                foreach (int upper in halves) Bytes[block + upper] = (byte)(Bytes[block + upper] & 0x83 | 0x20); // 2^-7 ≤ |factor| < 2^-6, either sign
+            }
+        }
+
+        public byte[] Bytes { get; }
+
+        public string Name => "blocks";
+
+        public int OutFeatures { get; }
+
+        public int InFeatures { get; }
+
+        public DType StoredType => _format.Type;
+
+        public void ReadRow(int row, Span<float> destination) => _format.Dequantize(ReadStoredRow(row), destination);
+
+        public ReadOnlySpan<byte> ReadStoredRow(int row) => Bytes.AsSpan(row * _rowBytes, _rowBytes);
+    }
+
     /// <summary>Input, scratch and output of one product; the output's stride is exact, so that padding which spills over would show.</summary>
     private sealed class Buffers(PanelMatrix matrix, int rows) : IDisposable
     {
         private readonly NativeBuffer _input = NativeBuffer.Allocate((long)rows * matrix.InFeatures * 4, "input");
         private readonly NativeBuffer _floats = NativeBuffer.Allocate((long)rows * matrix.Steps * 32 * 4, "padded");
-        private readonly NativeBuffer _blocks = NativeBuffer.Allocate((long)rows * matrix.Steps * Int8Quantizer.ActivationBlockBytes, "blocks");
+        private readonly NativeBuffer _blocks = NativeBuffer.Allocate((long)rows * matrix.Steps * ActivationBlock.MaxBytes, "blocks");
         private readonly NativeBuffer _output = NativeBuffer.Allocate((long)rows * matrix.OutFeatures * 4, "output");
         private readonly NativeBuffer _scratch = NativeBuffer.Allocate(4 * CpuKernels.ProductScratchBytes, "scratch");
 
@@ -214,7 +293,7 @@ public sealed unsafe class PanelProductTests : IDisposable
                     Floats = (float*)_floats.Pointer,
                     FloatStride = matrix.Steps * 32,
                     Blocks = _blocks.Pointer,
-                    BlockStride = matrix.Steps * Int8Quantizer.ActivationBlockBytes,
+                    BlockStride = matrix.Steps * ActivationBlock.MaxBytes,
                 },
                 ref product,
                 team);

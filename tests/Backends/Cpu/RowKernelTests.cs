@@ -73,7 +73,7 @@ public sealed unsafe class RowKernelTests : IDisposable
         float* x = Random(Rows * Width, 5), padded = Random(Rows * 160, 6);
         new Span<float>(x + 64, 32).Clear();      // a block of zeros
         new Span<float>(x + 96, 32).Fill(1e-38f); // one that counts as zero
-        byte* blocks = Bytes(Rows * 5 * Int8Quantizer.ActivationBlockBytes);
+        byte* blocks = Bytes(Rows * 5 * ActivationBlock.BytesOf(halves: false));
         var product = default(ProductArguments);
         CpuKernels.For(level).PrepareInput(
             new RowInputArguments
@@ -86,7 +86,7 @@ public sealed unsafe class RowKernelTests : IDisposable
                 Floats = padded,
                 FloatStride = 160,
                 Blocks = blocks,
-                BlockStride = 5 * Int8Quantizer.ActivationBlockBytes,
+                BlockStride = 5 * ActivationBlock.BytesOf(halves: false),
             },
             ref product,
             _team);
@@ -94,7 +94,7 @@ public sealed unsafe class RowKernelTests : IDisposable
         {
             for (int b = 0; b < 5; b++)
             {
-                byte* block = blocks + (r * 5 + b) * Int8Quantizer.ActivationBlockBytes;
+                byte* block = blocks + (r * 5 + b) * ActivationBlock.BytesOf(halves: false);
                 float largest = 0;
                 for (int i = 0; i < 32; i++) largest = MathF.Max(largest, MathF.Abs(Value(b * 32 + i)));
                 bool zero = largest < 1e-30f;
@@ -106,9 +106,9 @@ public sealed unsafe class RowKernelTests : IDisposable
                     sum += expected;
                 }
 
-                float scale = *(float*)(block + Int8Quantizer.ScaleOffset);
+                float scale = *(float*)(block + ActivationBlock.ScaleOffset);
                 Assert.Equal(zero ? 0f : largest / 127f, MathF.ScaleB(scale, matrix.ScaleExponent - HalfScales.Missing));
-                Assert.Equal(-128 * sum, *(int*)(block + Int8Quantizer.CorrectionOffset));
+                Assert.Equal(-128 * sum, *(int*)(block + ActivationBlock.CorrectionOffset));
             }
 
             float Value(int k) => k < Width ? x[r * Width + k] : 0f;

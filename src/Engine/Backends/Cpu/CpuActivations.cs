@@ -30,7 +30,7 @@ internal sealed unsafe class CpuActivations : IDisposable
         QkvStride = (shape.HeadCount + 2 * shape.KvHeadCount) * shape.HeadDim;
         LogitStride = RoundUp(shape.VocabSize, PanelMatrix.PanelRows);
         HalfStride = (int)RoundUp(shape.HeadDim / 2, 16);
-        BlockStride = RoundUp(widest, PanelMatrix.StepLength) / PanelMatrix.StepLength * Int8Quantizer.ActivationBlockBytes;
+        BlockStride = OddLines(RoundUp(widest, PanelMatrix.StepLength) / PanelMatrix.StepLength * ActivationBlock.MaxBytes);
 
         Hidden = Floats32(plan, "hidden", maxRows, HiddenStride);
         Floats = Floats32(plan, "normalised or padded input", maxRows, FloatStride);
@@ -107,11 +107,10 @@ internal sealed unsafe class CpuActivations : IDisposable
         foreach (NativeBuffer buffer in _owned) buffer.Dispose();
     }
 
-    private static long Stride(int width)
-    {
-        long stride = RoundUp(width, PanelMatrix.StepLength);
-        return stride / 16 % 2 == 0 ? stride + 16 : stride;
-    }
+    private static long Stride(int width) => OddLines(RoundUp(width, PanelMatrix.StepLength) * sizeof(float)) / sizeof(float);
+
+    /// <summary>Rounds up to an odd number of cache lines.</summary>
+    private static long OddLines(long bytes) => ((bytes + 63) / 64 | 1) * 64;
 
     private float* Floats32(MemoryPlan plan, string name, int rows, long stride) =>
         (float*)Allocate(plan, name, $"[{rows}, {stride}] f32", rows * stride * sizeof(float));

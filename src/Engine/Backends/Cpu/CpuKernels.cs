@@ -1,3 +1,5 @@
+using System.Runtime.Intrinsics.X86;
+using Foretoken.Backends.Cpu.Emitter;
 using Foretoken.Backends.Cpu.Kernels;
 using Foretoken.Backends.Cpu.Lanes;
 
@@ -9,15 +11,15 @@ internal abstract class CpuKernels
     /// <summary>Bytes of product scratch per thread.</summary>
     public const int ProductScratchBytes = 2 * 64 * PanelMatrix.PanelRows * sizeof(float);
 
-    /// <summary>The kernels of a level, with the 8-bit kernel that fits the machine.</summary>
+    /// <summary>The kernels of a level, with the integer kernels that fit the machine.</summary>
     public static CpuKernels For(IsaLevel level) => level switch
     {
-        IsaLevel.Emitted => new CpuKernels<Lanes512, Int8EmittedKernel>(),
-        IsaLevel.Avx512 when System.Runtime.Intrinsics.X86.AvxVnni.IsSupported => new CpuKernels<Lanes512, Int8VnniKernel>(),
-        IsaLevel.Avx512 => new CpuKernels<Lanes512, Int8Avx2Kernel>(),
-        IsaLevel.Avx2 when System.Runtime.Intrinsics.X86.AvxVnni.IsSupported => new CpuKernels<Lanes256, Int8VnniKernel>(),
-        IsaLevel.Avx2 => new CpuKernels<Lanes256, Int8Avx2Kernel>(),
-        _ => new CpuKernels<Lanes128, Int8PortableKernel>(),
+        IsaLevel.Emitted => new EmittedKernels(),
+        IsaLevel.Avx512 when AvxVnni.IsSupported => new VnniKernels<Lanes512>(),
+        IsaLevel.Avx512 => new Avx2Kernels<Lanes512>(),
+        IsaLevel.Avx2 when AvxVnni.IsSupported => new VnniKernels<Lanes256>(),
+        IsaLevel.Avx2 => new Avx2Kernels<Lanes256>(),
+        _ => new PortableKernels(),
     };
 
     /// <summary>Prepares rows for the product's matrix and points the product at them.</summary>
@@ -28,10 +30,9 @@ internal abstract class CpuKernels
     public abstract void RotateHeads(in HeadRotationArguments arguments, ThreadTeam team);
 }
 
-/// <inheritdoc cref="CpuKernels"/>
-internal sealed class CpuKernels<TLanes, TInt8> : CpuKernels
+/// <summary>Float kernels and row operations, which are the same source for every width.</summary>
+internal abstract class CpuKernels<TLanes> : CpuKernels
     where TLanes : struct, ILanes<TLanes>
-    where TInt8 : struct, IPanelKernel
 {
     public override void PrepareInput(in RowInputArguments arguments, ref ProductArguments product, ThreadTeam team) =>
         RowInput<TLanes>.Run(arguments, ref product, team);
@@ -42,9 +43,74 @@ internal sealed class CpuKernels<TLanes, TInt8> : CpuKernels
         {
             case WeightType.F32: PanelProduct<TLanes, FloatPanelKernel<TLanes, F32Weights>>.Run(arguments, team); break;
             case WeightType.BF16: PanelProduct<TLanes, FloatPanelKernel<TLanes, BFloat16Weights>>.Run(arguments, team); break;
-            default: PanelProduct<TLanes, TInt8>.Run(arguments, team); break;
+            case WeightType.F16: PanelProduct<TLanes, FloatPanelKernel<TLanes, HalfWeights>>.Run(arguments, team); break;
+            default: MultiplyIntegers(arguments, team); break;
         }
     }
 
     public override void RotateHeads(in HeadRotationArguments arguments, ThreadTeam team) => HeadRotation<TLanes>.Run(arguments, team);
+
+    protected abstract void MultiplyIntegers(in ProductArguments arguments, ThreadTeam team);
+}
+
+/// <summary>Integer products by 256-bit VNNI.</summary>
+internal sealed class VnniKernels<TLanes> : CpuKernels<TLanes>
+    where TLanes : struct, ILanes<TLanes>
+{
+    protected override void MultiplyIntegers(in ProductArguments arguments, ThreadTeam team)
+    {
+        switch (arguments.Matrix.Type)
+        {
+            case WeightType.Int8: PanelProduct<TLanes, VnniKernel<Int8Format>>.Run(arguments, team); break;
+            case WeightType.Int4: PanelProduct<TLanes, VnniKernel<Int4Format>>.Run(arguments, team); break;
+            case WeightType.Q4K: PanelProduct<TLanes, VnniKernel<Q4KFormat>>.Run(arguments, team); break;
+            default: PanelProduct<TLanes, VnniKernel<Q6KFormat>>.Run(arguments, team); break;
+        }
+    }
+}
+
+/// <summary>Integer products by 256-bit multiplications of 16-bit pairs.</summary>
+internal sealed class Avx2Kernels<TLanes> : CpuKernels<TLanes>
+    where TLanes : struct, ILanes<TLanes>
+{
+    protected override void MultiplyIntegers(in ProductArguments arguments, ThreadTeam team)
+    {
+        switch (arguments.Matrix.Type)
+        {
+            case WeightType.Int8: PanelProduct<TLanes, IntegerAvx2Kernel<Int8Format>>.Run(arguments, team); break;
+            case WeightType.Int4: PanelProduct<TLanes, IntegerAvx2Kernel<Int4Format>>.Run(arguments, team); break;
+            case WeightType.Q4K: PanelProduct<TLanes, IntegerAvx2Kernel<Q4KFormat>>.Run(arguments, team); break;
+            default: PanelProduct<TLanes, IntegerAvx2Kernel<Q6KFormat>>.Run(arguments, team); break;
+        }
+    }
+}
+
+/// <summary>Integer products by 128-bit vectors of the base library.</summary>
+internal sealed class PortableKernels : CpuKernels<Lanes128>
+{
+    protected override void MultiplyIntegers(in ProductArguments arguments, ThreadTeam team)
+    {
+        switch (arguments.Matrix.Type)
+        {
+            case WeightType.Int8: PanelProduct<Lanes128, IntegerPortableKernel<Int8Format>>.Run(arguments, team); break;
+            case WeightType.Int4: PanelProduct<Lanes128, IntegerPortableKernel<Int4Format>>.Run(arguments, team); break;
+            case WeightType.Q4K: PanelProduct<Lanes128, IntegerPortableKernel<Q4KFormat>>.Run(arguments, team); break;
+            default: PanelProduct<Lanes128, IntegerPortableKernel<Q6KFormat>>.Run(arguments, team); break;
+        }
+    }
+}
+
+/// <summary>Integer products by machine code written at the first use of a type.</summary>
+internal sealed class EmittedKernels : CpuKernels<Lanes512>
+{
+    protected override void MultiplyIntegers(in ProductArguments arguments, ThreadTeam team)
+    {
+        switch (arguments.Matrix.Type)
+        {
+            case WeightType.Int8: PanelProduct<Lanes512, EmittedKernel<Int8TileCode>>.Run(arguments, team); break;
+            case WeightType.Int4: PanelProduct<Lanes512, EmittedKernel<Int4TileCode>>.Run(arguments, team); break;
+            case WeightType.Q4K: PanelProduct<Lanes512, EmittedKernel<Q4KTileCode>>.Run(arguments, team); break;
+            default: PanelProduct<Lanes512, EmittedKernel<Q6KTileCode>>.Run(arguments, team); break;
+        }
+    }
 }

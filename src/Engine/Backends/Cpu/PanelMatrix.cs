@@ -8,9 +8,9 @@ namespace Foretoken.Backends.Cpu;
 /// kernel consumes them, so that a pass streams each panel once; SIMD lanes are output features, and K runs in sequence within each lane.
 /// Features are padded to whole panels and K to whole steps of 32 with zero weights.
 /// <code>
-/// F32    step = 32 lines of 64 bytes; line k: {w[n][k], n = 0..15}
-/// BF16   step = 16 lines; line j: 16 × {w[n][2j], w[n][2j+1]}
-/// Int8   step = 8 lines; line j: 16 × {w[n][4j..4j+3]} as u8 = w + 128; after all steps of the panel, 16 f16 scales per step
+/// F32         step = 32 lines of 64 bytes; line k: {w[n][k], n = 0..15}
+/// BF16, F16   step = 16 lines; line j: 16 × {w[n][2j], w[n][2j+1]}
+/// integers    step = 8 lines of 16 × {w[n][4j..4j+3]}, packed as <see cref="PanelFormat"/> says; scales behind all steps of the panel
 /// </code>
 /// </summary>
 internal sealed unsafe class PanelMatrix : IDisposable
@@ -25,8 +25,11 @@ internal sealed unsafe class PanelMatrix : IDisposable
 
     public PanelMatrix(string name, WeightType type, int outFeatures, int inFeatures, bool paired, MemoryPlan plan)
     {
+        if (inFeatures % type.ColumnMultiple() != 0)
+            throw new ArgumentException($"{name} has {inFeatures} columns: {type} needs a multiple of {type.ColumnMultiple()}; load it as int8 or int4.");
         Name = name;
         Type = type;
+        Format = PanelFormat.Of(type);
         OutFeatures = outFeatures;
         InFeatures = inFeatures;
         Paired = paired;
@@ -39,6 +42,8 @@ internal sealed unsafe class PanelMatrix : IDisposable
     public string Name { get; }
 
     public WeightType Type { get; }
+
+    public PanelFormat Format { get; }
 
     /// <summary>Rows of the matrix; of a paired one, both halves together.</summary>
     public int OutFeatures { get; }
@@ -59,13 +64,7 @@ internal sealed unsafe class PanelMatrix : IDisposable
     /// <summary>First byte of the first panel; 64-byte aligned, as is every panel.</summary>
     public byte* Data { get; }
 
-    /// <summary>Bytes of the weights (without scales) of one step of one panel.</summary>
-    public int StepBytes => StepBytesOf(Type);
-
-    public long PanelBytes => ((long)Steps * (StepBytes + ScaleBytes) + 63) & ~63L;
-
-    /// <summary>Bytes of the scales of one step of one panel.</summary>
-    public int ScaleBytes => Type == WeightType.Int8 ? PanelRows * sizeof(ushort) : 0;
+    public long PanelBytes => ((long)Steps * (Format.StepBytes + Format.ScaleBytes) + 63) & ~63L;
 
     /// <summary>
     /// Integer types: the stored f16 scales are the real ones times 2^ScaleExponent, so that kernels never meet a denormal scale. Exact, as a
@@ -78,16 +77,8 @@ internal sealed unsafe class PanelMatrix : IDisposable
 
     public byte* Panel(int panel) => Data + panel * PanelBytes;
 
-    /// <summary>The f16 scales of a panel. // [steps, 16]</summary>
-    public ushort* Scales(int panel) => (ushort*)(Panel(panel) + (long)Steps * StepBytes);
-
-    public static int StepBytesOf(WeightType type) => type switch
-    {
-        WeightType.F32 => StepLength * PanelRows * 4,
-        WeightType.BF16 => StepLength * PanelRows * 2,
-        WeightType.Int8 => StepLength * PanelRows,
-        _ => throw new NotSupportedException($"The CPU backend has no panels of type {type}."),
-    };
+    /// <summary>The scales of a panel. // [steps · ScaleBytes]</summary>
+    public byte* Scales(int panel) => Panel(panel) + (long)Steps * Format.StepBytes;
 
     /// <summary>Reads row <paramref name="row"/> back as f32 (an embedding looked up in a tied output head). // [InFeatures]</summary>
     public void ReadRow(int row, Span<float> destination)
@@ -103,15 +94,11 @@ internal sealed unsafe class PanelMatrix : IDisposable
             case WeightType.BF16:
                 for (int k = 0; k < InFeatures; k++) destination[k] = BFloat16Bits.ToSingle(((ushort*)data)[(k / 2 * PanelRows + lane) * 2 + k % 2]);
                 break;
+            case WeightType.F16:
+                for (int k = 0; k < InFeatures; k++) destination[k] = (float)((Half*)data)[(k / 2 * PanelRows + lane) * 2 + k % 2];
+                break;
             default:
-                ushort* scales = Scales(panel);
-                float unit = MathF.ScaleB(1f, -ScaleExponent);
-                for (int k = 0; k < InFeatures; k++)
-                {
-                    float scale = (float)BitConverter.UInt16BitsToHalf(scales[k / StepLength * PanelRows + lane]) * unit;
-                    destination[k] = (data[(k / 4 * PanelRows + lane) * 4 + k % 4] - 128) * scale;
-                }
-
+                IntegerPanel.ReadLane(Type, data, Scales(panel), lane, MathF.ScaleB(1f, -ScaleExponent), destination[..InFeatures]);
                 break;
         }
     }

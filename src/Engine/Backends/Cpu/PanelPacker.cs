@@ -38,16 +38,14 @@ internal static unsafe class PanelPacker
 
     private static void Fill(PanelMatrix matrix, IRowSource[] parts, ThreadTeam team)
     {
-        int words = matrix.Steps * matrix.StepBytes / (PanelMatrix.PanelRows * 4);
-        int padded = matrix.Steps * PanelMatrix.StepLength;
-        long perThread = (padded + words + matrix.Steps) * 4L;
-        using NativeBuffer scratch = NativeBuffer.Allocate(perThread * team.Threads, "packing scratch");
-        var job = new PackJob { Matrix = matrix, Parts = parts, Scratch = scratch.Pointer, ScratchBytes = perThread };
+        var job = new PackJob(matrix, parts);
+        using NativeBuffer scratch = NativeBuffer.Allocate(job.ScratchBytes * team.Threads, "packing scratch");
+        job.Scratch = scratch.Pointer;
         team.Run(ref job, matrix.Panels);
-        if (matrix.Type == WeightType.Int8) NormalizeScales(matrix, team);
+        if (matrix.Type.IsInteger()) NormalizeScales(matrix, team);
     }
 
-    /// <summary>Moves the largest scale of the matrix to 2^14 ≤ s &lt; 2^15, so that no scale within a factor of 2^28 of it is denormal.</summary>
+    /// <summary>Moves the largest f16 factor of the matrix to 2^14 ≤ |s| &lt; 2^15, so that no factor within 2^28 of it is denormal.</summary>
     private static void NormalizeScales(PanelMatrix matrix, ThreadTeam team)
     {
         var maxima = new ushort[matrix.Panels];
@@ -60,50 +58,57 @@ internal static unsafe class PanelPacker
         team.Run(ref shift, matrix.Panels);
     }
 
+    /// <summary>Packs one panel per chunk.</summary>
     private struct PackJob : IParallelJob
     {
-        public PanelMatrix Matrix;
-        public IRowSource[] Parts;
-        public byte* Scratch; // per thread: a row as f32 [padded K], the row encoded in dwords [words], its scales [steps]
-        public long ScratchBytes;
+        private readonly PanelMatrix _matrix;
+        private readonly IRowSource[] _parts;
+        private readonly int _padded;                 // K in whole steps and blocks
+        private readonly BlockFormat? _blocks;        // integer types
+        private readonly int _encodedBytes;           // the row in blocks, or in the dwords of its lane
+
+        public PackJob(PanelMatrix matrix, IRowSource[] parts)
+        {
+            _matrix = matrix;
+            _parts = parts;
+            _padded = matrix.Steps * PanelMatrix.StepLength;
+            _blocks = matrix.Type.IsInteger() ? BlockFormat.Of(IntegerPanel.BlockTypeOf(matrix.Type)) : null;
+            int laneBytes = matrix.Steps * matrix.Format.StepBytes / PanelMatrix.PanelRows;
+            _encodedBytes = Math.Max(laneBytes, _blocks is null ? 0 : checked((int)_blocks.Type.BytesOf(_padded)));
+            ScratchBytes = (_padded * 4L + _encodedBytes + matrix.Steps * sizeof(ushort) + 63) & ~63L;
+        }
+
+        /// <summary>Per thread: a row as f32 [padded K], the row encoded [encoded bytes], scales [steps].</summary>
+        public byte* Scratch { get; set; }
+
+        public long ScratchBytes { get; }
 
         public readonly void Execute(int chunk, int thread)
         {
-            int steps = Matrix.Steps, padded = steps * PanelMatrix.StepLength, words = steps * Matrix.StepBytes / 64;
             float* row = (float*)(Scratch + thread * ScratchBytes);
-            uint* encoded = (uint*)(row + padded);
-            ushort* scales = (ushort*)(encoded + words);
-            uint* data = (uint*)Matrix.Panel(chunk);
+            byte* encoded = (byte*)(row + _padded);
             for (int lane = 0; lane < PanelMatrix.PanelRows; lane++)
             {
-                (IRowSource? source, int index) = Locate(chunk, lane);
-                if (!TakeBlocks(source, index, encoded, scales))
-                {
-                    new Span<float>(row, padded).Clear();
-                    source?.ReadRow(index, new Span<float>(row, Matrix.InFeatures));
-                    Encode(row, padded, encoded, scales, chunk, lane);
-                }
-
-                for (int i = 0; i < words; i++) data[i * PanelMatrix.PanelRows + lane] = encoded[i];
-                if (Matrix.Type != WeightType.Int8) continue;
-                ushort* panelScales = Matrix.Scales(chunk);
-                for (int s = 0; s < steps; s++) panelScales[s * PanelMatrix.PanelRows + lane] = scales[s];
+                (IRowSource? part, int index) = Find(chunk, lane);
+                if (_blocks is null || (_matrix.Type == WeightType.Int8 && !IsStored(part))) WriteValues(chunk, lane, part, index, row, encoded);
+                else WriteBlocks(chunk, lane, part, index, row, encoded);
             }
         }
 
-        /// <summary>The part that a lane comes from and its row there; null for padding.</summary>
-        private readonly (IRowSource? Source, int Row) Locate(int panel, int lane)
+        private readonly bool IsStored(IRowSource? part) => part is IStoredRowSource stored && stored.StoredType == _blocks!.Type;
+
+        /// <summary>The part and its row that belong in a lane; null for padding.</summary>
+        private readonly (IRowSource? Part, int Row) Find(int panel, int lane)
         {
-            int row;
-            if (Matrix.Paired)
+            int row = panel * PanelMatrix.PanelRows + lane;
+            if (_matrix.Paired)
             {
-                IRowSource half = Parts[panel % 2];
+                IRowSource half = _parts[panel % 2];
                 row = panel / 2 * PanelMatrix.PanelRows + lane;
                 return row < half.OutFeatures ? (half, row) : (null, 0);
             }
 
-            row = panel * PanelMatrix.PanelRows + lane;
-            foreach (IRowSource part in Parts)
+            foreach (IRowSource part in _parts)
             {
                 if (row < part.OutFeatures) return (part, row);
                 row -= part.OutFeatures;
@@ -112,30 +117,71 @@ internal static unsafe class PanelPacker
             return (null, 0);
         }
 
-        /// <summary>Takes over the blocks of a Q8_0 row as they are; false where the row must be quantised.</summary>
-        private readonly bool TakeBlocks(IRowSource? source, int row, uint* encoded, ushort* scales) =>
-            Matrix.Type == WeightType.Int8 && source is IStoredRowSource { StoredType: DType.Q8_0 } stored
-            && Int8Quantizer.TakeBlocks(stored.ReadStoredRow(row), (byte*)encoded, scales);
-
-        private readonly void Encode(float* row, int padded, uint* encoded, ushort* scales, int panel, int lane)
+        private readonly void ReadRow(IRowSource? part, int index, float* row)
         {
-            switch (Matrix.Type)
-            {
-                case WeightType.F32:
-                    Buffer.MemoryCopy(row, encoded, padded * 4L, padded * 4L);
-                    break;
-                case WeightType.BF16:
-                    BFloat16Bits.FromSingle(new ReadOnlySpan<float>(row, padded), new Span<ushort>(encoded, padded));
-                    break;
-                default:
-                    if (!Int8Quantizer.QuantizeWeights(row, Matrix.Steps, (byte*)encoded, scales))
-                    {
-                        throw new ArgumentException(
-                            $"{Matrix.Name}, panel {panel} row {lane}: a weight is not finite or too large for 8-bit blocks with f16 scales; load it as bf16 or f32.");
-                    }
+            new Span<float>(row, _padded).Clear();
+            part?.ReadRow(index, new Span<float>(row, _matrix.InFeatures));
+        }
 
-                    break;
+        /// <summary>Takes the source's blocks over where it has the panel's type, else quantises its values.</summary>
+        private readonly void WriteBlocks(int panel, int lane, IRowSource? part, int index, float* row, byte* encoded)
+        {
+            ReadOnlySpan<byte> blocks;
+            if (IsStored(part) && _matrix.InFeatures == _padded)
+            {
+                blocks = ((IStoredRowSource)part!).ReadStoredRow(index);
             }
+            else
+            {
+                ReadRow(part, index, row);
+                var target = new Span<byte>(encoded, checked((int)_blocks!.Type.BytesOf(_padded)));
+                _blocks.Quantize(new ReadOnlySpan<float>(row, _padded), target);
+                blocks = target;
+            }
+
+            if (!IntegerPanel.WriteLane(_matrix.Type, blocks, _matrix.Steps, _matrix.Panel(panel), _matrix.Scales(panel), lane))
+                throw new ArgumentException($"{part?.Name ?? _matrix.Name}, row {index}: a block has a scale that is not finite; the weights are damaged.");
+        }
+
+        /// <summary>Encodes the values of a row and spreads them over the lane, dword by dword.</summary>
+        private readonly void WriteValues(int panel, int lane, IRowSource? part, int index, float* row, byte* encoded)
+        {
+            ReadRow(part, index, row);
+            var scales = (ushort*)(encoded + _encodedBytes);
+            var values = new ReadOnlySpan<float>(row, _padded);
+            bool fits = true;
+            switch (_matrix.Type)
+            {
+                case WeightType.F32: Buffer.MemoryCopy(row, encoded, _padded * 4L, _padded * 4L); break;
+                case WeightType.BF16: BFloat16Bits.FromSingle(values, new Span<ushort>(encoded, _padded)); break;
+                case WeightType.F16: fits = ToHalves(values, new Span<Half>(encoded, _padded)); break;
+                default: fits = Int8Quantizer.QuantizeWeights(row, _matrix.Steps, encoded, scales); break;
+            }
+
+            if (!fits)
+            {
+                throw new ArgumentException(
+                    $"{_matrix.Name}, panel {panel} row {lane}: a weight is not finite or too large for {_matrix.Type}; load it as bf16 or f32.");
+            }
+
+            uint* data = (uint*)_matrix.Panel(panel) + lane;
+            int words = _matrix.Steps * _matrix.Format.StepBytes / (4 * PanelMatrix.PanelRows);
+            for (int i = 0; i < words; i++) data[i * PanelMatrix.PanelRows] = ((uint*)encoded)[i];
+            if (_matrix.Type != WeightType.Int8) return;
+            ushort* panelScales = (ushort*)_matrix.Scales(panel) + lane;
+            for (int s = 0; s < _matrix.Steps; s++) panelScales[s * PanelMatrix.PanelRows] = scales[s];
+        }
+
+        private static bool ToHalves(ReadOnlySpan<float> values, Span<Half> halves)
+        {
+            bool finite = true;
+            for (int i = 0; i < values.Length; i++)
+            {
+                halves[i] = (Half)values[i];
+                finite &= Half.IsFinite(halves[i]);
+            }
+
+            return finite;
         }
     }
 
@@ -146,8 +192,11 @@ internal static unsafe class PanelPacker
 
         public readonly void Execute(int chunk, int thread)
         {
-            ushort largest = 0; // scales are not negative, so their bits order as they do
-            foreach (ushort s in new ReadOnlySpan<ushort>(Matrix.Scales(chunk), Matrix.Steps * PanelMatrix.PanelRows)) largest = Math.Max(largest, s);
+            ushort largest = 0; // bits of halves without a sign order as they do
+            IntegerPanel.VisitFactors(Matrix.Type, Matrix.Steps, Matrix.Scales(chunk), factors =>
+            {
+                foreach (ushort s in factors) largest = Math.Max(largest, (ushort)(s & 0x7FFF));
+            });
             Maxima[chunk] = largest;
         }
     }
@@ -159,8 +208,11 @@ internal static unsafe class PanelPacker
 
         public readonly void Execute(int chunk, int thread)
         {
-            foreach (ref ushort s in new Span<ushort>(Matrix.Scales(chunk), Matrix.Steps * PanelMatrix.PanelRows))
-                s = BitConverter.HalfToUInt16Bits((Half)((float)BitConverter.UInt16BitsToHalf(s) * Factor));
+            float factor = Factor;
+            IntegerPanel.VisitFactors(Matrix.Type, Matrix.Steps, Matrix.Scales(chunk), factors =>
+            {
+                foreach (ref ushort s in factors) s = BitConverter.HalfToUInt16Bits((Half)((float)BitConverter.UInt16BitsToHalf(s) * factor));
+            });
         }
     }
 }

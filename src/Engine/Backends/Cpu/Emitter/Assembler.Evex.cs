@@ -37,8 +37,8 @@ internal sealed partial class Assembler
     /// <summary>vcvtph2ps zmm, ymmword [memory]: sixteen halves to floats.</summary>
     public void Vcvtph2ps(Zmm destination, Address source) => Evex(Map0F38, Prefix66, 0x13, destination.Index, 0, source, Half);
 
-    /// <summary>vpmovzxwd zmm, ymmword [memory]: sixteen words to unsigned dwords.</summary>
-    public void Vpmovzxwd(Zmm destination, Address source) => Evex(Map0F38, Prefix66, 0x33, destination.Index, 0, source, Half);
+    /// <summary>vpmovsxwd zmm, ymmword [memory]: sixteen words to signed dwords.</summary>
+    public void Vpmovsxwd(Zmm destination, Address source) => Evex(Map0F38, Prefix66, 0x23, destination.Index, 0, source, Half);
 
     /// <summary>vpmovzxbd zmm, xmmword [memory]: sixteen bytes to unsigned dwords.</summary>
     public void Vpmovzxbd(Zmm destination, Address source) => Evex(Map0F38, Prefix66, 0x31, destination.Index, 0, source, Quarter);

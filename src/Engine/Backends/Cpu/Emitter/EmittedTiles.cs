@@ -9,27 +9,28 @@ namespace Foretoken.Backends.Cpu.Emitter;
 /// </summary>
 internal sealed unsafe class EmittedTiles
 {
-    // A panel of 8-bit weights has 544 bytes per step, nine lines; t tiles of rows share the prefetching of a panel.
-    private static readonly int[] s_prefetchLines = [0, 1, 2, 3, 5, 9];
+    // A panel has 544 bytes per step of 8-bit weights (nine lines), 420 of 6-bit and 296 or less of 4-bit ones; the tiles of rows share its prefetching.
+    private static readonly int[] s_prefetchLines = [0, 1, 2, 3, 5, 7, 9];
+    private static readonly byte[] s_variants = [0, 1, 2, 3, 4, 4, 5, 5, 6, 6]; // by lines
     private readonly nint[] _functions; // [rows, variants of prefetching]
 
-    /// <param name="maxRows">Most rows of a tile.</param>
-    /// <param name="write">Writes one function: assembler, rows, lines to prefetch per step.</param>
-    public EmittedTiles(int maxRows, Action<Assembler, int, int> write)
+    /// <param name="code">Writes the functions of a type.</param>
+    /// <exception cref="PlatformNotSupportedException">The system has no memory for code.</exception>
+    public EmittedTiles(TileCode code)
     {
-        MaxRows = maxRows;
-        var offsets = new int[maxRows * s_prefetchLines.Length];
+        MaxRows = code.MaxRows;
+        var offsets = new int[MaxRows * s_prefetchLines.Length];
         var a = new Assembler();
         for (int i = 0; i < offsets.Length; i++)
         {
             a.Align(64);
             offsets[i] = a.Position;
-            write(a, i / s_prefetchLines.Length + 1, s_prefetchLines[i % s_prefetchLines.Length]);
+            code.Write(a, i / s_prefetchLines.Length + 1, s_prefetchLines[i % s_prefetchLines.Length]);
         }
 
-        byte* code = CodeMemory.TryInstall(a.ToArray());
-        if (code is null) throw new PlatformNotSupportedException($"The system refuses executable memory: set {EmitterSupport.Variable}=0.");
-        _functions = [.. offsets.Select(o => (nint)code + o)];
+        byte* installed = CodeMemory.TryInstall(a.ToArray());
+        if (installed is null) throw new PlatformNotSupportedException($"The system refuses executable memory: set {EmitterSupport.Variable}=0.");
+        _functions = [.. offsets.Select(o => (nint)installed + o)];
     }
 
     public int MaxRows { get; }
@@ -39,8 +40,7 @@ internal sealed unsafe class EmittedTiles
     public int Run(in PanelTile tile, int rows)
     {
         if (rows > MaxRows) rows = TileSplit.First(rows, MaxRows);
-        int lines = tile.PrefetchBytes >> 6;
-        int variant = lines <= 3 ? lines : lines <= 5 ? 4 : 5;
+        int variant = s_variants[Math.Min(tile.PrefetchBytes >> 6, s_variants.Length - 1)];
         nint function = _functions[(rows - 1) * s_prefetchLines.Length + variant];
         fixed (PanelTile* t = &tile) ((delegate* unmanaged[SuppressGCTransition]<PanelTile*, void>)function)(t);
         return rows;

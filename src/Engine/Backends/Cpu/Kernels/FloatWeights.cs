@@ -37,3 +37,13 @@ internal readonly unsafe struct BFloat16Weights : IFloatWeights
     public static void LoadPair<TLanes>(byte* source, out TLanes even, out TLanes odd)
         where TLanes : struct, ILanes<TLanes> => TLanes.LoadBFloat16Pairs(source, out even, out odd);
 }
+
+/// <summary>One line of sixteen pairs of IEEE halves; a half that is not finite is refused when the panel is packed.</summary>
+internal readonly unsafe struct HalfWeights : IFloatWeights
+{
+    public static int PairBytes => 64;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void LoadPair<TLanes>(byte* source, out TLanes even, out TLanes odd)
+        where TLanes : struct, ILanes<TLanes> => TLanes.LoadHalfPairs(source, out even, out odd);
+}

@@ -12,11 +12,11 @@ internal unsafe struct PanelTile
     [FieldOffset(WeightsOffset)]
     public byte* Weights;
 
-    /// <summary>Integer types: f16 scales of the first step. // [steps, 16]</summary>
+    /// <summary>Integer types: scales of the first step, which begins a group of eight.</summary>
     [FieldOffset(ScalesOffset)]
     public byte* Scales;
 
-    /// <summary>First row's activations at the first step: f32, or blocks of <see cref="Int8Quantizer"/>.</summary>
+    /// <summary>First row's activations at the first step: f32, or blocks (<see cref="ActivationBlock"/>).</summary>
     [FieldOffset(ActivationsOffset)]
     public byte* Activations;
 

@@ -1,4 +1,3 @@
-using System.Buffers.Binary;
 using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
 using Foretoken.Backends.Cpu.Lanes;
@@ -7,22 +6,10 @@ namespace Foretoken.Backends.Cpu.Kernels;
 
 /// <summary>
 /// Signed 8-bit blocks of 32 elements along K. Weights follow the Q8_0 convention: scale = absmax / 127 rounded to f16, q = x · (1 / unrounded scale)
-/// rounded to nearest. Activations keep their scale in f32.
+/// rounded to nearest. Activations keep their scale in f32: see <see cref="ActivationBlock"/>.
 /// </summary>
 internal static unsafe class Int8Quantizer
 {
-    /// <summary>Bytes of one block of activations: 32 signed bytes, the f32 scale, the int32 correction.</summary>
-    public const int ActivationBlockBytes = 40;
-
-    /// <summary>Bytes of a Q8_0 block in a file.</summary>
-    private const int Q8BlockBytes = 34;
-
-    /// <summary>Offset of the scale in a block of activations.</summary>
-    public const int ScaleOffset = 32;
-
-    /// <summary>Offset of the correction: −128 · Σq, which undoes the offset of weights stored as w + 128.</summary>
-    public const int CorrectionOffset = 36;
-
     /// <summary>Blocks whose largest magnitude is below this count as zero, so that no denormal scale arises.</summary>
     public const float ZeroBelow = 1e-30f;
 
@@ -56,48 +43,44 @@ internal static unsafe class Int8Quantizer
         return true;
     }
 
-    /// <summary>Takes over a row of Q8_0 blocks: f16 scale, 32 signed bytes.</summary>
-    /// <param name="blocks">[steps, 34]</param>
-    /// <param name="bytes">[steps · 32], receives q + 128.</param>
-    /// <param name="scales">[steps], receives f16 bits.</param>
-    /// <returns>False when a scale is negative or not finite: then nothing that was written counts.</returns>
-    public static bool TakeBlocks(ReadOnlySpan<byte> blocks, byte* bytes, ushort* scales)
-    {
-        const ushort MinusZero = 0x8000, Infinity = 0x7C00;
-        for (; blocks.Length > 0; blocks = blocks[Q8BlockBytes..], bytes += 32)
-        {
-            ushort scale = BinaryPrimitives.ReadUInt16LittleEndian(blocks);
-            if (scale == MinusZero) scale = 0;
-            if (scale >= Infinity) return false;
-            *scales++ = scale;
-            (Vector256.Create(blocks.Slice(2, 32)) ^ Vector256.Create((byte)0x80)).Store(bytes);
-        }
-
-        return true;
-    }
-
-    /// <summary>Quantises one row of activations.</summary>
+    /// <summary>Quantises one row of activations for the weights of one format.</summary>
     /// <param name="row">[inFeatures], followed by zeros up to a whole block.</param>
     /// <param name="steps">Blocks.</param>
     /// <param name="factor">A power of two that the stored scales carry in addition.</param>
-    /// <param name="blocks">[steps, 40] bytes.</param>
+    /// <param name="format">Decides the corrections.</param>
+    /// <param name="blocks">[steps, <see cref="ActivationBlock.BytesOf(bool)"/>] bytes.</param>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    public static void QuantizeActivations<TLanes>(float* row, int steps, float factor, byte* blocks)
+    public static void QuantizeActivations<TLanes>(float* row, int steps, float factor, in PanelFormat format, byte* blocks)
         where TLanes : struct, ILanes<TLanes>
     {
         TLanes rounder = TLanes.Broadcast(Rounder);
-        for (int s = 0; s < steps; s++, row += 32, blocks += ActivationBlockBytes)
+        int blockBytes = ActivationBlock.BytesOf(format.HasHalves), offset = -format.Offset;
+        bool halves = format.HasHalves, minimum = format.HasMinimum;
+        for (int s = 0; s < steps; s++, row += 32, blocks += blockBytes)
         {
             TLanes a = TLanes.Load(row), b = TLanes.Load(row + 16);
             float largest = TLanes.MaxMagnitude(a, b).Max();
-            float inverse = largest < ZeroBelow ? 0f : 127f / largest;
-            TLanes scale = TLanes.Broadcast(inverse);
-            a = (a * scale + rounder) - rounder;
-            b = (b * scale + rounder) - rounder;
+            float inverse = largest < ZeroBelow ? 0f : 127f / largest, scale = largest < ZeroBelow ? 0f : largest / 127f * factor;
+            TLanes inverses = TLanes.Broadcast(inverse);
+            a = (a * inverses + rounder) - rounder;
+            b = (b * inverses + rounder) - rounder;
             a.StoreAsBytes((sbyte*)blocks);
             b.StoreAsBytes((sbyte*)blocks + 16);
-            *(float*)(blocks + ScaleOffset) = largest < ZeroBelow ? 0f : largest / 127f * factor;
-            *(int*)(blocks + CorrectionOffset) = -128 * (int)(a + b).Sum(); // sums of small integers are exact in f32
+            *(float*)(blocks + ActivationBlock.ScaleOffset) = scale;
+            var corrections = (int*)(blocks + ActivationBlock.CorrectionOffset);
+            if (halves)
+            {
+                corrections[0] = offset * (int)a.Sum(); // sums of small integers are exact in f32
+                corrections[1] = offset * (int)b.Sum();
+            }
+            else if (minimum)
+            {
+                *(float*)corrections = -(scale * (a + b).Sum());
+            }
+            else
+            {
+                *corrections = offset * (int)(a + b).Sum();
+            }
         }
     }
 

@@ -20,7 +20,7 @@ internal unsafe struct ProductArguments
 {
     public PanelMatrix Matrix;
 
-    /// <summary>f32 rows padded with zeros to whole steps, or blocks of <see cref="Int8Quantizer"/>, as the matrix's type needs.</summary>
+    /// <summary>f32 rows padded with zeros to whole steps, or blocks (<see cref="ActivationBlock"/>), as the matrix's type needs.</summary>
     public byte* Activations;
 
     /// <summary>Bytes from row to row.</summary>
@@ -125,14 +125,14 @@ internal unsafe struct PanelProduct<TLanes, TKernel> : IParallelJob
         PanelMatrix matrix = _p.Matrix;
         int tiles = (rows + TKernel.MaxRows - 1) / TKernel.MaxRows;
         long perStep = (matrix.PanelBytes / ((long)matrix.Steps * tiles) + 63) & ~63L;
-        int activationStep = matrix.Type == WeightType.Int8 ? Int8Quantizer.ActivationBlockBytes : PanelMatrix.StepLength * sizeof(float);
+        int activationStep = matrix.Type.IsInteger() ? ActivationBlock.BytesOf(matrix.Format.HasHalves) : PanelMatrix.StepLength * sizeof(float);
         long prefetched = next is null ? matrix.PanelBytes : 0;
         var tile = new PanelTile { ActivationStride = _p.ActivationStride };
         for (int step = 0; step < matrix.Steps; step += SegmentSteps)
         {
             tile.Steps = Math.Min(SegmentSteps, matrix.Steps - step);
-            tile.Weights = matrix.Panel(panel) + (long)step * matrix.StepBytes;
-            tile.Scales = (byte*)matrix.Scales(panel) + (long)step * matrix.ScaleBytes;
+            tile.Weights = matrix.Panel(panel) + (long)step * matrix.Format.StepBytes;
+            tile.Scales = matrix.Scales(panel) + (long)step * matrix.Format.ScaleBytes;
             for (int row = 0; row < rows;)
             {
                 tile.Activations = _p.Activations + (firstRow + row) * _p.ActivationStride + (long)step * activationStep;

@@ -58,7 +58,7 @@ internal unsafe struct RowInput<TLanes> : IParallelJob
         PanelMatrix matrix = arguments.Matrix;
         bool copies = arguments.Gain is not null || arguments.Gather is not null
             || (!arguments.SourceIsPadded && arguments.Width % PanelMatrix.StepLength != 0);
-        bool quantizes = matrix.Type == WeightType.Int8;
+        bool quantizes = matrix.Type.IsInteger();
         product.Activations = quantizes ? arguments.Blocks : (byte*)(copies ? arguments.Floats : arguments.Source);
         product.ActivationStride = quantizes ? arguments.BlockStride : (copies ? arguments.FloatStride : arguments.SourceStride) * sizeof(float);
         if (!copies && !quantizes) return;
@@ -85,8 +85,8 @@ internal unsafe struct RowInput<TLanes> : IParallelJob
             source = row;
         }
 
-        if (_p.Matrix.Type == WeightType.Int8)
-            Int8Quantizer.QuantizeActivations<TLanes>(source, _p.Matrix.Steps, _factor, _p.Blocks + chunk * _p.BlockStride);
+        if (_p.Matrix.Type.IsInteger())
+            Int8Quantizer.QuantizeActivations<TLanes>(source, _p.Matrix.Steps, _factor, _p.Matrix.Format, _p.Blocks + chunk * _p.BlockStride);
     }
 }
 

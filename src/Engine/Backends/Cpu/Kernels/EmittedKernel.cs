@@ -1,0 +1,16 @@
+using System.Runtime.CompilerServices;
+using Foretoken.Backends.Cpu.Emitter;
+
+namespace Foretoken.Backends.Cpu.Kernels;
+
+/// <summary>Integer panels by machine code that is written at the first use: see <see cref="TileCode"/>.</summary>
+internal readonly unsafe struct EmittedKernel<TCode> : IPanelKernel
+    where TCode : TileCode, new()
+{
+    private static readonly EmittedTiles s_tiles = new(new TCode());
+
+    public static int MaxRows => s_tiles.MaxRows;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static int Run(in PanelTile tile, int rows) => s_tiles.Run(tile, rows);
+}
