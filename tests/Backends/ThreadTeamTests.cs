@@ -35,6 +35,43 @@ public class ThreadTeamTests
     }
 
     [Fact]
+    public void Jobs_of_many_chunks_are_whole_too()
+    {
+        using var team = new ThreadTeam(3);
+        foreach (int chunks in new[] { 65_534, 65_535, 65_536, 131_071, 200_001 })
+        {
+            var job = new Count { Hits = new int[chunks] };
+            team.Run(ref job, chunks);
+            Assert.All(job.Hits, h => Assert.Equal(1, h));
+        }
+    }
+
+    [Fact]
+    public void A_thread_without_work_takes_over_the_share_of_a_busy_one()
+    {
+        using var team = new ThreadTeam(2);
+        var job = new HoldFirst { Threads = new int[40] };
+        team.Run(ref job, 40);
+        Assert.Single(job.Threads, t => t == job.Threads[0]); // whoever ran the first chunk was held by it
+    }
+
+    /// <summary>The first chunk ends when all others have run.</summary>
+    private struct HoldFirst : IParallelJob
+    {
+        public int[] Threads;
+
+        public readonly void Execute(int chunk, int thread)
+        {
+            Volatile.Write(ref Threads[chunk], thread + 1);
+            if (chunk != 0) return;
+            for (int c = 1; c < Threads.Length; c++)
+            {
+                while (Volatile.Read(ref Threads[c]) == 0) Thread.Yield();
+            }
+        }
+    }
+
+    [Fact]
     public void Late_threads_never_touch_a_finished_job()
     {
         using var team = new ThreadTeam(4); // more threads than cores: some come after the job has ended

@@ -4,15 +4,19 @@ using System.Runtime.InteropServices;
 namespace Foretoken.Backends.Cpu;
 
 /// <summary>
-/// Dedicated threads that run one <see cref="IParallelJob"/> at a time together with the caller. Chunks are drawn from a shared counter, and the caller
+/// Dedicated threads that run one <see cref="IParallelJob"/> at a time together with the caller. Every thread begins with a contiguous share of the chunks,
+/// taken front to back, so that it knows what comes next and can prefetch it; who has finished takes chunks from the back of the others' shares. The caller
 /// waits for chunks, not for threads: a thread that has no core when a job begins holds up nothing, one that loses its core holds up one chunk.
 /// Waiting spins briefly, then yields, then sleeps. Run allocates nothing.
 /// </summary>
 public sealed unsafe class ThreadTeam : IDisposable
 {
+    private const int MostUnits = ushort.MaxValue; // what a share can count; larger jobs are handed out in units of several chunks
+    private const int Line = 16;                   // longs between two shares: 128 bytes, so that no two threads write the same cache lines
     private const int SpinsBeforeYield = 2_000;
     private const int YieldsBeforeSleep = 2_000;
     private readonly Thread[] _threads;
+    private readonly long[] _shares; // per thread: number of the job << 32 | first free unit << 16 | end of the free units
     private readonly object _sleep = new();
     private Counters _counters;
     private volatile bool _stop;
@@ -21,12 +25,14 @@ public sealed unsafe class ThreadTeam : IDisposable
     private void* _job;
     private delegate*<void*, int, int, void> _execute;
     private int _chunks;
+    private int _unitChunks;
 
     /// <summary>Starts <paramref name="threads"/> − 1 threads; the caller of <see cref="Run"/> is the last one.</summary>
     public ThreadTeam(int threads)
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(threads, 1);
         Threads = threads;
+        _shares = new long[(threads + 1) * Line];
         _threads = new Thread[threads - 1];
         for (int i = 0; i < _threads.Length; i++)
         {
@@ -54,13 +60,17 @@ public sealed unsafe class ThreadTeam : IDisposable
         _job = Unsafe.AsPointer(ref job);
         _execute = &Invoke<TJob>;
         _chunks = chunks;
+        _unitChunks = (chunks + MostUnits - 1) / MostUnits;
+        int units = (chunks + _unitChunks - 1) / _unitChunks;
         _counters.Done = 0;
-        long generation = (_counters.Ticket >> 32) + 1;
-        Interlocked.Exchange(ref _counters.Ticket, generation << 32 | (uint)chunks); // a full fence: sleepers are counted after the job can be seen
+        long generation = _counters.Generation + 1;
+        for (int t = 0; t < Threads; t++)
+            Volatile.Write(ref Share(t), generation << 32 | (long)FirstOf(t, units, Threads) << 16 | (long)FirstOf(t + 1, units, Threads));
+        Interlocked.Exchange(ref _counters.Generation, generation); // a full fence: sleepers are counted after the job can be seen
         if (_sleepers != 0) Wake();
         Drain(0);
         int spins = 0;
-        while (Volatile.Read(ref _counters.Done) != chunks) Pause(ref spins);
+        while (Volatile.Read(ref _counters.Done) != units) Pause(ref spins);
         if (_failure is { } failure)
         {
             _failure = null;
@@ -68,11 +78,14 @@ public sealed unsafe class ThreadTeam : IDisposable
         }
     }
 
+    /// <summary>The first chunk of a thread's share; the share ends where the next thread's begins.</summary>
+    public static int FirstOf(int thread, int chunks, int threads) => (int)((long)chunks * thread / threads);
+
     public void Dispose()
     {
         if (_stop) return;
         _stop = true;
-        Interlocked.Add(ref _counters.Ticket, 1L << 32); // a job without chunks
+        Interlocked.Increment(ref _counters.Generation); // a job without chunks
         Wake();
         foreach (Thread t in _threads) t.Join();
     }
@@ -97,28 +110,35 @@ public sealed unsafe class ThreadTeam : IDisposable
     private static InvalidOperationException Failed(Exception failure) => new($"A worker thread failed: {failure.Message}", failure);
 
     /// <summary>
-    /// Takes chunks while there are any. The ticket itself says how many are left, so that a late thread cannot hold the ticket of a finished job against
-    /// the number of chunks of the next one. A successful exchange proves that the ticket's job still runs, as one of its chunks was free until then; so
-    /// the job's fields, read before the exchange, belong to it, however late this thread comes.
+    /// Takes units while there are any: from the front of the own share, then from the back of the others'. A successful exchange proves that the share's
+    /// job still runs, as one of its units was free until then; so the job's fields, read before the exchange, belong to it, however late this thread comes.
     /// </summary>
     private void Drain(int thread)
     {
         int done = 0;
-        while (true)
+        for (int i = 0; i < Threads; i++)
         {
-            long ticket = Volatile.Read(ref _counters.Ticket);
-            int left = (int)ticket;
-            if (left == 0) break;
-            void* job = _job;
-            delegate*<void*, int, int, void> execute = _execute;
-            int chunk = _chunks - left;
-            if (Interlocked.CompareExchange(ref _counters.Ticket, ticket - 1, ticket) != ticket) continue;
-            if (_failure is null) Execute(execute, job, chunk, thread);
-            done++;
+            int owner = thread + i < Threads ? thread + i : thread + i - Threads;
+            ref long share = ref Share(owner);
+            while (true)
+            {
+                long free = Volatile.Read(ref share);
+                int first = (int)(free >> 16) & 0xFFFF, end = (int)free & 0xFFFF;
+                if (first >= end) break;
+                void* job = _job;
+                delegate*<void*, int, int, void> execute = _execute;
+                int chunks = _chunks, unitChunks = _unitChunks;
+                if (Interlocked.CompareExchange(ref share, i == 0 ? free + 0x10000 : free - 1, free) != free) continue;
+                int chunk = (i == 0 ? first : end - 1) * unitChunks, last = Math.Min(chunk + unitChunks, chunks);
+                for (; chunk < last && _failure is null; chunk++) Execute(execute, job, chunk, thread);
+                done++;
+            }
         }
 
         if (done != 0) Interlocked.Add(ref _counters.Done, done);
     }
+
+    private ref long Share(int thread) => ref _shares[(thread + 1) * Line];
 
     private void Execute(delegate*<void*, int, int, void> execute, void* job, int chunk, int thread)
     {
@@ -148,7 +168,7 @@ public sealed unsafe class ThreadTeam : IDisposable
     {
         int spins = 0;
         long generation;
-        while ((generation = Volatile.Read(ref _counters.Ticket) >> 32) == seen)
+        while ((generation = Volatile.Read(ref _counters.Generation)) == seen)
         {
             if (spins < SpinsBeforeYield + YieldsBeforeSleep)
             {
@@ -159,7 +179,7 @@ public sealed unsafe class ThreadTeam : IDisposable
             lock (_sleep) // idle engines must not burn a core
             {
                 Interlocked.Increment(ref _sleepers);
-                while (Volatile.Read(ref _counters.Ticket) >> 32 == seen) Monitor.Wait(_sleep);
+                while (Volatile.Read(ref _counters.Generation) == seen) Monitor.Wait(_sleep);
                 Interlocked.Decrement(ref _sleepers);
             }
         }
@@ -182,11 +202,11 @@ public sealed unsafe class ThreadTeam : IDisposable
     [StructLayout(LayoutKind.Explicit, Size = 384)]
     private struct Counters
     {
-        /// <summary>Upper half: the job's number; lower half: its chunks that nobody has taken.</summary>
+        /// <summary>Number of the last job.</summary>
         [FieldOffset(128)]
-        public long Ticket;
+        public long Generation;
 
-        /// <summary>Chunks that are finished.</summary>
+        /// <summary>Units that are finished.</summary>
         [FieldOffset(256)]
         public int Done;
     }

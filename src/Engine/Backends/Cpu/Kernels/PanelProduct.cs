@@ -62,7 +62,8 @@ internal unsafe struct PanelProduct<TLanes, TKernel> : IParallelJob
     /// <summary>Below this many multiply-adds a product runs on the calling thread: a fork-join would cost more.</summary>
     private const long InlineWork = 256 * 1024;
 
-    private const long ChunkBytes = 128 * 1024;
+    /// <summary>Small, so that threads end together: a chunk of this size takes one or two microseconds.</summary>
+    private const long ChunkBytes = 32 * 1024;
 
     private ProductArguments _p;
     private int _panelsPerChunk;
@@ -95,7 +96,7 @@ internal unsafe struct PanelProduct<TLanes, TKernel> : IParallelJob
                 bool second = _p.End == ProductEnd.SwiGlu && (panel & 1) != 0;
                 float* target = second ? sums + BlockRows * ILanes<TLanes>.Count : sums;
                 new Span<float>(target, rows * ILanes<TLanes>.Count).Clear();
-                byte* next = row != 0 ? null : panel + 1 < last ? matrix.Panel(panel + 1) : FirstPanelOf(chunk + _p.Threads);
+                byte* next = row != 0 ? null : panel + 1 < last ? matrix.Panel(panel + 1) : FirstPanelAfter(chunk, thread);
                 MultiplyPanel(panel, row, rows, target, next);
                 if (_p.End != ProductEnd.SwiGlu) Finish(panel, row, rows, target);
                 else if (second) FinishPair(panel / 2, row, rows, sums, target);
@@ -110,13 +111,20 @@ internal unsafe struct PanelProduct<TLanes, TKernel> : IParallelJob
         return matrix.Paired ? (panels + 1) / 2 * 2 : panels;
     }
 
-    /// <summary>The first panel of the chunk that this thread will probably draw next, in this matrix or in the one that follows it.</summary>
-    private readonly byte* FirstPanelOf(int chunk)
+    /// <summary>
+    /// The panel that this thread will probably read after a chunk: the next one of its share; behind it, the first one of its share of the matrix that
+    /// follows. A chunk of another thread's share was taken from the back, so that the one before it follows.
+    /// </summary>
+    private readonly byte* FirstPanelAfter(int chunk, int thread)
     {
-        if (chunk < _chunks) return _p.Matrix.Panel(chunk * _panelsPerChunk);
+        int first = ThreadTeam.FirstOf(thread, _chunks, _p.Threads), end = ThreadTeam.FirstOf(thread + 1, _chunks, _p.Threads);
+        bool own = chunk >= first && chunk < end;
+        if (own && chunk + 1 < end) return _p.Matrix.Panel((chunk + 1) * _panelsPerChunk);
+        if (!own && chunk > 0) return _p.Matrix.Panel((chunk - 1) * _panelsPerChunk);
         PanelMatrix? next = _p.Matrix.Next;
         if (next is null) return null;
-        int panel = (chunk - _chunks) * PanelsPerChunk(next, _p.Threads);
+        int panels = PanelsPerChunk(next, _p.Threads), chunks = (next.Panels + panels - 1) / panels;
+        int panel = ThreadTeam.FirstOf(thread, chunks, _p.Threads) * panels;
         return panel < next.Panels ? next.Panel(panel) : null;
     }
 
