@@ -42,15 +42,9 @@ public sealed class GgufSource : ModelSource
     /// <summary>Everything that the file says beside its tensors, the tokenizer included.</summary>
     public GgufMetadata Metadata => _file.Metadata;
 
-    /// <inheritdoc/>
-    public override WeightType DefaultWeightType
-    {
-        get
-        {
-            WeightType[] types = [.. WeightSpec.Of(Config).Where(s => s.IsMatrix).Select(WeightTypeOf).Distinct()];
-            return types.Length == 1 ? types[0] : WeightType.F32;
-        }
-    }
+    /// <summary>The type of most weights; files often hold the embedding in a wider one.</summary>
+    public override WeightType DefaultWeightType =>
+        WeightSpec.Of(Config).Where(s => s.IsMatrix).GroupBy(WeightTypeOf).MaxBy(g => g.Sum(s => s.Elements))!.Key;
 
     /// <inheritdoc/>
     public override string? Note
@@ -68,7 +62,11 @@ public sealed class GgufSource : ModelSource
     public override WeightType WeightTypeOf(WeightSpec spec) => TensorOf(spec).Type switch
     {
         DType.BF16 => WeightType.BF16,
+        DType.F16 => WeightType.F16,
         DType.Q8_0 => WeightType.Int8,
+        DType.Q4_0 => WeightType.Int4,
+        DType.Q4_K => WeightType.Q4K,
+        DType.Q6_K => WeightType.Q6K,
         _ => WeightType.F32,
     };
 

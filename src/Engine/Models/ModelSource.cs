@@ -13,7 +13,7 @@ public abstract class ModelSource : IDisposable
 
     public abstract ModelConfig Config { get; }
 
-    /// <summary>The smallest weight type that holds every matrix exactly (f64 rounded to f32): bf16 for bf16 files, int8 for Q8_0 files, f32 for all others.</summary>
+    /// <summary>The type reported for a whole model that is loaded without asking for one: the smallest that holds every matrix, or most of them, exactly.</summary>
     public abstract WeightType DefaultWeightType { get; }
 
     /// <summary>The smallest weight type that holds one matrix exactly.</summary>
