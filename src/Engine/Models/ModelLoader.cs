@@ -1,4 +1,5 @@
 using System.Runtime.ExceptionServices;
+using System.Runtime.InteropServices;
 using Foretoken.Backends;
 using Foretoken.Formats;
 using Foretoken.Memory;
@@ -142,26 +143,42 @@ public static class ModelLoader
 
         private TensorHandle Matrix(string name, int layer, params ReadOnlySpan<WeightRole> roles)
         {
-            options.Cancellation.ThrowIfCancellationRequested();
-            var parts = new IRowSource[roles.Length];
-            for (int p = 0; p < parts.Length; p++) parts[p] = source.Matrix(_specs[(roles[p], layer)]);
-            TensorHandle handle = options.Backend.LoadMatrix(NameOf(name, layer), TypeOf(layer, roles), parts);
+            var handles = new List<TensorHandle>();
+            for (int first = 0, count; first < roles.Length; first += count)
+            {
+                count = SameType(layer, roles[first..]);
+                if (roles.Length == 2 && count == 1) break; // gate and up meet in one panel: they share a type, at worst f32
+                handles.Add(Matrix(name, layer, roles.Slice(first, count), TypeOf(layer, roles[first])));
+            }
+
+            TensorHandle handle = handles.Count switch
+            {
+                0 => Matrix(name, layer, roles, WeightType.F32),
+                1 => handles[0],
+                _ => options.Backend.Stack(NameOf(name, layer), CollectionsMarshal.AsSpan(handles)),
+            };
             Report(name, layer, roles);
             return handle;
         }
 
-        /// <summary>The asked type, else the one that holds all parts exactly.</summary>
-        private WeightType TypeOf(int layer, ReadOnlySpan<WeightRole> roles)
+        private TensorHandle Matrix(string name, int layer, ReadOnlySpan<WeightRole> roles, WeightType type)
         {
-            if (options.WeightType is { } asked) return asked;
-            WeightType type = source.WeightTypeOf(_specs[(roles[0], layer)]);
-            foreach (WeightRole role in roles)
-            {
-                if (source.WeightTypeOf(_specs[(role, layer)]) != type) return WeightType.F32;
-            }
-
-            return type;
+            options.Cancellation.ThrowIfCancellationRequested();
+            var parts = new IRowSource[roles.Length];
+            for (int p = 0; p < parts.Length; p++) parts[p] = source.Matrix(_specs[(roles[p], layer)]);
+            return options.Backend.LoadMatrix(NameOf(name, layer), type, parts);
         }
+
+        /// <summary>How many of the first <paramref name="roles"/> have one type.</summary>
+        private int SameType(int layer, ReadOnlySpan<WeightRole> roles)
+        {
+            int count = 1;
+            while (count < roles.Length && TypeOf(layer, roles[count]) == TypeOf(layer, roles[0])) count++;
+            return count;
+        }
+
+        /// <summary>The asked type, else the one that holds the weight exactly.</summary>
+        private WeightType TypeOf(int layer, WeightRole role) => options.WeightType ?? source.WeightTypeOf(_specs[(role, layer)]);
 
         /// <summary>None where the model has no such vector.</summary>
         private TensorHandle Vector(string name, int layer, params ReadOnlySpan<WeightRole> roles)
