@@ -89,6 +89,7 @@ public sealed class AllocationTests(TinyModelFixture fixture) : IClassFixture<Ti
     [InlineData("recycling")]
     [InlineData("ngram+suffix+recycling")]
     [InlineData("model-tree")]
+    [InlineData("auto")]
     public void A_step_of_a_drafter_allocates_nothing(string drafter)
     {
         const int sequences = 6, more = 12;

@@ -50,6 +50,8 @@ internal sealed class CheckedDrafter(IDrafter inner) : IDrafter
         inner.Observe(requests, acceptances, forest);
     }
 
+    public void Measured(in StepCost cost) => inner.Measured(cost);
+
     public void Release(int sequence)
     {
         _paths.Remove(sequence);

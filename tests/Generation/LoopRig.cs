@@ -15,7 +15,8 @@ internal sealed class LoopRig : IDisposable
     public const int Vocab = 48;
     private const int SlotsPerPage = 16;
 
-    public LoopRig(DecodeLoopOptions options, IDrafter? drafter = null, int? kvTokens = null, int vocab = Vocab, IEvictionPolicy? policy = null, int prefixes = 0)
+    public LoopRig(DecodeLoopOptions options, IDrafter? drafter = null, int? kvTokens = null, int vocab = Vocab, IEvictionPolicy? policy = null, int prefixes = 0,
+        IAcceptanceRule? rule = null)
     {
         drafter ??= new NoDrafter();
         Backend = new PathBackend(vocab);
@@ -33,7 +34,7 @@ internal sealed class LoopRig : IDisposable
                     : PagedKvCache.BytesFor(layout, options.MaxSequences, options.ContextLength + slack),
             },
             new MemoryPlan());
-        Loop = new DecodeLoop(model, Cache, drafter, options);
+        Loop = new DecodeLoop(model, Cache, drafter, options, rule: rule);
     }
 
     public PathBackend Backend { get; }

@@ -10,7 +10,7 @@ namespace Foretoken.Tests.Speculation;
 /// <summary>The drafters that every equality test runs over, by name, and requests whose answers repeat themselves.</summary>
 internal static class DraftCases
 {
-    public static readonly string[] Drafters = ["ngram", "suffix", "recycling", "ngram+suffix+recycling", "model", "model-tree", "model+ngram"];
+    public static readonly string[] Drafters = ["ngram", "suffix", "recycling", "ngram+suffix+recycling", "model", "model-tree", "model+ngram", "auto"];
 
     public static readonly string[] Policies = ["dense", "window", "sinks", "dms"];
 
@@ -25,6 +25,7 @@ internal static class DraftCases
         "model" => new DraftModelOptions { Directory = directory, WeightType = WeightType.Int8, KvType = KvType.Int8 },
         "model-tree" => new DraftModelOptions { Directory = directory, WeightType = WeightType.Int8, KvType = KvType.Int8, Width = 3, Tokens = 4, MinProbability = 0.01f },
         "model+ngram" => new CompositeOptions(new DraftModelOptions { Directory = directory, WeightType = WeightType.Int8 }, new NgramOptions()),
+        "auto" => new GovernorOptions(new NgramOptions(), new SuffixOptions { StoredTokens = 4096 }, new RecyclingOptions(), Options("model-tree", directory)) { Curiosity = 0.2 },
         _ => throw new ArgumentException($"Unknown drafter {drafter}."),
     };
 

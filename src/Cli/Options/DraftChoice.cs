@@ -18,7 +18,7 @@ internal sealed record DraftChoice(string Text, Func<CliHost, DrafterOptions>? O
     public static Flag<DraftChoice> Flag() => new(
         "--draft",
         "DRAFTER",
-        "Who drafts tokens: none; auto, which has only none to choose from in this build; ngram repeats what followed the same tokens before; suffix likewise, with "
+        "Who drafts tokens: none; auto, which chooses in every step among ngram, suffix, recycling and none what has paid so far; ngram repeats what followed the same tokens before; suffix likewise, with "
         + "alternatives, also over earlier requests; recycling proposes the model's own second thoughts; model=DIR lets a smaller model of the same vocabulary draft; "
         + "ngram+recycling merges two. =K sets the most drafts of a step. oracle=A,K runs every request plainly first and then drafts K tokens "
         + $"of its answer per step ({DefaultDepth} where ,K is left out), each right with probability A: what a drafter of that acceptance would be worth.",
@@ -28,7 +28,8 @@ internal sealed record DraftChoice(string Text, Func<CliHost, DrafterOptions>? O
     /// <exception cref="UsageException">An unknown drafter, or a setting out of range.</exception>
     public static DraftChoice Parse(string text, string source)
     {
-        if (text is "none" or "auto") return None;
+        if (text == "none") return None;
+        if (text == "auto") return new DraftChoice(text, Auto);
         Func<CliHost, DrafterOptions>[] parts = [.. text.Split('+').Select(part => One(part, text, source))];
         if (parts.Length > 1 && text.Split('+').Any(p => p.Split('=')[0] == "oracle")) throw Refused(source, text, "joins oracle, which knows it all, with another");
         return new DraftChoice(text, parts.Length == 1 ? parts[0] : host => new CompositeOptions([.. parts.Select(p => p(host))]));
@@ -63,6 +64,9 @@ internal sealed record DraftChoice(string Text, Func<CliHost, DrafterOptions>? O
             : name is "none" or "auto" ? "takes no settings and joins no others"
             : name is "ngram" or "suffix" or "recycling" ? "takes one setting, the most drafts of a step" : "is unknown");
     }
+
+    /// <summary>The Governor over all that is at hand.</summary>
+    private static DrafterOptions Auto(CliHost host) => new GovernorOptions(new NgramOptions(), new SuffixOptions(), new RecyclingOptions());
 
     private static Func<CliHost, DrafterOptions> Always(DrafterOptions options) => _ => options;
 

@@ -42,6 +42,8 @@ internal sealed class DraftTrace(IDrafter inner) : IDrafter
         inner.Observe(requests, acceptances, forest);
     }
 
+    public void Measured(in StepCost cost) => inner.Measured(cost);
+
     public void Release(int sequence) => inner.Release(sequence);
 
     public void Dispose() => inner.Dispose();

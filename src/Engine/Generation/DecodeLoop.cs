@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using Foretoken.Backends;
 using Foretoken.KvCache;
 using Foretoken.Memory;
@@ -27,6 +28,7 @@ public sealed class DecodeLoop
     private readonly Acceptance[] _acceptances;     // [MaxSequences]
     private readonly int[] _acceptedRows;           // [MaxRows] rows to commit for one sequence
     private int _requestCount;
+    private long _keysRead;                         // by this step's rows, of one head
 
     /// <param name="model">Prepared for at least the options' rows and logit rows.</param>
     /// <param name="cache">Holds at least one sequence of the options' context, and slack for the options' rows.</param>
@@ -42,7 +44,8 @@ public sealed class DecodeLoop
         CheckCache(cache.Options, options, drafter.MaxNodes);
         _scheduler = new Scheduler(options, cache, drafter);
         _sampler = new Sampler(model.Shape.VocabSize, plan);
-        _forest = new TokenForest(options.MaxSequences, Math.Max(options.MaxLogitRows(drafter.MaxNodes), options.MaxSequences), plan);
+        _forest = new TokenForest(options.MaxSequences, Math.Max(options.MaxLogitRows(drafter.MaxNodes), options.MaxSequences), plan,
+            _rule.UsesDraftDistributions ? model.Shape.VocabSize : 0);
         _rows = new RowBatch(options.MaxRows);
         _requests = new DraftRequest[options.MaxSequences];
         _acceptances = new Acceptance[options.MaxSequences];
@@ -77,7 +80,9 @@ public sealed class DecodeLoop
         // draft: a tree per sequence that chooses tokens; its root is the last sampled token
         OpenTrees(batch);
         ReadOnlySpan<DraftRequest> requests = _requests.AsSpan(0, _requestCount);
+        long begin = Stopwatch.GetTimestamp();
         _drafter.Propose(requests, _forest);
+        long drafted = Stopwatch.GetTimestamp();
 
         // forward: all rows of all sequences in one pass
         LayRows(batch);
@@ -105,7 +110,9 @@ public sealed class DecodeLoop
         _drafter.Observe(requests, _acceptances.AsSpan(0, tree), _forest);
 
         // emit: ends, statistics
-        Emit(batch);
+        var cost = new StepCost(_rows.Count, _rows.Count - _forest.Count, _keysRead, drafted - begin, Stopwatch.GetTimestamp() - drafted);
+        _drafter.Measured(cost);
+        Emit(batch, cost);
         Steps++;
         return true;
     }
@@ -132,23 +139,30 @@ public sealed class DecodeLoop
     private void LayRows(ReadOnlySpan<ScheduledSequence> batch)
     {
         _rows.Clear();
+        _keysRead = 0;
         int tree = 0, logits = 0;
         foreach (ScheduledSequence s in batch)
         {
-            int index = s.Sequence.CacheIndex, position = _cache.Length(index), parent = -1;
+            int index = s.Sequence.CacheIndex, position = _cache.Length(index), parent = -1, first = _rows.Count;
             for (int r = 0; r < s.PromptRows; r++, position++)
                 parent = _rows.Add(s.Sequence.History.Tokens[position], position, index, parent, wantsLogits: false);
-            if (!s.HasRoot) continue;
-            for (int node = _forest.Root(tree++); node >= 0; node = _forest.Next(node))
-            {
-                int above = _forest.Parent(node) is var parentNode and >= 0 ? _forest.Row(parentNode) : parent;
-                int row = _rows.Add(_forest.Token(node), position + _forest.Depth(node), index, above, wantsLogits: true);
-                _forest.Place(node, row, logits++);
-            }
+            if (s.HasRoot) PlaceTree(tree++, index, position, parent, ref logits);
+            _keysRead += (long)(_rows.Count - first) * _cache.LiveTokens(index, 0, 0);
         }
     }
 
-    private void Emit(ReadOnlySpan<ScheduledSequence> batch)
+    /// <summary>A tree behind the row <paramref name="parent"/>, its root at <paramref name="position"/>.</summary>
+    private void PlaceTree(int tree, int sequence, int position, int parent, ref int logits)
+    {
+        for (int node = _forest.Root(tree); node >= 0; node = _forest.Next(node))
+        {
+            int above = _forest.Parent(node) is var parentNode and >= 0 ? _forest.Row(parentNode) : parent;
+            int row = _rows.Add(_forest.Token(node), position + _forest.Depth(node), sequence, above, wantsLogits: true);
+            _forest.Place(node, row, logits++);
+        }
+    }
+
+    private void Emit(ReadOnlySpan<ScheduledSequence> batch, in StepCost cost)
     {
         int tree = 0;
         foreach (ScheduledSequence s in batch)
@@ -160,7 +174,7 @@ public sealed class DecodeLoop
             }
 
             Acceptance acceptance = _acceptances[tree];
-            s.Sequence.Statistics.MarkStep(_forest.CountOf(tree) - 1, _forest.DepthOf(tree), acceptance);
+            s.Sequence.Statistics.MarkStep(_forest.CountOf(tree) - 1, _forest.DepthOf(tree), acceptance, cost);
             ForetokenTelemetry.Stepped(_forest.CountOf(tree) - 1, acceptance);
             tree++;
             s.Sequence.Emit(acceptance);

@@ -15,6 +15,8 @@ public sealed class GenerationStatistics
     private long _started;
     private long _firstToken;
     private long _ended;
+    private long _draftTicks;
+    private long _verifyTicks;
 
     public int PromptTokens { get; internal set; }
 
@@ -50,6 +52,24 @@ public sealed class GenerationStatistics
     /// <summary>Committed tokens that preemptions gave up.</summary>
     public int PreemptedTokens { get; private set; }
 
+    /// <summary>Time that steps of this request spent on drafting, the others' drafts included.</summary>
+    public double DraftMilliseconds => _draftTicks * 1000.0 / Stopwatch.Frequency;
+
+    /// <summary>Time that steps of this request spent on verifying: forward pass, acceptance and commit, the others' rows included.</summary>
+    public double VerifyMilliseconds => _verifyTicks * 1000.0 / Stopwatch.Frequency;
+
+    /// <summary>Share of drafted positions, those that verification came to, whose token was accepted; 0 without drafts.</summary>
+    public double Acceptance
+    {
+        get
+        {
+            long drafted = 0, accepted = 0;
+            foreach (int n in _draftedAt) drafted += n;
+            foreach (int n in _acceptedAt) accepted += n;
+            return drafted == 0 ? 0 : (double)accepted / drafted;
+        }
+    }
+
     /// <summary>Tokens per verifying pass, the bonus token included: 1 without drafts.</summary>
     public double MeanAcceptedLength => Steps == 0 ? 0 : (double)(AcceptedTokens + Steps) / Steps;
 
@@ -84,8 +104,11 @@ public sealed class GenerationStatistics
     /// <param name="drafted">Drafted nodes of the tree.</param>
     /// <param name="depth">Drafts of its longest path.</param>
     /// <param name="acceptance">What verification made of it.</param>
-    internal void MarkStep(int drafted, int depth, in Acceptance acceptance)
+    /// <param name="cost">What the step took.</param>
+    internal void MarkStep(int drafted, int depth, in Acceptance acceptance, in StepCost cost)
     {
+        _draftTicks += cost.DraftTicks;
+        _verifyTicks += cost.VerifyTicks;
         if (_firstToken == 0) _firstToken = Stopwatch.GetTimestamp();
         Steps++;
         DraftedTokens += drafted;

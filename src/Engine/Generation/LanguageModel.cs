@@ -23,11 +23,12 @@ public sealed class LanguageModel : IDisposable
     private readonly IDrafter _drafter;
 
     private LanguageModel(
-        LoadedModel model, IBackend backend, PagedKvCache cache, IDrafter drafter, DecodeLoopOptions loopOptions, BpeTokenizer? tokenizer,
+        LoadedModel model, IBackend backend, PagedKvCache cache, IDrafter drafter, IAcceptanceRule rule, DecodeLoopOptions loopOptions, BpeTokenizer? tokenizer,
         ChatTemplate? template, MemoryPlan plan)
     {
         (_backend, Cache, _drafter, Plan, Loaded, Tokenizer, ChatTemplate) = (backend, cache, drafter, plan, model, tokenizer, template);
-        var loop = new DecodeLoop(model.Transformer, cache, drafter, loopOptions, plan);
+        var loop = new DecodeLoop(model.Transformer, cache, drafter, loopOptions, plan, rule);
+        Acceptance = rule;
         IReadOnlyList<int> ends = model.Config.EosTokenIds;
         if (ends.Count == 0 && tokenizer?.EosTokenId is { } end) ends = [end];
         Engine = new InferenceEngine(loop, model.Config.Shape.VocabSize, ends, tokenizer);
@@ -50,6 +51,9 @@ public sealed class LanguageModel : IDisposable
 
     /// <summary>Who drafts.</summary>
     public IDrafter Drafter => _drafter;
+
+    /// <summary>Decides which drafts become part of an answer.</summary>
+    public IAcceptanceRule Acceptance { get; }
 
     /// <summary>Every buffer that was allocated at load.</summary>
     public MemoryPlan Plan { get; }
@@ -103,6 +107,7 @@ public sealed class LanguageModel : IDisposable
                 Cancellation = options.Cancellation,
             });
             cache = new PagedKvCache(CacheOptions(options, loop, model.Config.Shape, draftNodes), plan);
+            IAcceptanceRule rule = (options.Acceptance ?? new AcceptanceOptions()).Create(model.Config.Shape.VocabSize, loop.MaxLogitRows(draftNodes), plan);
             drafter ??= options.Draft!.Create(new DrafterContext
             {
                 Target = model.Transformer,
@@ -111,9 +116,10 @@ public sealed class LanguageModel : IDisposable
                 MaxSequences = loop.MaxSequences,
                 ContextLength = loop.ContextLength,
                 Tokenizer = tokenizer,
+                DraftDistributions = rule.UsesDraftDistributions,
                 CreateBackend = () => BackendFactory.CreateBeside(backend, options.Threads),
             });
-            return new LanguageModel(model, backend, cache, drafter, loop, tokenizer, template, plan);
+            return new LanguageModel(model, backend, cache, drafter, rule, loop, tokenizer, template, plan);
         }
         catch
         {

@@ -64,6 +64,9 @@ public sealed record LanguageModelOptions
     /// </summary>
     public int MaxPrefixes { get; init; }
 
+    /// <summary>Which drafts become part of an answer; null = those that plain decoding would have said, token by token.</summary>
+    public AcceptanceOptions? Acceptance { get; init; }
+
     /// <summary>Which drafter to make for speculative decoding; null = <see cref="Drafter"/>.</summary>
     public DrafterOptions? Draft { get; init; }
 

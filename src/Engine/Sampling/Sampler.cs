@@ -33,9 +33,47 @@ public sealed class Sampler
         float max = LogitMath.Max(logits);
         if (!float.IsFinite(max)) return false;
         int token = Choose(logits, max, options, path);
-        float logProb = options.LogProbs ? (float)(logits[token] - (double)max - Math.Log(LogitMath.SumExp(logits, max))) : 0;
-        sampled = new SampledToken(token, logProb);
+        sampled = new SampledToken(token, options.LogProbs ? LogProb(logits, token) : 0);
         return true;
+    }
+
+    /// <summary>The distribution that <see cref="TrySample"/> draws from; all of it on one token at temperature 0.</summary>
+    /// <param name="logits">The model's output for the path's last token. // [vocab]</param>
+    /// <param name="options">Checked options.</param>
+    /// <param name="path">The tokens so far.</param>
+    /// <param name="probabilities">Receives it. // [vocab]</param>
+    /// <param name="temperature">Another temperature than that of the options; 0 = theirs.</param>
+    /// <returns>False if there is no distribution.</returns>
+    public bool TryDistribution(ReadOnlySpan<float> logits, SamplingOptions options, TokenHistory path, Span<double> probabilities, float temperature = 0)
+    {
+        if (!float.IsFinite(LogitMath.Max(logits))) return false;
+        _candidates.Load(logits);
+        foreach (ISamplerStage stage in _stages)
+        {
+            if (stage.Applies(options)) stage.Apply(_candidates, options, path);
+        }
+
+        probabilities.Clear();
+        if (options.IsGreedy && temperature == 0)
+        {
+            probabilities[_candidates.Best()] = 1;
+            return true;
+        }
+
+        if (options.IsGreedy) _candidates.ScaleBelowBest(temperature);
+        ReadOnlySpan<float> weights = _candidates.Weights();
+        ReadOnlySpan<int> ids = _candidates.Ids;
+        double total = 0;
+        foreach (float weight in weights) total += weight;
+        for (int i = 0; i < weights.Length; i++) probabilities[ids[i]] = weights[i] / total;
+        return true;
+    }
+
+    /// <summary>The natural log-probability of a token under the model's own distribution, before any stage.</summary>
+    public static float LogProb(ReadOnlySpan<float> logits, int token)
+    {
+        float max = LogitMath.Max(logits);
+        return (float)(logits[token] - (double)max - Math.Log(LogitMath.SumExp(logits, max)));
     }
 
     private int Choose(ReadOnlySpan<float> logits, float max, SamplingOptions options, TokenHistory path)

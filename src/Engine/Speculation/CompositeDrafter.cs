@@ -33,6 +33,11 @@ public sealed class CompositeDrafter(string name, int maxNodes, params IDrafter[
         foreach (IDrafter drafter in drafters) drafter.Observe(requests, acceptances, forest);
     }
 
+    public void Measured(in StepCost cost)
+    {
+        foreach (IDrafter drafter in drafters) drafter.Measured(cost);
+    }
+
     public void Release(int sequence)
     {
         foreach (IDrafter drafter in drafters) drafter.Release(sequence);

@@ -26,6 +26,8 @@ public sealed class DraftModelDrafter : IDrafter
     private readonly int[] _accepted;              // [rows] rows to commit
     private readonly int[] _top = new int[Candidates];
     private readonly float[] _topLogits = new float[Candidates];
+    private readonly double[] _probabilities;      // [vocab] where the rule accepts by distributions and the vocabularies are the same; else empty
+    private readonly Sampler _sampler;
     private int _activeCount;
 
     internal DraftModelDrafter(DraftModelOptions options, DrafterContext context, ModelSource source, IBackend backend, VocabularyMap map)
@@ -47,6 +49,9 @@ public sealed class DraftModelDrafter : IDrafter
                 BudgetBytes = PagedKvCache.BytesFor(layout, context.MaxSequences, longest + options.MaxRows), MaxPrefixes = prefixes,
             },
             plan);
+        bool draws = context.DraftDistributions && map.IsIdentity && shape.VocabSize == context.Target.Shape.VocabSize;
+        _probabilities = draws ? new double[shape.VocabSize] : [];
+        _sampler = new Sampler(shape.VocabSize, plan);
         foreach (MemoryPlanEntry e in plan.Entries) context.Plan.Add("draft " + e.Group, e.Name, e.Shape, e.Bytes);
         _rows = new RowBatch(options.MaxRows);
         _accepted = new int[options.MaxRows];
@@ -59,6 +64,8 @@ public sealed class DraftModelDrafter : IDrafter
     public string Name => _options.Name;
 
     public int MaxNodes => _options.MaxNodes;
+
+    public bool RunsModel => true;
 
     public void Propose(ReadOnlySpan<DraftRequest> requests, TokenForest forest)
     {
@@ -200,6 +207,7 @@ public sealed class DraftModelDrafter : IDrafter
         ReadOnlySpan<float> logits = _model.LogitsOf(active);
         float max = LogitMath.Max(logits);
         if (!float.IsFinite(max)) return false;
+        if (_probabilities.Length > 0 && !request.Sampling.IsGreedy && forest.TryMarkDrawn(a.Node, out Span<float> q)) return Draw(request, forest, active, depth, q);
         int looked = Math.Min(Candidates, logits.Length);
         TopTokens.Find(logits, _top.AsSpan(0, looked), _topLogits.AsSpan(0, looked));
         float scale = (float)(1 / LogitMath.SumExp(logits, max));
@@ -216,9 +224,46 @@ public sealed class DraftModelDrafter : IDrafter
             if (added++ == 0) (main, mainToken, mainProbability) = (node, _top[i], a.Probability * confidence);
         }
 
-        if (main < 0 || depth >= _options.Tokens || depth >= request.MaxDepth || depth >= request.MaxNodes) return false;
-        _sequences[request.Sequence].AddDraft(mainToken);
-        _active[active] = new Active(a.Request, main, mainProbability);
+        return GoOn(request, active, depth, new Active(a.Request, main, mainProbability), mainToken);
+    }
+
+    /// <summary>
+    /// Draws tokens at random, as the request samples, and leaves the distribution in <paramref name="q"/> for rules that accept by it. What is drawn is
+    /// drafted, however unlikely: leaving some out would change the distribution.
+    /// </summary>
+    private bool Draw(in DraftRequest request, TokenForest forest, int active, int depth, Span<float> q)
+    {
+        Active a = _active[active];
+        TokenHistory path = request.Path;
+        int begin = path.Count, width = Math.Min(_options.Width, Candidates), main = -1, mainToken = -1;
+        ReadOnlySpan<int> drafts = _sequences[request.Sequence].Drafts;
+        foreach (int token in drafts[..Math.Min(drafts.Length, path.Capacity - begin)]) path.Append(token); // penalties count drafts too
+        _sampler.TryDistribution(_model.LogitsOf(active), request.Sampling, path, _probabilities);
+        path.Truncate(begin);
+        for (int x = 0; x < q.Length; x++) _probabilities[x] = q[x] = (float)_probabilities[x];
+        var draws = new CounterDraws(request.Sampling.Seed, begin, CounterDraws.DraftDraws + (uint)(depth * Candidates));
+        for (int i = 0; i < width; i++)
+        {
+            double total = 0;
+            foreach (double probability in _probabilities) total += probability;
+            if (!(total > 0)) break;
+            int token = draws.Draw(_probabilities, total), node = forest.AddDrawn(a.Node, token, q[token]);
+            if (node < 0) break;
+            if (i == 0) (main, mainToken) = (node, token);
+            _probabilities[token] = 0;
+        }
+
+        if (main < 0) return false;
+        float mainProbability = a.Probability * q[mainToken];
+        if (mainProbability < _options.MinProbability) return false;
+        return GoOn(request, active, depth, new Active(a.Request, main, mainProbability), mainToken);
+    }
+
+    private bool GoOn(in DraftRequest request, int active, int depth, in Active next, int draftToken)
+    {
+        if (next.Node < 0 || depth >= _options.Tokens || depth >= request.MaxDepth || depth >= request.MaxNodes) return false;
+        _sequences[request.Sequence].AddDraft(draftToken);
+        _active[active] = next;
         return true;
     }
 

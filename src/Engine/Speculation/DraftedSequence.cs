@@ -19,6 +19,9 @@ internal sealed class DraftedSequence(int capacity)
 
     public ReadOnlySpan<int> Tokens => _tokens.AsSpan(0, Count);
 
+    /// <summary>Drafts behind the path.</summary>
+    public ReadOnlySpan<int> Drafts => _tokens.AsSpan(_pathTokens, _draftedCount);
+
     /// <summary>Takes over a path that continues the known one; drafts that it confirms stay where they are.</summary>
     public void Follow(ReadOnlySpan<int> path, VocabularyMap map)
     {

@@ -52,6 +52,9 @@ public sealed record DrafterContext
     /// <summary>Tokenizer of <see cref="Target"/>, if it has one.</summary>
     public BpeTokenizer? Tokenizer { get; init; }
 
+    /// <summary>The acceptance rule asks for drafts that are drawn at random, with their distributions.</summary>
+    public bool DraftDistributions { get; init; }
+
     /// <summary>Makes a backend for a model of the drafter's own, on the threads of the target's; null where there is none.</summary>
     public Func<IBackend>? CreateBackend { get; init; }
 }

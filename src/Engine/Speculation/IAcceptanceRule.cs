@@ -12,6 +12,12 @@ public interface IAcceptanceRule
     /// <summary>The name that options and statistics use, for example <c>sample-and-match</c>.</summary>
     string Name { get; }
 
+    /// <summary>Whether its tokens do not follow the model's distribution.</summary>
+    bool IsLossy => false;
+
+    /// <summary>Whether drafters that can should draw their drafts at random and say from which distribution.</summary>
+    bool UsesDraftDistributions => false;
+
     /// <summary>
     /// Walks one tree from its root, appends the accepted drafts and the token that follows them to the request's path, and stops where the answer ends,
     /// so that nothing is appended, committed or counted that plain decoding would not have produced.
@@ -47,6 +53,18 @@ public readonly ref struct VerifiedTree(TokenForest forest, in DraftRequest requ
     /// <returns>False if the node's logits are no distribution.</returns>
     public bool TrySample(int node, out SampledToken sampled) =>
         sampler.TrySample(model.LogitsOf(forest.LogitIndex(node)), _request.Sampling, _request.Path, out sampled);
+
+    /// <summary>The distribution, after the sampler's stages, of the token that follows the path after <paramref name="node"/>.</summary>
+    /// <param name="node">A node of the tree.</param>
+    /// <param name="probabilities">Receives it. // [vocab]</param>
+    /// <param name="temperature">Another temperature than the sequence's; 0 = the sequence's.</param>
+    /// <returns>False if the node's logits are no distribution.</returns>
+    public bool TryDistribution(int node, Span<double> probabilities, float temperature = 0) =>
+        sampler.TryDistribution(model.LogitsOf(forest.LogitIndex(node)), _request.Sampling, _request.Path, probabilities, temperature);
+
+    /// <summary>A token chosen behind <paramref name="node"/> with its log-probability, if that is asked for.</summary>
+    public SampledToken WithLogProb(int node, int token) =>
+        new(token, _request.Sampling.LogProbs ? Sampler.LogProb(model.LogitsOf(forest.LogitIndex(node)), token) : 0);
 
     /// <summary>Appends a token to the path.</summary>
     /// <returns><see cref="AcceptanceEnd.Tree"/> if the answer may go on, else why it ends.</returns>

@@ -12,6 +12,9 @@ public interface IDrafter : IDisposable
     /// <summary>Most drafted nodes of one tree; plans rows, logits and cache slots. 0 for a drafter that never proposes.</summary>
     int MaxNodes { get; }
 
+    /// <summary>Whether every depth of a draft costs a pass of a model, so that depth is worth deciding beforehand.</summary>
+    bool RunsModel => false;
+
     /// <summary>Fills the trees of all <paramref name="requests"/>, at once so that draft models run batched. A tree may stay without drafts.</summary>
     void Propose(ReadOnlySpan<DraftRequest> requests, TokenForest forest);
 
@@ -20,6 +23,11 @@ public interface IDrafter : IDisposable
     /// <param name="acceptances">One per request, in the same order.</param>
     /// <param name="forest">The verified trees.</param>
     void Observe(ReadOnlySpan<DraftRequest> requests, ReadOnlySpan<Acceptance> acceptances, TokenForest forest);
+
+    /// <summary>Tells what the step took, after <see cref="Observe"/>.</summary>
+    void Measured(in StepCost cost)
+    {
+    }
 
     /// <summary>
     /// Forgets everything about a sequence that ended or was preempted, also one that no request named yet; its index may come back as another sequence.

@@ -20,11 +20,15 @@ public sealed class TokenForest
     private readonly int[] _logits;       // [nodes] index among the pass's asked rows
     private readonly float[] _confidence; // [nodes] the drafter's estimate that the node is right if its parent is
     private readonly Tree[] _table;       // [trees]
+    private readonly int _vocab;          // 0: distributions are not kept
+    private readonly float[] _distributions; // [nodes, vocab] that a node's children were drawn from
+    private readonly bool[] _drawn;       // [nodes] children were drawn
 
     /// <param name="maxTrees">Most sequences of one step.</param>
     /// <param name="maxNodes">Most nodes of one step, roots included.</param>
     /// <param name="plan">Receives the forest's entry.</param>
-    public TokenForest(int maxTrees, int maxNodes, MemoryPlan? plan = null)
+    /// <param name="distributionVocab">Vocabulary size where the distributions that drafts are drawn from are kept; 0 = they are not.</param>
+    public TokenForest(int maxTrees, int maxNodes, MemoryPlan? plan = null, int distributionVocab = 0)
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(maxTrees, 1);
         ArgumentOutOfRangeException.ThrowIfLessThan(maxNodes, maxTrees);
@@ -32,6 +36,9 @@ public sealed class TokenForest
         (_firstChild, _nextSibling, _nextInTree) = (new int[maxNodes], new int[maxNodes], new int[maxNodes]);
         (_rows, _logits, _confidence) = (new int[maxNodes], new int[maxNodes], new float[maxNodes]);
         _table = new Tree[maxTrees];
+        _vocab = distributionVocab;
+        (_distributions, _drawn) = (new float[(long)maxNodes * distributionVocab], new bool[maxNodes]);
+        if (_vocab > 0) plan?.Add("speculation", "draft distributions", $"[nodes {maxNodes}, vocab {_vocab}] f32", _distributions.LongLength * sizeof(float));
         plan?.Add("speculation", "token forest", $"[nodes {maxNodes}] 9 × i32, f32, [trees {maxTrees}]", maxNodes * 40L + maxTrees * 24L);
     }
 
@@ -61,12 +68,17 @@ public sealed class TokenForest
     public int Add(int parent, int token, float confidence = 1)
     {
         int known = FindChild(parent, token);
-        if (known >= 0)
-        {
-            _confidence[known] = MathF.Max(_confidence[known], confidence);
-            return known;
-        }
+        if (known < 0) return _drawn[parent] ? -1 : Append(parent, token, confidence); // a chosen draft among drawn ones would be taken for a draw
+        _confidence[known] = MathF.Max(_confidence[known], confidence);
+        return known;
+    }
 
+    /// <summary>Adds the next draw below a node of <see cref="TryMarkDrawn"/>.</summary>
+    /// <returns>The node, or −1 if the tree's nodes or depth or the forest is used up.</returns>
+    public int AddDrawn(int parent, int token, float confidence) => Append(parent, token, confidence);
+
+    private int Append(int parent, int token, float confidence)
+    {
         int index = _trees[parent];
         ref Tree tree = ref _table[index];
         if (Count == _tokens.Length || tree.Count > tree.MaxNodes || _depths[parent] >= tree.MaxDepth) return -1;
@@ -96,6 +108,35 @@ public sealed class TokenForest
 
     /// <summary>The parent node, or −1 for a root.</summary>
     public int Parent(int node) => _parents[node];
+
+    /// <summary>Whether drafters that can should draw at random.</summary>
+    public bool KeepsDistributions => _vocab > 0;
+
+    /// <summary>
+    /// Says that the children of <paramref name="node"/> will be draws from one distribution, without replacement, in the order of <see cref="AddDrawn"/>.
+    /// </summary>
+    /// <param name="node">A node without children.</param>
+    /// <param name="distribution">Where to write the distribution. // [vocab]</param>
+    /// <returns>False if distributions are not kept, or the node has children that others chose.</returns>
+    public bool TryMarkDrawn(int node, out Span<float> distribution)
+    {
+        distribution = default;
+        if (_vocab == 0 || _firstChild[node] >= 0) return false;
+        _drawn[node] = true;
+        distribution = _distributions.AsSpan(node * _vocab, _vocab);
+        return true;
+    }
+
+    /// <summary>The distribution that the children of <paramref name="node"/> were drawn from.</summary>
+    /// <returns>False if they were chosen, not drawn.</returns>
+    public bool TryDistribution(int node, out ReadOnlySpan<float> distribution)
+    {
+        distribution = _drawn[node] ? _distributions.AsSpan(node * _vocab, _vocab) : default;
+        return _drawn[node];
+    }
+
+    /// <summary>The tree that the node belongs to.</summary>
+    public int TreeOf(int node) => _trees[node];
 
     /// <summary>Drafts on the path from the root to this node.</summary>
     public int Depth(int node) => _depths[node];
@@ -135,6 +176,7 @@ public sealed class TokenForest
         int node = Count++;
         (_tokens[node], _parents[node], _trees[node], _depths[node]) = (token, parent, tree, depth);
         _confidence[node] = 1;
+        _drawn[node] = false;
         _firstChild[node] = _nextSibling[node] = _nextInTree[node] = -1;
         return node;
     }

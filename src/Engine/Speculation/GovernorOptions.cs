@@ -1,0 +1,25 @@
+namespace Foretoken.Speculation;
+
+/// <summary>A <see cref="Governor"/> over several drafters, cheap ones first: equal drafts count as the first drafter's.</summary>
+public sealed record GovernorOptions(params IReadOnlyList<DrafterOptions> Drafters) : DrafterOptions
+{
+    public override string Name => "auto";
+
+    public override int MaxNodes => Math.Min(Nodes, Math.Max(1, Drafters.Sum(d => d.MaxNodes)));
+
+    /// <summary>Most drafted nodes of one tree.</summary>
+    public int Nodes { get; init; } = 24;
+
+    /// <summary>
+    /// Share of the time that may go, per drafter, into asking one that did not pay: how soon a change of the text is noticed against what noticing costs.
+    /// </summary>
+    public double Curiosity { get; init; } = 0.003;
+
+    public override IDrafter Create(DrafterContext context)
+    {
+        CheckNodes();
+        if (Drafters.Count is < 1 or > 16) throw new ArgumentException($"The Governor chooses among 1 to 16 drafters, not {Drafters.Count}.");
+        if (!(Curiosity > 0 && Curiosity <= 1)) throw new ArgumentException($"Curiosity is {Curiosity}: it must be above 0 and at most 1.");
+        return new Governor(this, context, DrafterSet.Create(Drafters, context));
+    }
+}

@@ -1,0 +1,162 @@
+using Foretoken.Memory;
+using Foretoken.Numerics;
+using Foretoken.Sampling;
+using Foretoken.Speculation;
+
+namespace Foretoken.Tests.Speculation;
+
+/// <summary>The Governor's parts, on costs and acceptances that are set.</summary>
+public class GovernorTests
+{
+    [Fact]
+    public void Costs_follow_what_was_measured_and_extend_to_row_counts_that_were_not()
+    {
+        var model = new StepCostModel(32) { PriorPerKey = 0 };
+        Assert.False(model.Ready);
+        for (int i = 0; i < 50; i++) model.Observe(new StepCost(1, 0, 100, 0, 1000 + i % 2 * 10));
+        Assert.True(model.Ready);
+        Assert.InRange(model.Predict(1, 100), 990, 1020);
+        double before = model.Predict(8, 100);
+        Assert.InRange(before, 1500, 2200); // the prior's slope
+        for (int i = 0; i < 50; i++) model.Observe(new StepCost(4, 0, 400, 0, 1150)); // 5 % a row
+        Assert.InRange(model.Predict(4, 400), 1140, 1160);
+        Assert.InRange(model.Predict(8, 100), 1250, 1450);
+        for (int i = 0; i < 50; i++) model.Observe(new StepCost(3, 0, 300, 0, 1400)); // a row count that kernels dislike
+        Assert.True(model.Predict(3, 100) > model.Predict(4, 100));
+        double stable = model.Predict(4, 400);
+        model.Observe(new StepCost(4, 0, 400, 0, 100_000)); // an interruption
+        Assert.InRange(model.Predict(4, 400), stable, 1.05 * stable);
+        model.Observe(new StepCost(4, 60, 400, 0, 100)); // beside a prompt: another kind of pass
+        Assert.InRange(model.Predict(4, 400), stable, 1.05 * stable);
+    }
+
+    [Fact]
+    public void The_price_of_keys_is_learned_from_growing_contexts()
+    {
+        var model = new StepCostModel(8) { PriorPerKey = 0.001 };
+        for (int i = 0; i < 4000; i++) model.Observe(new StepCost(1, 0, 200 + i, 0, 1000 + (200 + i) / 2));
+        Assert.InRange(model.Predict(1, 4200), 3000, 3200);
+        Assert.InRange(model.PerKey, 0.2, 0.8);
+    }
+
+    [Fact]
+    public void Acceptance_is_learned_per_confidence_and_depth_and_adjusted_per_request()
+    {
+        var model = new AcceptanceModel(2);
+        Assert.InRange(model.Estimate(0.5f, 1, 0), 0.4f, 0.5f);
+        var random = new SeededRandom(1);
+        for (int i = 0; i < 2000; i++)
+        {
+            model.Observe(0.9f, 1, 0, random.Chance(0.6)); // overconfident
+            model.Observe(0.2f, 2, 0, random.Chance(0.5)); // underconfident
+        }
+
+        Assert.InRange(model.Estimate(0.9f, 1, 0), 0.5f, 0.72f);
+        Assert.InRange(model.Estimate(0.2f, 2, 0), 0.4f, 0.62f);
+        float common = model.Estimate(0.9f, 1, 1);
+        for (int i = 0; i < 30; i++) model.Observe(0.9f, 1, 1, false);
+        Assert.True(model.Estimate(0.9f, 1, 1) < 0.5f * common);
+        model.Release(1);
+        Assert.True(model.Estimate(0.9f, 1, 1) > 0.6f * common);
+    }
+
+    /// <summary>Against the dynamic programme over all trees of n nodes, of two requests of different acceptance.</summary>
+    [Fact]
+    public void The_chosen_nodes_have_the_largest_expected_number_of_accepted_tokens()
+    {
+        DraftRequest[] requests = [Request(0, 24), Request(1, 24)];
+        var forest = new TokenForest(2, 2 * 41);
+        var random = new SeededRandom(7);
+        foreach (DraftRequest r in requests)
+        {
+            int tree = forest.AddTree(5);
+            var nodes = new List<int> { forest.Root(tree) };
+            for (int i = 0; i < 14; i++) nodes.Add(forest.Add(nodes[random.Next(nodes.Count)], 100 + i, 0.1f + 0.8f * random.Next(100) / 100f));
+        }
+
+        var acceptance = new AcceptanceModel(2);
+        var costs = new StepCostModel(64);
+        costs.Observe(new StepCost(1, 0, 0, 0, 1_000_000));
+        var selection = new DraftSelection(2, 80, new MemoryPlan());
+        selection.Begin(requests);
+        selection.Merge(requests, forest, acceptance, 0);
+        Choice choice = selection.Choose(requests, costs, 0, 0, 0);
+        Assert.InRange(choice.Nodes, 1, 28);
+
+        double bestRate = 2 / costs.Predict(2, 0);
+        for (int nodes = 1; nodes <= 28; nodes++)
+        {
+            double most = 0;
+            for (int first = Math.Max(0, nodes - 14); first <= Math.Min(nodes, 14); first++)
+                most = Math.Max(most, BestTree(forest, acceptance, 0, first) + BestTree(forest, acceptance, 1, nodes - first));
+            bestRate = Math.Max(bestRate, (2 + most) / costs.Predict(2 + nodes, 0));
+        }
+
+        Assert.Equal(bestRate, choice.Rate, 1e-9);
+        var verified = new TokenForest(2, 60);
+        verified.AddTree(5);
+        verified.AddTree(5);
+        selection.CopyTo(verified);
+        Assert.Equal(2 + choice.Nodes, verified.Count);
+    }
+
+    [Fact]
+    public void Unlikely_drafts_are_left_out_and_limits_are_kept()
+    {
+        DraftRequest[] requests = [Request(0, 3), Request(1, 0)];
+        var forest = new TokenForest(2, 40);
+        for (int t = 0; t < 2; t++)
+        {
+            int node = forest.Root(forest.AddTree(5));
+            for (int i = 0; i < 8; i++) node = forest.Add(node, i, 1f);
+        }
+
+        var costs = new StepCostModel(64);
+        costs.Observe(new StepCost(1, 0, 0, 0, 1000));
+        var selection = new DraftSelection(2, 80, new MemoryPlan());
+        selection.Begin(requests);
+        selection.Merge(requests, forest, new AcceptanceModel(2), 0);
+        Assert.Equal(3, selection.Choose(requests, costs, 0, 0, 0).Nodes); // the first request's limit; the second's is 0
+        var doubtful = new AcceptanceModel(2);
+        for (int i = 0; i < 300; i++)
+        {
+            for (int depth = 1; depth < 5; depth++) doubtful.Observe(1f, depth, 0, false);
+        }
+
+        selection.Begin(requests);
+        selection.Merge(requests, forest, doubtful, 0);
+        Assert.Equal(0, selection.Choose(requests, costs, 0, 0, 0).Nodes);
+    }
+
+    /// <summary>Largest sum of path probabilities over subtrees of n drafted nodes: children are decided one after the other.</summary>
+    private static double BestTree(TokenForest forest, AcceptanceModel acceptance, int tree, int nodes)
+    {
+        double[] Best(int node, double path)
+        {
+            var best = new double[nodes + 1];
+            best.AsSpan(1).Fill(double.NegativeInfinity);
+            for (int child = forest.FirstChild(node); child >= 0; child = forest.NextSibling(child))
+            {
+                double own = path * acceptance.Estimate(forest.Confidence(child), forest.Depth(child), tree);
+                double[] below = Best(child, own), joined = (double[])best.Clone();
+                for (int before = 0; before < nodes; before++)
+                {
+                    for (int inside = 0; before + 1 + inside <= nodes; inside++)
+                        joined[before + 1 + inside] = Math.Max(joined[before + 1 + inside], best[before] + own + below[inside]);
+                }
+
+                best = joined;
+            }
+
+            return best;
+        }
+
+        return Best(forest.Root(tree), 1)[nodes];
+    }
+
+    private static DraftRequest Request(int index, int nodes)
+    {
+        var path = new TokenHistory([1, 2, 5], 100);
+        return new DraftRequest(index, index, path, SamplingOptions.Greedy, nodes, 30);
+    }
+}
