@@ -4,6 +4,7 @@ using Foretoken.Generation;
 using Foretoken.KvCache;
 using Foretoken.Sampling;
 using Foretoken.Speculation;
+using Foretoken.Tests.Fixtures;
 using Foretoken.Tests.Speculation;
 
 namespace Foretoken.Tests.Generation;
@@ -108,6 +109,16 @@ public sealed class AllocationTests(TinyModelFixture fixture) : IClassFixture<Ti
         int waiting = loop.Statistics.Waiting;
         AssertNothingAllocated(model, 120);
         Assert.True(loop.Statistics.Waiting < waiting && loop.Statistics.Running > 0);
+    }
+
+    [Fact]
+    public void A_step_of_a_model_that_drafts_for_itself_allocates_nothing()
+    {
+        using var directory = new TempDirectory();
+        new TinyModel { Layers = 5, Hidden = 32, Heads = 2, KvHeads = 1, Intermediate = 48 }.Write(directory.Path);
+        using LanguageModel model = LanguageModel.Load(
+            directory.Path, new LanguageModelOptions { Threads = 2, MaxSequences = Sequences, Draft = new SwiftOptions { Width = 2, MinConfidence = 0, Window = 10 } });
+        AssertNothingAllocated(model, Options("full"));
     }
 
     private static void Record(LanguageModel model, OracleDrafter oracle, Request[] requests)

@@ -8,10 +8,10 @@ namespace Foretoken.Cli.Options;
 internal sealed record DraftChoice(string Text, Func<CliHost, DrafterOptions>? Options)
 {
     /// <summary>The words that are understood, for help and errors.</summary>
-    public const string Syntax = "none, auto, ngram[=K], suffix[=K], recycling[=K], model=DIR[,K[,WIDTH]], several joined by +, oracle=A or oracle=A,K";
+    public const string Syntax = "none, auto, ngram[=K], suffix[=K], recycling[=K], swift[=K], model=DIR[,K[,WIDTH]], several joined by +, oracle=A or oracle=A,K";
 
     private const int DefaultDepth = 4, MaximumDepth = 64;
-    private static readonly string[] s_planned = ["medusa", "eagle", "swift"];
+    private static readonly string[] s_planned = ["medusa", "eagle"];
 
     public static DraftChoice None { get; } = new("none", null);
 
@@ -19,7 +19,7 @@ internal sealed record DraftChoice(string Text, Func<CliHost, DrafterOptions>? O
         "--draft",
         "DRAFTER",
         "Who drafts tokens: none; auto, which chooses in every step among ngram, suffix, recycling and none what has paid so far; ngram repeats what followed the same tokens before; suffix likewise, with "
-        + "alternatives, also over earlier requests; recycling proposes the model's own second thoughts; model=DIR lets a smaller model of the same vocabulary draft; "
+        + "alternatives, also over earlier requests; recycling proposes the model's own second thoughts; swift lets the model skip layers of its own; model=DIR lets a smaller model of the same vocabulary draft; "
         + "ngram+recycling merges two. =K sets the most drafts of a step. oracle=A,K runs every request plainly first and then drafts K tokens "
         + $"of its answer per step ({DefaultDepth} where ,K is left out), each right with probability A: what a drafter of that acceptance would be worth.",
         Parse,
@@ -48,6 +48,8 @@ internal sealed record DraftChoice(string Text, Func<CliHost, DrafterOptions>? O
                 return Always(new SuffixOptions { Nodes = Count(settings, 0, new SuffixOptions().Nodes, source, name) });
             case "recycling" when settings.Length <= 1:
                 return Always(new RecyclingOptions { Nodes = Count(settings, 0, new RecyclingOptions().Nodes, source, name) });
+            case "swift" when settings.Length <= 1:
+                return Always(new SwiftOptions { Tokens = Count(settings, 0, new SwiftOptions().Tokens, source, name) });
             case "model" when settings.Length is >= 1 and <= 3 && settings[0].Length > 0:
                 return Model(settings[0], Count(settings, 1, 5, source, name), Count(settings, 2, 1, source, name));
             case "oracle" when settings.Length is 1 or 2:
@@ -62,7 +64,7 @@ internal sealed record DraftChoice(string Text, Func<CliHost, DrafterOptions>? O
             : name == "oracle" ? "needs an acceptance, for example oracle=0.8"
             : name == "model" ? "needs the directory of a draft model, for example model=models/reasoner-draft"
             : name is "none" or "auto" ? "takes no settings and joins no others"
-            : name is "ngram" or "suffix" or "recycling" ? "takes one setting, the most drafts of a step" : "is unknown");
+            : name is "ngram" or "suffix" or "recycling" or "swift" ? "takes one setting, the most drafts of a step" : "is unknown");
     }
 
     /// <summary>The Governor over all that is at hand.</summary>

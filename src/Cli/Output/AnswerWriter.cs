@@ -66,6 +66,14 @@ internal static class AnswerWriter
         w.WriteNumber("steps", s.Steps);
         w.WriteNumber("drafted_tokens", s.DraftedTokens);
         w.WriteNumber("accepted_tokens", s.AcceptedTokens);
+        w.WriteRounded("mean_accepted_length", s.MeanAcceptedLength, 3);
+        w.WriteRounded("draft_ms", s.DraftMilliseconds, 3);
+        w.WriteRounded("verify_ms", s.VerifyMilliseconds, 3);
+        w.WriteString("drafter", model.Language.Drafter.Name);
+        w.WriteString("acceptance", model.Language.Acceptance.Name);
+        w.WriteStartArray("accepted_at");
+        for (int i = 0; i < s.DraftedAt.Length && s.DraftedAt[i] > 0; i++) w.WriteNumberValue(Math.Round((double)s.AcceptedAt[i] / s.DraftedAt[i], 4));
+        w.WriteEndArray();
         if (model.Drafts is { } drafts) WriteDrafts(w, drafts);
         KvStatistics kv = model.Language.Cache.Statistics;
         w.WriteString("kv", kv.Policy);

@@ -100,7 +100,8 @@ internal sealed unsafe partial class HeadTables : IDisposable
     /// <param name="firstRow">First row of the segment: <paramref name="path"/> counts from the batch's beginning.</param>
     /// <param name="nextPosition">The sequence's new length.</param>
     /// <param name="legalFrom">Shortest length to which the sequence can be cut back; raised when tokens are reclaimed.</param>
-    public void Commit(int sequence, ReadOnlySpan<int> path, int firstRow, int nextPosition, ref int legalFrom)
+    /// <param name="provisional">Evicts nothing, so that the rows can be cut off again.</param>
+    public void Commit(int sequence, ReadOnlySpan<int> path, int firstRow, int nextPosition, ref int legalFrom, bool provisional)
     {
         KvHeadSlots* heads = Of(sequence);
         for (int h = 0; h < PerSequence; h++)
@@ -112,6 +113,7 @@ internal sealed unsafe partial class HeadTables : IDisposable
             if (_policy.Evicts)
             {
                 if (_window > 0) ApplyDecisions(head, firstNew);
+                if (provisional) continue;
                 if (_policy.ActsAtCommit && path.Length > 0)
                 {
                     _policy.OnCommit(new CommittedHead(this, head, sequence, h / _layout.KvHeadCount, h % _layout.KvHeadCount, firstNew, nextPosition));

@@ -167,14 +167,18 @@ public sealed unsafe partial class PagedKvCache : IDisposable
     /// <summary>Keeps the rows of the accepted path as committed tokens, drops the other rows of the pass and lets the policy evict.</summary>
     /// <param name="sequence">Sequence of the running pass.</param>
     /// <param name="acceptedRows">Rows of the batch, each the child of the one before it, the first a child of the last committed token. Empty: nothing is kept.</param>
-    public void Commit(int sequence, ReadOnlySpan<int> acceptedRows)
+    /// <param name="provisional">
+    /// The rows will be cut off again before the next commit that is not: nothing is evicted for them, and <see cref="TryTruncate"/> to the length before always works.
+    /// </param>
+    public void Commit(int sequence, ReadOnlySpan<int> acceptedRows, bool provisional = false)
     {
         ref SequenceState state = ref State(sequence);
         CheckPath(state, sequence, acceptedRows);
         state.Length += acceptedRows.Length;
-        _tables.Commit(sequence, acceptedRows, state.PassFirst, state.Length, ref state.LegalFrom);
+        _tables.Commit(sequence, acceptedRows, state.PassFirst, state.Length, ref state.LegalFrom, provisional);
         state.PassRows = 0;
         state.Batch = null;
+        if (provisional) return;
         _denseVisible += (long)state.Length * _tables.PerSequence;
         _liveVisible += LiveSlots(sequence);
     }

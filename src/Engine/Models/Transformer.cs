@@ -19,17 +19,24 @@ public sealed class Transformer(IBackend backend, TransformerShape shape, Transf
     /// Runs all layers over <paramref name="rows"/>. Keys and values go to the slack slots of <paramref name="kv"/> and stay invisible to later
     /// passes until the cache commits them. Logits of the asked rows are then read with <see cref="LogitsOf"/>.
     /// </summary>
-    public void Forward(RowBatch rows, KvView kv)
+    /// <param name="rows">What runs.</param>
+    /// <param name="kv">Where keys and values are.</param>
+    /// <param name="skips">Sublayers that are left out; null = none.</param>
+    public void Forward(RowBatch rows, KvView kv, LayerSkips? skips = null)
     {
         backend.BeginPass(rows, kv);
         backend.Embed(weights.Embedding);
         for (int layer = 0; layer < weights.Layers.Count; layer++)
         {
             LayerWeights w = weights.Layers[layer];
-            backend.NormQkvRope(layer, w);
-            backend.Attend(layer, w);
-            backend.OutResidual(layer, w);
-            backend.Mlp(layer, w);
+            if (skips is null || !skips.Attention(layer))
+            {
+                backend.NormQkvRope(layer, w);
+                backend.Attend(layer, w);
+                backend.OutResidual(layer, w);
+            }
+
+            if (skips is null || !skips.Mlp(layer)) backend.Mlp(layer, w);
         }
 
         backend.Logits(weights.FinalNorm, weights.Head);
