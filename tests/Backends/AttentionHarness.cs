@@ -82,6 +82,8 @@ public sealed unsafe class AttentionHarness : IDisposable
 
     public PagedKvCache Cache { get; }
 
+    public TransformerShape Shape => _shape;
+
     public RowBatch Rows { get; }
 
     internal HostKvView View => _view;

@@ -37,7 +37,7 @@ public sealed class CpuAttentionTests
         float[][] prefill = harness.RunChain(s, tokens.AsSpan(0, 280));
         float[][] steps = harness.RunChunks(s, tokens.AsSpan(280), 1);
         foreach (int p in new[] { 0, 1, 15, 16, 17, 99, 100, 101, 255, 256, 257, 279, 280, 281, 299 })
-            AttentionReference.AssertClose(AttentionReference.Output(test, tokens.AsSpan(0, p + 1)), p < 280 ? prefill[p] : steps[p - 280], $"position {p}");
+            AttentionReference.AssertClose(test.Type, AttentionReference.Output(test, tokens.AsSpan(0, p + 1)), p < 280 ? prefill[p] : steps[p - 280], $"position {p}");
     }
 
     [Theory]
@@ -62,7 +62,7 @@ public sealed class CpuAttentionTests
             int[][] paths = AddRandomTree(harness, s, prefix, nodes, new SeededRandom((ulong)(seed + committed)));
             harness.Run();
             for (int r = 0; r < nodes; r += Math.Max(1, nodes / 12))
-                AttentionReference.AssertClose(AttentionReference.Output(test, paths[r]), harness.Output(r), $"row {r} of {nodes} on {committed}");
+                AttentionReference.AssertClose(test.Type, AttentionReference.Output(test, paths[r]), harness.Output(r), $"row {r} of {nodes} on {committed}");
         }
     }
 
@@ -80,7 +80,7 @@ public sealed class CpuAttentionTests
         int s = harness.NewSequence();
         float[][] outputs = [.. harness.RunChunks(s, tokens.AsSpan(0, 580), 200), .. harness.RunChunks(s, tokens.AsSpan(580), 1)];
         for (int p = 0; p < 600; p += p < 580 ? 37 : 3)
-            AttentionReference.AssertClose(AttentionReference.Output(test, tokens.AsSpan(0, p + 1)), outputs[p], $"position {p}");
+            AttentionReference.AssertClose(test.Type, AttentionReference.Output(test, tokens.AsSpan(0, p + 1)), outputs[p], $"position {p}");
         Assert.True(harness.Cache.LiveTokens(s, AttentionHarness.Layer, 0) < 450);
     }
 
@@ -98,10 +98,10 @@ public sealed class CpuAttentionTests
         harness.AddChain(b, tb.AsSpan(399));
         harness.AddChain(c, tc);
         harness.Run();
-        AttentionReference.AssertClose(AttentionReference.Output(test, ta), harness.Output(29), "a");
-        AttentionReference.AssertClose(AttentionReference.Output(test, tb), harness.Output(30), "b");
-        AttentionReference.AssertClose(AttentionReference.Output(test, tc.AsSpan(0, 100)), harness.Output(130), "c");
-        AttentionReference.AssertClose(AttentionReference.Output(test, tc), harness.Output(330), "c");
+        AttentionReference.AssertClose(test.Type, AttentionReference.Output(test, ta), harness.Output(29), "a");
+        AttentionReference.AssertClose(test.Type, AttentionReference.Output(test, tb), harness.Output(30), "b");
+        AttentionReference.AssertClose(test.Type, AttentionReference.Output(test, tc.AsSpan(0, 100)), harness.Output(130), "c");
+        AttentionReference.AssertClose(test.Type, AttentionReference.Output(test, tc), harness.Output(330), "c");
     }
 
     [Fact]

@@ -33,7 +33,7 @@ public sealed unsafe class CpuEvictionTests
         int[] tokens = CpuAttentionTests.RandomTokens(21, Tokens);
         float[][] alone = Outputs(test, tokens, 1);
         for (int p = 0; p < Tokens; p += p < 80 ? 3 : 11)
-            AttentionReference.AssertClose(AttentionReference.Output(test, tokens.AsSpan(0, p + 1)), alone[p], $"{policy}, position {p}");
+            AttentionReference.AssertClose(test.Type, AttentionReference.Output(test, tokens.AsSpan(0, p + 1)), alone[p], $"{policy}, position {p}");
         foreach (int chunk in new[] { 2, 7, 64, 100, Tokens }) AssertSame(alone, Outputs(test, tokens, chunk), $"{policy}, chunk {chunk}");
         AssertSame(alone, Outputs(test with { ReclaimBatch = 100_000, Threads = 2 }, tokens, 64), $"{policy}, nothing reclaimed");
         AssertSame(alone, Outputs(test with { ReclaimBatch = 1, SlotsPerPage = 16, PlacementSeed = 3 }, tokens, 64), $"{policy}, all reclaimed");
@@ -55,7 +55,7 @@ public sealed unsafe class CpuEvictionTests
         int[] tokens = CpuAttentionTests.RandomTokens(22, 60);
         AttentionCase planted = test with { Policy = new DmsPolicy(4, new OneTokenEarly(((DmsPolicy)test.Policy!).Decisions!, tokens)) };
         float[][] outputs = Outputs(planted, tokens, 1);
-        Assert.ThrowsAny<XunitException>(() => AttentionReference.AssertClose(AttentionReference.Output(test, tokens), outputs[^1], "planted"));
+        Assert.ThrowsAny<XunitException>(() => AttentionReference.AssertClose(test.Type, AttentionReference.Output(test, tokens), outputs[^1], "planted"));
     }
 
     [Fact]
@@ -107,7 +107,7 @@ public sealed unsafe class CpuEvictionTests
         for (int r = 0; r < nodes; r++)
         {
             if (paths[r].Length > paths[deepest].Length) deepest = r;
-            if (r % 5 == 0) AttentionReference.AssertClose(AttentionReference.Output(test, paths[r]), harness.Output(r), $"row {r} of {nodes} on {committed}");
+            if (r % 5 == 0) AttentionReference.AssertClose(test.Type, AttentionReference.Output(test, paths[r]), harness.Output(r), $"row {r} of {nodes} on {committed}");
         }
 
         harness.Plant = null;

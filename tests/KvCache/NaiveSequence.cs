@@ -45,7 +45,7 @@ internal static unsafe class SlotReader
             KvType.F32 => ((float*)tile)[d * 16 + lane],
             KvType.BF16 => BFloat16Bits.ToSingle(((ushort*)tile)[(d / 2 * 16 + lane) * 2 + d % 2]),
             KvType.F16 => (double)((Half*)tile)[(d / 2 * 16 + lane) * 2 + d % 2],
-            _ => ((sbyte*)tile)[d * 16 + lane] * (double)((float*)(page + format.KeyScaleOffset))[inPage],
+            _ => ((sbyte*)tile)[(d / 2 * 16 + lane) * 2 + d % 2] * (double)((float*)(page + format.KeyScaleOffset))[inPage],
         };
     }
 
@@ -59,7 +59,7 @@ internal static unsafe class SlotReader
             KvType.F32 => ((float*)row)[d],
             KvType.BF16 => BFloat16Bits.ToSingle(((ushort*)row)[word * 2 + half]),
             KvType.F16 => (double)((Half*)row)[word * 2 + half],
-            _ => ((sbyte*)row)[d] * (double)((float*)(page + format.ValueScaleOffset))[inPage],
+            _ => ((sbyte*)page)[format.ValueOffset + (inPage / 2 * format.ValueDim + d) * 2 + inPage % 2] * (double)((float*)(page + format.ValueScaleOffset))[inPage],
         };
     }
 }

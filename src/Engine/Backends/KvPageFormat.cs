@@ -5,15 +5,17 @@ namespace Foretoken.Backends;
 /// <summary>
 /// How a page of the KV cache is laid out in host memory. A page belongs to one (layer, KV head) and holds <see cref="SlotsPerPage"/> slots:
 /// <code>
-/// keys       [SlotsPerPage / 16 tiles]  bf16, f16: [HeadDim/2 pairs][16 slots][2 dims]   f32, int8: [HeadDim dims][16 slots]
-/// values     [SlotsPerPage slots]       [ValueDim/32 blocks]: bf16, f16 [16]{dim j, dim 16+j}   f32, int8 [32 dims]
+/// keys       [SlotsPerPage / 16 tiles]  f32: [HeadDim dims][16 slots]   bf16, f16, int8: [HeadDim/2 pairs][16 slots][2 dims]
+/// values     [SlotsPerPage slots]       f32: [ValueDim dims]   bf16, f16: [ValueDim/32 blocks][16]{dim j, dim 16+j}
+///            int8: [SlotsPerPage/2 pairs][ValueDim dims][2 slots]
 /// scales     [2, SlotsPerPage] f32      int8 only: of each slot's key, then of each slot's value
 /// positions  [SlotsPerPage] int         position in the sequence
 /// expires    [SlotsPerPage] int         last position that sees the slot; int.MaxValue = every later one
 /// decisions  [SlotsPerPage] byte        1 = the row in this slot evicts the token before it (delayed eviction only)
 /// </code>
 /// A vector lane of a key tile is a slot and a vector lane of a value row is a dim, so that neither score nor sum crosses lanes. A bf16 pair is
-/// one 32-bit word: two shifts or masks make the two f32 vectors, without a shuffle. Sixteen bytes widen to one vector.
+/// one 32-bit word: two shifts or masks make the two f32 vectors, without a shuffle. Pairs of bytes widen to the pairs of words that integer
+/// multiply-adds take.
 /// </summary>
 public sealed class KvPageFormat
 {
@@ -82,4 +84,7 @@ public sealed class KvPageFormat
 
     /// <summary>Bytes of one slot that attention reads: key, value and scales.</summary>
     public int SlotBytes => PositionOffset / SlotsPerPage;
+
+    /// <summary>Int8 only: offset in the page of a slot's first value; the next ones follow two bytes apart.</summary>
+    public int ValueByteOffset(int slotInPage) => ValueOffset + slotInPage / 2 * 2 * ValueRowBytes + slotInPage % 2;
 }

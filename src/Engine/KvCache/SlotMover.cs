@@ -19,9 +19,10 @@ internal static unsafe class SlotMover
         int elements = format.KeyTileBytes / tileSlots; // bytes of one key
         if (format.Type == KvType.Int8)
         {
-            sourceTile += sourceSlot % tileSlots;
-            targetTile += targetSlot % tileSlots;
-            for (int i = 0; i < elements; i++) targetTile[i * tileSlots] = sourceTile[i * tileSlots];
+            ushort* sourceKey = (ushort*)sourceTile + sourceSlot % tileSlots, targetKey = (ushort*)targetTile + targetSlot % tileSlots;
+            for (int i = 0; i < elements / sizeof(ushort); i++) targetKey[i * tileSlots] = sourceKey[i * tileSlots];
+            byte* sourceValue = source + format.ValueByteOffset(sourceSlot), targetValue = target + format.ValueByteOffset(targetSlot);
+            for (int i = 0; i < format.ValueDim; i++) targetValue[2 * i] = sourceValue[2 * i];
             ((float*)(target + format.KeyScaleOffset))[targetSlot] = ((float*)(source + format.KeyScaleOffset))[sourceSlot];
             ((float*)(target + format.ValueScaleOffset))[targetSlot] = ((float*)(source + format.ValueScaleOffset))[sourceSlot];
         }
@@ -30,13 +31,13 @@ internal static unsafe class SlotMover
             uint* sourceKey = (uint*)sourceTile + sourceSlot % tileSlots; // a word is a dim in f32, a pair of dims in 16 bits
             uint* targetKey = (uint*)targetTile + targetSlot % tileSlots;
             for (int i = 0; i < elements / sizeof(uint); i++) targetKey[i * tileSlots] = sourceKey[i * tileSlots];
+            Buffer.MemoryCopy(
+                source + format.ValueOffset + (long)sourceSlot * format.ValueRowBytes,
+                target + format.ValueOffset + (long)targetSlot * format.ValueRowBytes,
+                format.ValueRowBytes,
+                format.ValueRowBytes);
         }
 
-        Buffer.MemoryCopy(
-            source + format.ValueOffset + (long)sourceSlot * format.ValueRowBytes,
-            target + format.ValueOffset + (long)targetSlot * format.ValueRowBytes,
-            format.ValueRowBytes,
-            format.ValueRowBytes);
         ((int*)(target + format.PositionOffset))[targetSlot] = ((int*)(source + format.PositionOffset))[sourceSlot];
         ((int*)(target + format.ExpireOffset))[targetSlot] = ((int*)(source + format.ExpireOffset))[sourceSlot];
         target[format.DecisionOffset + targetSlot] = source[format.DecisionOffset + sourceSlot];

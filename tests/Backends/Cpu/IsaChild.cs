@@ -10,7 +10,7 @@ namespace Foretoken.Tests.Backends.Cpu;
 
 /// <summary>
 /// Entry point of a child process that <see cref="IsaSwitchTests"/> starts with instruction sets switched off. It asserts that they are off, runs the
-/// kernel tests on what is left, and prints a digest of a whole model's logits per weight type.
+/// kernel tests on what is left, and prints digests.
 /// </summary>
 internal static class IsaChild
 {
@@ -28,7 +28,7 @@ internal static class IsaChild
         {
             AssertSwitchedOff(args[1]);
             RunKernelTests();
-            foreach (WeightType type in Enum.GetValues<WeightType>()) Console.WriteLine(Digest(type));
+            foreach (string digest in Digests()) Console.WriteLine(digest);
             return 0;
         }
         catch (XunitException e)
@@ -38,8 +38,12 @@ internal static class IsaChild
         }
     }
 
+    /// <summary>Digests of whole models per type of weights, and of attention per type of keys and values.</summary>
+    public static IEnumerable<string> Digests() =>
+        [.. Enum.GetValues<WeightType>().Select(Digest), .. Enum.GetValues<KvType>().Select(type => $"attention {type} {CpuAttentionInvarianceTests.Digest(type):X}")];
+
     /// <summary>A digest of the logits of a small model at the best level of this process.</summary>
-    public static string Digest(WeightType type)
+    private static string Digest(WeightType type)
     {
         using var rig = new CpuRig(type, KvType.BF16);
         using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);

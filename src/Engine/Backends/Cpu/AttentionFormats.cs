@@ -3,14 +3,11 @@ using Foretoken.Backends.Cpu.Lanes;
 
 namespace Foretoken.Backends.Cpu;
 
-/// <summary>How two vectors of stored keys or values become floats; see <see cref="KvPageFormat"/>.</summary>
+/// <summary>How two vectors of stored keys or values of a float type become f32; see <see cref="KvPageFormat"/>.</summary>
 internal unsafe interface IAttentionFormat
 {
     /// <summary>Bytes of two dims of a key tile, or of one block of a value row.</summary>
     static abstract int PairBytes { get; }
-
-    /// <summary>Stored numbers count times the slot's scale.</summary>
-    static abstract bool Scaled { get; }
 
     /// <summary>Keys: dims d and d + 1 of sixteen slots. Values: dims j..j+15 and j+16..j+31 of one slot.</summary>
     static abstract void LoadPair<TLanes>(byte* source, out TLanes even, out TLanes odd)
@@ -20,8 +17,6 @@ internal unsafe interface IAttentionFormat
 internal readonly unsafe struct F32Attention : IAttentionFormat
 {
     public static int PairBytes => 128;
-
-    public static bool Scaled => false;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void LoadPair<TLanes>(byte* source, out TLanes even, out TLanes odd)
@@ -36,8 +31,6 @@ internal readonly unsafe struct BFloat16Attention : IAttentionFormat
 {
     public static int PairBytes => 64;
 
-    public static bool Scaled => false;
-
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void LoadPair<TLanes>(byte* source, out TLanes even, out TLanes odd)
         where TLanes : struct, ILanes<TLanes> => TLanes.LoadBFloat16Pairs(source, out even, out odd);
@@ -47,24 +40,7 @@ internal readonly unsafe struct HalfAttention : IAttentionFormat
 {
     public static int PairBytes => 64;
 
-    public static bool Scaled => false;
-
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void LoadPair<TLanes>(byte* source, out TLanes even, out TLanes odd)
         where TLanes : struct, ILanes<TLanes> => TLanes.LoadHalfPairs(source, out even, out odd);
-}
-
-internal readonly unsafe struct Int8Attention : IAttentionFormat
-{
-    public static int PairBytes => 32;
-
-    public static bool Scaled => true;
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void LoadPair<TLanes>(byte* source, out TLanes even, out TLanes odd)
-        where TLanes : struct, ILanes<TLanes>
-    {
-        even = TLanes.LoadBytes((sbyte*)source);
-        odd = TLanes.LoadBytes((sbyte*)source + 16);
-    }
 }

@@ -3,8 +3,8 @@ using System.Runtime.CompilerServices;
 namespace Foretoken.Backends.Cpu;
 
 /// <content>
-/// Weighted values: a lane is a dim, accumulators stay in registers over the whole run of slots, so the loops call nothing. The methods differ in
-/// columns and dims at once only; wide ones are for 32 registers.
+/// Weighted values: a lane is a dim, accumulators stay in registers over all slots of the chunk, so the loops call nothing. The methods differ
+/// in columns and dims at once only; wide ones are for 32 registers.
 /// </content>
 internal sealed unsafe partial class AttentionKernels<TLanes, TFormat>
 {
@@ -23,11 +23,11 @@ internal sealed unsafe partial class AttentionKernels<TLanes, TFormat>
     private static int PlanValues(in AttentionSlots slots, ValueRun* runs)
     {
         int count = 0, rowBytes = slots.Format.ValueRowBytes;
+        AttentionAhead stream = slots.Ahead((slots.AlignedCount + slots.First - slots.Aligned) * rowBytes); // Scores fetches the first half
         for (int slot = slots.First; slot < slots.End;)
         {
             int pageEnd = slots.PageEnd(slot);
-            byte* row = slots.ValueRow(slot);
-            byte* ahead = slots.Ahead((slots.AlignedCount + slot - slots.Aligned) * rowBytes); // Scores fetches the first half
+            byte* row = slots.ValueRow(slot), ahead = stream.Next((pageEnd - slot) * rowBytes);
             runs[count++] = new ValueRun { Row = row, Rows = pageEnd - slot, Ahead = ahead is null ? row : ahead, AheadStep = ahead is null ? 0 : TFormat.PairBytes };
             slot = pageEnd;
         }
@@ -39,13 +39,12 @@ internal sealed unsafe partial class AttentionKernels<TLanes, TFormat>
     private static void Values4X64(ValueRun* run, ValueRun* end, nint rowBytes, float* weights, float* sum, float* output, int valueDim, int dim)
     {
         float* o0 = output + dim, o1 = o0 + valueDim, o2 = o1 + valueDim, o3 = o2 + valueDim;
-        TLanes a00 = TLanes.Load(o0), a01 = TLanes.Load(o0 + 16), a02 = TLanes.Load(o0 + 32), a03 = TLanes.Load(o0 + 48);
-        TLanes a10 = TLanes.Load(o1), a11 = TLanes.Load(o1 + 16), a12 = TLanes.Load(o1 + 32), a13 = TLanes.Load(o1 + 48);
-        TLanes a20 = TLanes.Load(o2), a21 = TLanes.Load(o2 + 16), a22 = TLanes.Load(o2 + 32), a23 = TLanes.Load(o2 + 48);
-        TLanes a30 = TLanes.Load(o3), a31 = TLanes.Load(o3 + 16), a32 = TLanes.Load(o3 + 32), a33 = TLanes.Load(o3 + 48);
-        float s0 = sum[0], s1 = sum[1], s2 = sum[2], s3 = sum[3];
+        TLanes a00 = TLanes.Zero, a01 = TLanes.Zero, a02 = TLanes.Zero, a03 = TLanes.Zero;
+        TLanes a10 = TLanes.Zero, a11 = TLanes.Zero, a12 = TLanes.Zero, a13 = TLanes.Zero;
+        TLanes a20 = TLanes.Zero, a21 = TLanes.Zero, a22 = TLanes.Zero, a23 = TLanes.Zero;
+        TLanes a30 = TLanes.Zero, a31 = TLanes.Zero, a32 = TLanes.Zero, a33 = TLanes.Zero;
+        float s0 = 0f, s1 = 0f, s2 = 0f, s3 = 0f;
         nint block = dim / KvPageFormat.ValueBlock * TFormat.PairBytes;
-        int plane = Factors; // once: calls in the loop would spill all accumulators
         for (; run < end; run++)
         {
             byte* row = run->Row + block, rowEnd = row + run->Rows * rowBytes, ahead = run->Ahead + run->Rows * block;
@@ -57,25 +56,25 @@ internal sealed unsafe partial class AttentionKernels<TLanes, TFormat>
                 ahead += 2 * step;
                 TFormat.LoadPair(row, out TLanes v0, out TLanes v1);
                 TFormat.LoadPair(row + TFormat.PairBytes, out TLanes v2, out TLanes v3);
-                TLanes w0 = TLanes.Broadcast(weights[plane]);
+                TLanes w0 = TLanes.Broadcast(weights[0]);
                 a00 = TLanes.MultiplyAdd(v0, w0, a00);
                 a01 = TLanes.MultiplyAdd(v1, w0, a01);
                 a02 = TLanes.MultiplyAdd(v2, w0, a02);
                 a03 = TLanes.MultiplyAdd(v3, w0, a03);
                 s0 += weights[0];
-                TLanes w1 = TLanes.Broadcast(weights[plane + Stride]);
+                TLanes w1 = TLanes.Broadcast(weights[Stride]);
                 a10 = TLanes.MultiplyAdd(v0, w1, a10);
                 a11 = TLanes.MultiplyAdd(v1, w1, a11);
                 a12 = TLanes.MultiplyAdd(v2, w1, a12);
                 a13 = TLanes.MultiplyAdd(v3, w1, a13);
                 s1 += weights[Stride];
-                TLanes w2 = TLanes.Broadcast(weights[plane + 2 * Stride]);
+                TLanes w2 = TLanes.Broadcast(weights[2 * Stride]);
                 a20 = TLanes.MultiplyAdd(v0, w2, a20);
                 a21 = TLanes.MultiplyAdd(v1, w2, a21);
                 a22 = TLanes.MultiplyAdd(v2, w2, a22);
                 a23 = TLanes.MultiplyAdd(v3, w2, a23);
                 s2 += weights[2 * Stride];
-                TLanes w3 = TLanes.Broadcast(weights[plane + 3 * Stride]);
+                TLanes w3 = TLanes.Broadcast(weights[3 * Stride]);
                 a30 = TLanes.MultiplyAdd(v0, w3, a30);
                 a31 = TLanes.MultiplyAdd(v1, w3, a31);
                 a32 = TLanes.MultiplyAdd(v2, w3, a32);
@@ -112,13 +111,12 @@ internal sealed unsafe partial class AttentionKernels<TLanes, TFormat>
     private static void Values4X32(ValueRun* run, ValueRun* end, nint rowBytes, float* weights, float* sum, float* output, int valueDim, int dim)
     {
         float* o0 = output + dim, o1 = o0 + valueDim, o2 = o1 + valueDim, o3 = o2 + valueDim;
-        TLanes a00 = TLanes.Load(o0), a01 = TLanes.Load(o0 + 16);
-        TLanes a10 = TLanes.Load(o1), a11 = TLanes.Load(o1 + 16);
-        TLanes a20 = TLanes.Load(o2), a21 = TLanes.Load(o2 + 16);
-        TLanes a30 = TLanes.Load(o3), a31 = TLanes.Load(o3 + 16);
-        float s0 = sum[0], s1 = sum[1], s2 = sum[2], s3 = sum[3];
+        TLanes a00 = TLanes.Zero, a01 = TLanes.Zero;
+        TLanes a10 = TLanes.Zero, a11 = TLanes.Zero;
+        TLanes a20 = TLanes.Zero, a21 = TLanes.Zero;
+        TLanes a30 = TLanes.Zero, a31 = TLanes.Zero;
+        float s0 = 0f, s1 = 0f, s2 = 0f, s3 = 0f;
         nint block = dim / KvPageFormat.ValueBlock * TFormat.PairBytes;
-        int plane = Factors; // once: calls in the loop would spill all accumulators
         for (; run < end; run++)
         {
             byte* row = run->Row + block, rowEnd = row + run->Rows * rowBytes, ahead = run->Ahead + run->Rows * block;
@@ -128,19 +126,19 @@ internal sealed unsafe partial class AttentionKernels<TLanes, TFormat>
                 Prefetch(ahead);
                 ahead += step;
                 TFormat.LoadPair(row, out TLanes v0, out TLanes v1);
-                TLanes w0 = TLanes.Broadcast(weights[plane]);
+                TLanes w0 = TLanes.Broadcast(weights[0]);
                 a00 = TLanes.MultiplyAdd(v0, w0, a00);
                 a01 = TLanes.MultiplyAdd(v1, w0, a01);
                 s0 += weights[0];
-                TLanes w1 = TLanes.Broadcast(weights[plane + Stride]);
+                TLanes w1 = TLanes.Broadcast(weights[Stride]);
                 a10 = TLanes.MultiplyAdd(v0, w1, a10);
                 a11 = TLanes.MultiplyAdd(v1, w1, a11);
                 s1 += weights[Stride];
-                TLanes w2 = TLanes.Broadcast(weights[plane + 2 * Stride]);
+                TLanes w2 = TLanes.Broadcast(weights[2 * Stride]);
                 a20 = TLanes.MultiplyAdd(v0, w2, a20);
                 a21 = TLanes.MultiplyAdd(v1, w2, a21);
                 s2 += weights[2 * Stride];
-                TLanes w3 = TLanes.Broadcast(weights[plane + 3 * Stride]);
+                TLanes w3 = TLanes.Broadcast(weights[3 * Stride]);
                 a30 = TLanes.MultiplyAdd(v0, w3, a30);
                 a31 = TLanes.MultiplyAdd(v1, w3, a31);
                 s3 += weights[3 * Stride];
@@ -167,11 +165,10 @@ internal sealed unsafe partial class AttentionKernels<TLanes, TFormat>
     private static void Values2X32(ValueRun* run, ValueRun* end, nint rowBytes, float* weights, float* sum, float* output, int valueDim, int dim)
     {
         float* o0 = output + dim, o1 = o0 + valueDim;
-        TLanes a00 = TLanes.Load(o0), a01 = TLanes.Load(o0 + 16);
-        TLanes a10 = TLanes.Load(o1), a11 = TLanes.Load(o1 + 16);
-        float s0 = sum[0], s1 = sum[1];
+        TLanes a00 = TLanes.Zero, a01 = TLanes.Zero;
+        TLanes a10 = TLanes.Zero, a11 = TLanes.Zero;
+        float s0 = 0f, s1 = 0f;
         nint block = dim / KvPageFormat.ValueBlock * TFormat.PairBytes;
-        int plane = Factors; // once: calls in the loop would spill all accumulators
         for (; run < end; run++)
         {
             byte* row = run->Row + block, rowEnd = row + run->Rows * rowBytes, ahead = run->Ahead + run->Rows * block;
@@ -181,11 +178,11 @@ internal sealed unsafe partial class AttentionKernels<TLanes, TFormat>
                 Prefetch(ahead);
                 ahead += step;
                 TFormat.LoadPair(row, out TLanes v0, out TLanes v1);
-                TLanes w0 = TLanes.Broadcast(weights[plane]);
+                TLanes w0 = TLanes.Broadcast(weights[0]);
                 a00 = TLanes.MultiplyAdd(v0, w0, a00);
                 a01 = TLanes.MultiplyAdd(v1, w0, a01);
                 s0 += weights[0];
-                TLanes w1 = TLanes.Broadcast(weights[plane + Stride]);
+                TLanes w1 = TLanes.Broadcast(weights[Stride]);
                 a10 = TLanes.MultiplyAdd(v0, w1, a10);
                 a11 = TLanes.MultiplyAdd(v1, w1, a11);
                 s1 += weights[Stride];
@@ -206,10 +203,9 @@ internal sealed unsafe partial class AttentionKernels<TLanes, TFormat>
     private static void Values1X64(ValueRun* run, ValueRun* end, nint rowBytes, float* weights, float* sum, float* output, int valueDim, int dim)
     {
         float* o0 = output + dim;
-        TLanes a00 = TLanes.Load(o0), a01 = TLanes.Load(o0 + 16), a02 = TLanes.Load(o0 + 32), a03 = TLanes.Load(o0 + 48);
-        float s0 = sum[0];
+        TLanes a00 = TLanes.Zero, a01 = TLanes.Zero, a02 = TLanes.Zero, a03 = TLanes.Zero;
+        float s0 = 0f;
         nint block = dim / KvPageFormat.ValueBlock * TFormat.PairBytes;
-        int plane = Factors; // once: calls in the loop would spill all accumulators
         for (; run < end; run++)
         {
             byte* row = run->Row + block, rowEnd = row + run->Rows * rowBytes, ahead = run->Ahead + run->Rows * block;
@@ -221,7 +217,7 @@ internal sealed unsafe partial class AttentionKernels<TLanes, TFormat>
                 ahead += 2 * step;
                 TFormat.LoadPair(row, out TLanes v0, out TLanes v1);
                 TFormat.LoadPair(row + TFormat.PairBytes, out TLanes v2, out TLanes v3);
-                TLanes w0 = TLanes.Broadcast(weights[plane]);
+                TLanes w0 = TLanes.Broadcast(weights[0]);
                 a00 = TLanes.MultiplyAdd(v0, w0, a00);
                 a01 = TLanes.MultiplyAdd(v1, w0, a01);
                 a02 = TLanes.MultiplyAdd(v2, w0, a02);
@@ -243,10 +239,9 @@ internal sealed unsafe partial class AttentionKernels<TLanes, TFormat>
     private static void Values1X32(ValueRun* run, ValueRun* end, nint rowBytes, float* weights, float* sum, float* output, int valueDim, int dim)
     {
         float* o0 = output + dim;
-        TLanes a00 = TLanes.Load(o0), a01 = TLanes.Load(o0 + 16);
-        float s0 = sum[0];
+        TLanes a00 = TLanes.Zero, a01 = TLanes.Zero;
+        float s0 = 0f;
         nint block = dim / KvPageFormat.ValueBlock * TFormat.PairBytes;
-        int plane = Factors; // once: calls in the loop would spill all accumulators
         for (; run < end; run++)
         {
             byte* row = run->Row + block, rowEnd = row + run->Rows * rowBytes, ahead = run->Ahead + run->Rows * block;
@@ -256,7 +251,7 @@ internal sealed unsafe partial class AttentionKernels<TLanes, TFormat>
                 Prefetch(ahead);
                 ahead += step;
                 TFormat.LoadPair(row, out TLanes v0, out TLanes v1);
-                TLanes w0 = TLanes.Broadcast(weights[plane]);
+                TLanes w0 = TLanes.Broadcast(weights[0]);
                 a00 = TLanes.MultiplyAdd(v0, w0, a00);
                 a01 = TLanes.MultiplyAdd(v1, w0, a01);
                 s0 += weights[0];

@@ -4,41 +4,50 @@ using Foretoken.Backends.Cpu.Lanes;
 namespace Foretoken.Backends.Cpu;
 
 /// <summary>
-/// The inner loops of <see cref="CpuAttention"/> over a run of slots and a block of up to four columns, for one instruction-set level and storage
-/// type. All of them compute the same bits: lanes are slots in <see cref="Scores"/> and dims in <see cref="Values"/>, and no sum crosses lanes.
+/// The inner loops of <see cref="CpuAttention"/> over a run of slots (those of one chunk) and a block of up to four columns, for one instruction-set
+/// level and storage type. Levels of one type compute the same bits: lanes are slots in <see cref="Scores"/> and dims in <see cref="Values"/>, and
+/// no float sum crosses lanes.
 /// </summary>
 internal abstract unsafe class AttentionKernels
 {
+    protected const int Tile = KvPageFormat.TileSlots;
     protected const int Block = AttentionScratch.Block;
     protected const int Stride = AttentionScratch.Slots;
 
-    /// <summary>Distance from the weights to the same weights times the values' scales.</summary>
-    protected const int ScaledPlane = Block * Stride;
-
     public static AttentionKernels For(IsaLevel level, KvType type) => level switch
     {
-        IsaLevel.Avx512 or IsaLevel.Emitted => For<Lanes512>(type),
-        IsaLevel.Avx2 => For<Lanes256>(type),
-        _ => For<Lanes128>(type),
+        IsaLevel.Avx512 or IsaLevel.Emitted => For<Lanes512, WordLanes512>(type),
+        IsaLevel.Avx2 => For<Lanes256, WordLanes256>(type),
+        _ => For<Lanes128, WordLanes128>(type),
     };
+
+    /// <summary>Lays out one column's query for <see cref="Scores"/>.</summary>
+    /// <param name="query">The query. // [headDim]</param>
+    /// <param name="headDim">Its length.</param>
+    /// <param name="scale">Attention scale.</param>
+    /// <param name="block">The column's block. // [headDim/2, 4] pairs of dims</param>
+    /// <param name="column">Column of the block, 0..3.</param>
+    /// <param name="queryScale">Receives the factor of the column's scores, where the type has one.</param>
+    public abstract void PackQuery(float* query, int headDim, float scale, float* block, int column, float* queryScale);
+
+    /// <summary>Looks up what all blocks of columns need to know of the run.</summary>
+    public virtual void Plan(in AttentionSlots slots, in AttentionWeights weights)
+    {
+    }
 
     /// <summary>s(k) of every slot of the run, tiles at its ends whole.</summary>
     /// <param name="slots">The run.</param>
     /// <param name="columns">Columns of the block, 1..4.</param>
-    /// <param name="query">Scaled queries. // [headDim/2, 4, 2]</param>
-    /// <param name="scores">Receives the scores. // [4, Slots]</param>
-    public abstract void Scores(in AttentionSlots slots, int columns, float* query, float* scores);
+    /// <param name="query">Packed queries. // [headDim/2, 4] pairs of dims</param>
+    /// <param name="queryScale">Factors of the columns' scores. // [4]</param>
+    /// <param name="weights">Receives the scores.</param>
+    public abstract void Scores(in AttentionSlots slots, int columns, float* query, float* queryScale, in AttentionWeights weights);
 
-    /// <summary>Moves the running maxima up, rescales sums and outputs where one rose, and turns scores into weights in place.</summary>
-    public abstract void Softmax(in AttentionSlots slots, int columns, float* scores, float* maximum, float* sum, float* output);
+    /// <summary>Turns scores, −∞ where hidden, into weights exp(s − m); m, the largest score of each column, goes to <paramref name="partial"/>.</summary>
+    public abstract void Softmax(in AttentionSlots slots, int columns, in AttentionWeights weights, in AttentionPartial partial);
 
-    /// <summary>Adds the weights to the sums and the weighted values to the outputs, slot by slot.</summary>
-    /// <param name="slots">The run.</param>
-    /// <param name="columns">Columns of the block, 1..4.</param>
-    /// <param name="weights">exp(s − m), 0 where masked; then the same times the values' scales, where there are any. // [2, 4, Slots]</param>
-    /// <param name="sum">Running sums. // [4]</param>
-    /// <param name="output">Running outputs. // [4, ValueDim]</param>
-    public abstract void Values(in AttentionSlots slots, int columns, float* weights, float* sum, float* output);
+    /// <summary>Sums of the weights and of the weighted values.</summary>
+    public abstract void Values(in AttentionSlots slots, int columns, in AttentionWeights weights, in AttentionPartial partial);
 
     /// <summary>Sets the scores of slots that the mask hides to −∞.</summary>
     /// <param name="scores">Scores of one column. // [count]</param>
@@ -61,7 +70,7 @@ internal abstract unsafe class AttentionKernels
     protected static float Largest(float* scores, int count)
     {
         Vector256<float> a = Vector256.Load(scores), b = Vector256.Load(scores + 8);
-        for (int i = KvPageFormat.TileSlots; i < count; i += KvPageFormat.TileSlots)
+        for (int i = Tile; i < count; i += Tile)
         {
             a = Vector256.MaxNative(a, Vector256.Load(scores + i));
             b = Vector256.MaxNative(b, Vector256.Load(scores + i + 8));
@@ -72,13 +81,17 @@ internal abstract unsafe class AttentionKernels
         return MathF.Max(MathF.Max(half[0], half[1]), MathF.Max(half[2], half[3]));
     }
 
-    private static AttentionKernels For<TLanes>(KvType type)
-        where TLanes : struct, ILanes<TLanes> => type switch
+    /// <summary>What is subtracted from the scores: their maximum, or 0 where nothing is visible, so that −∞ gives weight 0.</summary>
+    protected static float Reference(float largest) => float.IsNegativeInfinity(largest) ? 0f : largest;
+
+    private static AttentionKernels For<TLanes, TWords>(KvType type)
+        where TLanes : struct, ILanes<TLanes>
+        where TWords : struct, IWordLanes<TWords> => type switch
     {
         KvType.F32 => new AttentionKernels<TLanes, F32Attention>(),
         KvType.BF16 => new AttentionKernels<TLanes, BFloat16Attention>(),
         KvType.F16 => new AttentionKernels<TLanes, HalfAttention>(),
-        KvType.Int8 => new AttentionKernels<TLanes, Int8Attention>(),
+        KvType.Int8 => new Int8AttentionKernels<TLanes, TWords>(),
         _ => throw new ArgumentOutOfRangeException(nameof(type), type, "The CPU has no attention for this type of keys and values."),
     };
 }

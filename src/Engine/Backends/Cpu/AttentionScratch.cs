@@ -17,38 +17,76 @@ internal readonly unsafe struct AttentionScratch
 
     public AttentionScratch(byte* memory, int columns, int headDim)
     {
+        int valueDim = Padded(headDim);
         float* p = (float*)memory;
-        Scores = p;
-        Query = Scores + 2 * Block * Slots;
-        Output = Query + (long)columns * Padded(headDim);
-        Maximum = Output + (long)columns * Padded(headDim);
-        Sum = Maximum + columns;
-        Masks = (ulong*)(Sum + columns);
+        Weights = new AttentionWeights(p);
+        Query = p + AttentionWeights.FloatCount;
+        Chunk = AttentionPartial.At(Query + (long)columns * valueDim, Block, valueDim);
+        Total = AttentionPartial.At(Query + (long)columns * valueDim + AttentionPartial.Floats(Block, valueDim), columns, valueDim);
+        QueryScale = Query + (long)columns * valueDim + AttentionPartial.Floats(Block, valueDim) + AttentionPartial.Floats(columns, valueDim);
+        Masks = (ulong*)(QueryScale + columns);
     }
 
-    /// <summary>Scores of a block, then its weights exp(s − m); behind them the weights times the values' scales. // [2, 4, Slots]</summary>
-    public float* Scores { get; }
+    /// <summary>Scores and weights of a block.</summary>
+    public AttentionWeights Weights { get; }
 
-    /// <summary>Scaled queries. // [columns/4, headDim/2, 4, 2]</summary>
+    /// <summary>Packed queries, by blocks of four columns. // [columns/4, headDim/2, 4, 2]</summary>
     public float* Query { get; }
 
-    /// <summary>Sums of weighted values. // [columns, ValueDim]</summary>
-    public float* Output { get; }
+    /// <summary>Factors of the columns' scores. // [columns]</summary>
+    public float* QueryScale { get; }
 
-    /// <summary>Running maximum m. // [columns]</summary>
-    public float* Maximum { get; }
+    /// <summary>One block's result over one chunk. // [4]</summary>
+    public AttentionPartial Chunk { get; }
 
-    /// <summary>Running sum l. // [columns]</summary>
-    public float* Sum { get; }
+    /// <summary>The result over all chunks so far. // [columns]</summary>
+    public AttentionPartial Total { get; }
 
     /// <summary>Visible slots of the chunk. // [rows, MaskWords]</summary>
     public ulong* Masks { get; }
 
     public static long Bytes(int columns, int headDim)
     {
-        long floats = 2L * Block * Slots + 2L * columns * Padded(headDim) + 2L * columns;
+        int valueDim = Padded(headDim);
+        long floats = AttentionWeights.FloatCount + (long)columns * valueDim + AttentionPartial.Floats(Block, valueDim)
+            + AttentionPartial.Floats(columns, valueDim) + columns;
         return (floats * sizeof(float) + (long)columns * MaskWords * sizeof(ulong) + 63) / 64 * 64;
     }
 
-    private static int Padded(int headDim) => (headDim + KvPageFormat.ValueBlock - 1) / KvPageFormat.ValueBlock * KvPageFormat.ValueBlock;
+    public static int Padded(int headDim) => (headDim + KvPageFormat.ValueBlock - 1) / KvPageFormat.ValueBlock * KvPageFormat.ValueBlock;
+}
+
+/// <summary>Scores of one block's columns over the slots of a chunk, which become weights in place.</summary>
+internal readonly unsafe struct AttentionWeights(float* memory)
+{
+    private const int WeightCount = AttentionScratch.Block * AttentionScratch.Slots * 3 / 2;
+
+    public static readonly int FloatCount = WeightCount + 16 + AttentionScratch.Slots / KvPageFormat.TileSlots * sizeof(AttentionPlace) / sizeof(float);
+
+    /// <summary>Scores, then exp(s − m). // [4, Slots]</summary>
+    public float* Floats => memory;
+
+    /// <summary>Int8 values only: weights times the values' scales, in units of <see cref="Units"/>. // [4, Slots]</summary>
+    public short* Words => (short*)(Floats + AttentionScratch.Block * AttentionScratch.Slots);
+
+    /// <summary>Int8 values only: what a word of each column counts. // [4]</summary>
+    public float* Units => Floats + WeightCount;
+
+    /// <summary>Int8 only: where the chunk's tiles lie. // [Slots/16]</summary>
+    public AttentionPlace* Places => (AttentionPlace*)(Units + 16);
+}
+
+/// <summary>Where one tile of sixteen slots lies, and what to fetch from memory while it is worked on.</summary>
+internal unsafe struct AttentionPlace
+{
+    public sbyte* Keys;        // [headDim/2 pairs, 16, 2]
+    public sbyte* Values;      // [8 pairs of slots, ValueDim, 2]
+    public float* KeyScales;   // [16]
+    public float* ValueScales; // [16]
+
+    /// <summary>A part of the next chunk, for the time of the scores; null: nothing.</summary>
+    public byte* AheadOfKeys;
+
+    /// <summary>Another part, for the time of the values.</summary>
+    public byte* AheadOfValues;
 }

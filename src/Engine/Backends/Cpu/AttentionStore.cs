@@ -40,8 +40,8 @@ internal static unsafe class AttentionStore
                     WriteValue<ToHalf>((uint*)valueRow, value, headDim, format.ValueDim);
                     break;
                 case KvType.Int8:
-                    ((float*)(page + format.KeyScaleOffset))[inPage] = WriteBytes((sbyte*)tile + lane, KvPageFormat.TileSlots, key, headDim);
-                    ((float*)(page + format.ValueScaleOffset))[inPage] = WriteBytes((sbyte*)valueRow, 1, value, headDim);
+                    ((float*)(page + format.KeyScaleOffset))[inPage] = WriteBytes((sbyte*)tile + 2 * lane, 2 * KvPageFormat.TileSlots, 1, key, headDim);
+                    ((float*)(page + format.ValueScaleOffset))[inPage] = WriteBytes((sbyte*)page + format.ValueByteOffset(inPage), 4, 2, value, headDim);
                     break;
                 default:
                     throw new InvalidOperationException($"Keys and values of type {format.Type} cannot be stored.");
@@ -88,19 +88,22 @@ internal static unsafe class AttentionStore
         }
     }
 
-    /// <summary>Writes q = x · (127 / largest magnitude), rounded to nearest, ties to even; returns the scale. Values that are not numbers make it NaN.</summary>
-    private static float WriteBytes(sbyte* to, int step, float* from, int count)
+    /// <summary>
+    /// Writes q = x · (127 / largest magnitude), rounded to nearest, ties to even; returns the scale. Values that are not numbers make it NaN.
+    /// Pairs of bytes lie <paramref name="pairStep"/> bytes apart, the two of a pair <paramref name="step"/>.
+    /// </summary>
+    private static float WriteBytes(sbyte* to, int pairStep, int step, float* from, int count)
     {
         float largest = 0f;
         for (int d = 0; d < count; d++) largest = MathF.Max(largest, MathF.Abs(from[d])); // NaN propagates
-        if (largest < Int8Quantizer.ZeroBelow)
+        float inverse = largest < Int8Quantizer.ZeroBelow ? 0f : 127f / largest;
+        for (int d = 0; d < count; d += 2, to += pairStep)
         {
-            for (int d = 0; d < count; d++) to[d * step] = 0;
-            return 0f;
+            to[0] = (sbyte)MathF.Round(from[d] * inverse);
+            to[step] = (sbyte)MathF.Round(from[d + 1] * inverse);
         }
 
-        float inverse = 127f / largest;
-        for (int d = 0; d < count; d++) to[d * step] = (sbyte)MathF.Round(from[d] * inverse);
+        if (inverse == 0f) return 0f;
         return float.IsFinite(largest) ? largest / 127f : float.NaN;
     }
 

@@ -4,81 +4,77 @@ using System.Runtime.Intrinsics;
 namespace Foretoken.Backends.Cpu;
 
 /// <summary>
-/// One unit of work: the rows of a tile with one KV head and its query group. Walks the head's slots chunk by chunk of absolute positions, reading
-/// keys and values from memory once for all columns.
+/// One unit of work: the rows of a tile with one KV head and its query group, over the chunks of one piece. Walks the head's slots chunk by chunk of
+/// absolute positions, reading keys and values from memory once for all columns.
 /// </summary>
 internal readonly unsafe ref struct AttentionUnit
 {
     private const int Chunk = CpuAttention.ChunkPositions;
     private const int Block = AttentionScratch.Block;
-    private readonly TransformerShape _shape;
-    private readonly RowSegment _segment;
+    private readonly AttentionPass _pass;
+    private readonly AttentionPiece _piece;
     private readonly AttentionTile _tile;
+    private readonly RowSegment _segment;
     private readonly HostKvView _kv;
     private readonly KvPageFormat _format;
     private readonly KvHeadSlots* _head;
     private readonly int _kvHead;
     private readonly AttentionScratch _scratch;
-    private readonly AttentionKernels _kernels;
     private readonly AttentionMasks _masks;
-    private readonly int _firstIndex;   // of the tile in its segment
     private readonly int _end;          // slots that some row of the tile may see
     private readonly bool _direct;      // slot s stands at position _origin + s, rows of the pass included
     private readonly int _origin;
-    private readonly int _maxPosition;
-    private readonly int _oldest;       // lowest position that some row of the tile sees
 
-    public AttentionUnit(
-        TransformerShape shape, RowBatch rows, RowSegment segment, AttentionTile tile, HostKvView kv, KvHeadSlots* head, int kvHead, int slidingWindow,
-        AttentionScratch scratch, AttentionKernels kernels)
+    public AttentionUnit(in AttentionPass pass, in AttentionPiece piece, int kvHead, AttentionScratch scratch)
     {
-        _kernels = kernels;
-        _shape = shape;
-        _segment = segment;
-        _tile = tile;
-        _kv = kv;
-        _format = kv.Format;
-        _head = head;
+        _pass = pass;
+        _piece = piece;
+        _tile = piece.Tile;
+        _segment = pass.Rows.Segments[_tile.Segment];
+        _kv = pass.Kv;
+        _format = _kv.Format;
+        _head = _kv.Head(_segment.Sequence, pass.Layer, kvHead);
         _kvHead = kvHead;
         _scratch = scratch;
-        _firstIndex = tile.FirstRow - segment.First;
-        _end = head->Committed + _firstIndex + tile.RowCount;
-        _direct = head->Contiguous && !segment.Branches;
-        _origin = segment.BasePosition - head->Committed;
-        ReadOnlySpan<int> positions = rows.Positions.Slice(tile.FirstRow, tile.RowCount);
-        int minPosition = positions[0];
-        _maxPosition = positions[0];
-        foreach (int p in positions)
-        {
-            minPosition = Math.Min(minPosition, p);
-            _maxPosition = Math.Max(_maxPosition, p);
-        }
-
-        _oldest = slidingWindow > 0 ? Math.Max(0, minPosition - slidingWindow + 1) : 0;
-        _masks = new AttentionMasks(rows, segment, tile, kv, head, slidingWindow, _maxPosition, scratch.Masks);
+        _end = _head->Committed + _tile.FirstRow - _segment.First + _tile.RowCount;
+        _direct = _head->Contiguous && !_segment.Branches;
+        _origin = _segment.BasePosition - _head->Committed;
+        _masks = new AttentionMasks(pass.Rows, _segment, _tile, _kv, _head, pass.Window, _tile.Newest, scratch.Masks);
     }
 
-    private int Columns => _tile.RowCount * _shape.QueryGroup;
+    private int Group => _pass.Shape.QueryGroup;
 
-    /// <summary>Attends; the keys of the tile's rows and of their ancestors must be stored.</summary>
-    public void Run(float* qkv, float* output)
+    private int Columns => _tile.RowCount * Group;
+
+    private int PaddedColumns => (Columns + Block - 1) / Block * Block;
+
+    /// <summary>Attends to the piece's chunks; the keys that the tile's rows see there must be stored.</summary>
+    public void Run()
     {
-        int blocks = (Columns + Block - 1) / Block;
-        PackQueries(qkv, blocks);
-        new Span<float>(_scratch.Output, blocks * Block * _format.ValueDim).Clear();
-        new Span<float>(_scratch.Maximum, blocks * Block).Fill(float.NegativeInfinity);
-        new Span<float>(_scratch.Sum, blocks * Block).Clear();
-        int slot = FirstSlotAt(_oldest, 0); // first committed slot that is not yet done
-        for (int chunk = _oldest / Chunk; chunk <= _maxPosition / Chunk; chunk++)
+        PackQueries();
+        if (_piece.IsWhole) _scratch.Total.Clear(PaddedColumns, _format.ValueDim);
+        int slot = FirstSlotAt(Math.Max(_tile.Oldest, _piece.FirstChunk * Chunk), 0); // first committed slot that is not yet done
+        int prefetchEnd = _piece.IsLast ? _end : FirstSlotAt(_piece.EndChunk * Chunk, slot);
+        for (int chunk = _piece.FirstChunk; chunk < _piece.EndChunk; chunk++)
         {
             int next = NextSlotAt((chunk + 1) * Chunk, slot);
             int first = slot, end = next;
             slot = next;
             if (next == _head->Committed) IncludePass(chunk, ref first, ref end);
-            if (first < end) Attend(chunk, first, end, blocks);
+            if (first < end) Attend(chunk, first, end, prefetchEnd);
+            else if (!_piece.IsWhole) _pass.Pieces.PartialOf(_piece, _kvHead, chunk).Clear(PaddedColumns, _format.ValueDim);
         }
 
-        WriteOutput(output);
+        if (_piece.IsWhole) WriteOutput();
+    }
+
+    /// <summary>Folds the results of all chunks of a cut tile.</summary>
+    public void Fold()
+    {
+        _scratch.Total.Clear(PaddedColumns, _format.ValueDim);
+        for (int chunk = _tile.FirstChunk; chunk < _tile.EndChunk; chunk++)
+            _scratch.Total.Fold(_pass.Pieces.PartialOf(_piece, _kvHead, chunk), Columns, _format.ValueDim);
+        WriteOutput();
     }
 
     /// <summary>First committed slot from <paramref name="from"/> on whose position is at least <paramref name="position"/>.</summary>
@@ -118,7 +114,7 @@ internal readonly unsafe ref struct AttentionUnit
         int passFirst = committed, passEnd = _end;
         if (!_segment.Branches)
         {
-            passFirst = committed + Math.Max(0, Math.Max(chunk * Chunk, _oldest) - basePosition);
+            passFirst = committed + Math.Max(0, Math.Max(chunk * Chunk, _tile.Oldest) - basePosition);
             passEnd = Math.Min(_end, committed + (chunk + 1) * Chunk - basePosition);
         }
 
@@ -126,20 +122,26 @@ internal readonly unsafe ref struct AttentionUnit
         end = Math.Max(end, passEnd);
     }
 
-    private void Attend(int chunk, int first, int end, int blocks)
+    private void Attend(int chunk, int first, int end, int prefetchEnd)
     {
         bool masked = _masks.Build(chunk, first, end, _direct);
-        for (int b = 0; b < blocks; b++)
+        AttentionKernels kernels = _pass.Kernels;
+        AttentionWeights weights = _scratch.Weights;
+        int valueDim = _format.ValueDim;
+        var slots = new AttentionSlots(_kv.Pool, _head->Pages, _format, first, end, prefetchEnd);
+        kernels.Plan(slots, weights);
+        for (int column = 0; column < Columns; column += Block)
         {
-            var slots = new AttentionSlots(_kv.Pool, _head->Pages, _format, first, end, prefetchEnd: b == 0 ? _end : 0);
-            int column = b * Block, columns = Math.Min(Block, Columns - column);
-            float* output = _scratch.Output + (long)column * _format.ValueDim;
-            _kernels.Scores(slots, columns, _scratch.Query + (long)column * _format.HeadDim, _scratch.Scores);
+            if (column == Block) slots = new AttentionSlots(_kv.Pool, _head->Pages, _format, first, end, prefetchEnd: 0); // all is fetched
+            int columns = Math.Min(Block, Columns - column);
+            AttentionPartial partial = _piece.IsWhole ? _scratch.Chunk : _pass.Pieces.PartialOf(_piece, _kvHead, chunk).From(column, valueDim);
+            kernels.Scores(slots, columns, _scratch.Query + (long)column * _format.HeadDim, _scratch.QueryScale + column, weights);
             MaskEnds(first, end);
             for (int c = 0; masked && c < columns; c++)
-                AttentionKernels.Mask(_scratch.Scores + c * AttentionScratch.Slots, _masks.Of((column + c) / _shape.QueryGroup), slots.AlignedCount);
-            _kernels.Softmax(slots, columns, _scratch.Scores, _scratch.Maximum + column, _scratch.Sum + column, output);
-            _kernels.Values(slots, columns, _scratch.Scores, _scratch.Sum + column, output);
+                AttentionKernels.Mask(weights.Floats + c * AttentionScratch.Slots, _masks.Of((column + c) / Group), slots.AlignedCount);
+            kernels.Softmax(slots, columns, weights, partial);
+            kernels.Values(slots, columns, weights, partial);
+            if (_piece.IsWhole) _scratch.Total.From(column, valueDim).Fold(partial, columns, valueDim);
         }
     }
 
@@ -150,44 +152,39 @@ internal readonly unsafe ref struct AttentionUnit
         int count = end - first + before, aligned = (count + KvPageFormat.TileSlots - 1) / KvPageFormat.TileSlots * KvPageFormat.TileSlots;
         for (int c = 0; c < Block; c++)
         {
-            float* scores = _scratch.Scores + c * AttentionScratch.Slots;
+            float* scores = _scratch.Weights.Floats + c * AttentionScratch.Slots;
             for (int i = 0; i < before; i++) scores[i] = float.NegativeInfinity;
             for (int i = count; i < aligned; i++) scores[i] = float.NegativeInfinity;
         }
     }
 
-    /// <summary>Scales the queries of the tile and lays them out by blocks of four columns. // [blocks, headDim/2, 4, 2]</summary>
-    private void PackQueries(float* qkv, int blocks)
+    /// <summary>Lays out the queries of the tile by blocks of four columns; those that fill up the last block are zero.</summary>
+    private void PackQueries()
     {
-        int headDim = _shape.HeadDim, group = _shape.QueryGroup;
-        long stride = (long)(_shape.HeadCount + 2 * _shape.KvHeadCount) * headDim;
-        float scale = _shape.AttentionScale;
-        for (int column = 0; column < blocks * Block; column++)
+        int headDim = _format.HeadDim;
+        if (PaddedColumns > Columns) new Span<float>(_scratch.Query + (long)(PaddedColumns - Block) * headDim, Block * headDim).Clear();
+        for (int column = 0; column < Columns; column++)
         {
-            float* to = _scratch.Query + (long)(column / Block) * Block * headDim + column % Block * 2;
-            if (column >= Columns)
-            {
-                for (int d = 0; d < headDim; d += 2) to[d * Block] = to[d * Block + 1] = 0f;
-                continue;
-            }
-
-            float* from = qkv + (_tile.FirstRow + column / group) * stride + (long)(_kvHead * group + column % group) * headDim;
-            for (int d = 0; d < headDim; d += 2)
-            {
-                to[d * Block] = from[d] * scale;
-                to[d * Block + 1] = from[d + 1] * scale;
-            }
+            float* block = _scratch.Query + (long)(column / Block) * Block * headDim;
+            _pass.Kernels.PackQuery(QueryOf(column), headDim, _pass.Shape.AttentionScale, block, column % Block, _scratch.QueryScale + column);
         }
     }
 
-    private void WriteOutput(float* output)
+    private float* QueryOf(int column)
     {
-        int headDim = _shape.HeadDim, group = _shape.QueryGroup;
+        TransformerShape shape = _pass.Shape;
+        long stride = (long)(shape.HeadCount + 2 * shape.KvHeadCount) * shape.HeadDim;
+        return _pass.Qkv + (_tile.FirstRow + column / Group) * stride + (long)(_kvHead * Group + column % Group) * shape.HeadDim;
+    }
+
+    private void WriteOutput()
+    {
+        int headDim = _format.HeadDim, heads = _pass.Shape.HeadCount;
         for (int column = 0; column < Columns; column++)
         {
-            float* from = _scratch.Output + (long)column * _format.ValueDim;
-            float* to = output + ((_tile.FirstRow + column / group) * (long)_shape.HeadCount + _kvHead * group + column % group) * headDim;
-            float sum = _scratch.Sum[column];
+            float* from = _scratch.Total.Output + (long)column * _format.ValueDim;
+            float* to = _pass.Output + ((_tile.FirstRow + column / Group) * (long)heads + _kvHead * Group + column % Group) * headDim;
+            float sum = _scratch.Total.Sum[column];
             for (int d = 0; d < headDim; d++) to[d] = from[d] / sum + 0f; // + 0: masked keys may turn −0 into +0
         }
     }

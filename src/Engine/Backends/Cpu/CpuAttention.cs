@@ -12,14 +12,15 @@ namespace Foretoken.Backends.Cpu;
 /// </para>
 /// <code>
 /// s(k) = (Σ over even d of q[d]·scale·k[d], by fma in order of d) + (the same over odd d)
-/// for each block of 256 absolute positions that holds a visible key, in order:
-///     m' = max(m, largest s of the block);  if m' &gt; m: l, o *= exp(m − m');  m = m'
-///     for each visible key in increasing position:  p = exp(s − m);  l += p;  o[d] = fma(p, v[d], o[d])
-/// output[d] = o[d] / l
+/// for each chunk of 256 absolute positions that holds a visible key:
+///     m = largest s of the chunk;  for each visible key in increasing position:  p = exp(s − m);  l += p;  o[d] = fma(p, v[d], o[d])
+/// fold of the chunks in order into M, L, O:
+///     M' = max(M, m);  L = fma(l, exp(m − M'), L·exp(M − M'));  O[d] likewise;  M = M'
+/// output[d] = O[d] / L
 /// </code>
-/// Keys and values are rounded to the cache's type before any use, so that a key of this pass counts as one of an earlier pass does.
-/// For int8, k[d] and v[d] are the stored bytes, s(k) is multiplied by the key's scale, and p by the value's in the last fma only.
-/// Masked keys take part with p = 0, which changes no sum (values must be finite).
+/// Keys and values are rounded to the cache's type before any use, so that a key of this pass counts as one of an earlier pass does. Within a chunk
+/// int8 keys and values are multiplied and summed as integers, as <see cref="Int8AttentionKernels{TLanes, TWords}"/> says; the fold is the same.
+/// Masked keys take part with p = 0, which changes no sum (values of float types must be finite).
 /// </summary>
 public sealed unsafe class CpuAttention : IDisposable
 {
@@ -32,10 +33,10 @@ public sealed unsafe class CpuAttention : IDisposable
     private readonly TransformerShape _shape;
     private readonly ThreadTeam _team;
     private readonly AttentionKernels[] _kernels; // by KvType
-    private readonly AttentionTile[] _tiles; // [maxRows]
+    private readonly AttentionPieces _pieces;
     private readonly AttentionScratch[] _scratch; // [threads]
     private readonly NativeBuffer _scratchMemory;
-    private readonly int _rowsPerTile;
+    private readonly int _maxRows;
 
     /// <param name="shape">Sizes of the model.</param>
     /// <param name="maxRows">Most rows of one pass.</param>
@@ -46,18 +47,23 @@ public sealed unsafe class CpuAttention : IDisposable
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(maxRows, 1);
         _shape = shape;
+        _maxRows = maxRows;
         _kernels = [.. Enum.GetValues<KvType>().Select(type => AttentionKernels.For(level ?? IsaLevels.Best, type))];
         _team = team;
-        _tiles = new AttentionTile[maxRows];
-        _rowsPerTile = Math.Max(1, AttentionScratch.Columns / shape.QueryGroup);
-        int columns = (_rowsPerTile * shape.QueryGroup + 3) / 4 * 4;
+        int rowsPerTile = Math.Max(1, AttentionScratch.Columns / shape.QueryGroup);
+        _pieces = new AttentionPieces(shape, maxRows, rowsPerTile, team.Threads, plan);
+        int columns = (rowsPerTile * shape.QueryGroup + 3) / 4 * 4;
         long bytes = AttentionScratch.Bytes(columns, shape.HeadDim);
         _scratchMemory = plan.Allocate("activations", "attention scratch", $"[threads {team.Threads}, {bytes} bytes]", bytes * team.Threads);
         _scratch = new AttentionScratch[team.Threads];
         for (int t = 0; t < team.Threads; t++) _scratch[t] = new AttentionScratch(_scratchMemory.Pointer + bytes * t, columns, shape.HeadDim);
     }
 
-    public void Dispose() => _scratchMemory.Dispose();
+    public void Dispose()
+    {
+        _scratchMemory.Dispose();
+        _pieces.Dispose();
+    }
 
     /// <summary>Stores the keys and values of the pass in layer <paramref name="layer"/> and attends.</summary>
     /// <param name="layer">Layer whose slot tables are used.</param>
@@ -69,15 +75,19 @@ public sealed unsafe class CpuAttention : IDisposable
     public void Run(int layer, RowBatch rows, KvView kv, float* qkv, float* output, int slidingWindow)
     {
         HostKvView host = Check(rows, kv);
-        int tiles = PlanTiles(rows, layer, host, out bool singleTiles, out long work);
-        var job = new AttentionJob(this, layer, rows, host, qkv, output, slidingWindow, singleTiles);
-        if (!singleTiles) // rows of one tile see keys of another: all are stored first
+        _pieces.Plan(rows, layer, host, slidingWindow);
+        if (!_pieces.SingleTiles) // rows of one tile see keys of another: all are stored first
         {
             var store = new AttentionStoreJob(_shape, layer, rows, host, qkv);
-            Fork(ref store, store.Chunks, work);
+            Fork(ref store, store.Chunks, _pieces.Work);
         }
 
-        Fork(ref job, tiles * _shape.KvHeadCount, work);
+        var pass = new AttentionPass(_shape, layer, rows, host, qkv, output, slidingWindow, _pieces, _kernels[(int)host.Layout.Type]);
+        var attend = new AttendJob(pass, _scratch);
+        Fork(ref attend, _pieces.PieceCount * _shape.KvHeadCount, _pieces.Work);
+        if (_pieces.SplitCount == 0) return;
+        var fold = new FoldJob(pass, _scratch);
+        Fork(ref fold, _pieces.SplitCount * _shape.KvHeadCount, _pieces.Work);
     }
 
     /// <summary>Stores the keys and values of the pass in layer <paramref name="layer"/> without attending: for caches that are filled otherwise than by a model.</summary>
@@ -96,7 +106,7 @@ public sealed unsafe class CpuAttention : IDisposable
         if (kv is not HostKvView host) throw new ArgumentException("The CPU attends to a cache in host memory only.", nameof(kv));
         if (host.Layout.HeadDim != _shape.HeadDim || host.Layout.KvHeadCount != _shape.KvHeadCount)
             throw new ArgumentException($"The cache is laid out for {host.Layout}, the model has {_shape.KvHeadCount} KV heads of {_shape.HeadDim}.", nameof(kv));
-        if (rows.Count > _tiles.Length) throw new ArgumentException($"A pass of {rows.Count} rows exceeds the {_tiles.Length} planned.", nameof(rows));
+        if (rows.Count > _maxRows) throw new ArgumentException($"A pass of {rows.Count} rows exceeds the {_maxRows} planned.", nameof(rows));
         return host;
     }
 
@@ -110,46 +120,55 @@ public sealed unsafe class CpuAttention : IDisposable
         }
     }
 
-    /// <summary>Cuts the segments into tiles of rows that read keys and values together.</summary>
-    private int PlanTiles(RowBatch rows, int layer, HostKvView kv, out bool singleTiles, out long work)
-    {
-        int count = 0;
-        singleTiles = true;
-        work = 0;
-        ReadOnlySpan<RowSegment> segments = rows.Segments;
-        for (int s = 0; s < segments.Length; s++)
-        {
-            RowSegment segment = segments[s];
-            if (segment.Count > _rowsPerTile) singleTiles = false;
-            for (int end = segment.Count; end > 0; end -= Math.Min(end, _rowsPerTile)) // the longest tiles first, for balance
-            {
-                int first = Math.Max(0, end - _rowsPerTile);
-                _tiles[count++] = new AttentionTile(s, segment.First + first, end - first);
-            }
-
-            work += 2L * segment.Count * (kv.Head(segment.Sequence, layer, 0)->Committed + segment.Count) * _shape.HeadCount * _shape.HeadDim;
-        }
-
-        return count;
-    }
-
-    /// <summary>One chunk is one tile of rows with one KV head and its query group.</summary>
-    private readonly struct AttentionJob(
-        CpuAttention owner, int layer, RowBatch rows, HostKvView kv, float* qkv, float* output, int slidingWindow, bool storesKeys) : IParallelJob
+    /// <summary>One chunk is one piece of a tile of rows, with one KV head and its query group.</summary>
+    private readonly struct AttendJob(AttentionPass pass, AttentionScratch[] scratch) : IParallelJob
     {
         public void Execute(int chunk, int thread)
         {
-            TransformerShape shape = owner._shape;
-            AttentionTile tile = owner._tiles[chunk / shape.KvHeadCount];
-            int kvHead = chunk % shape.KvHeadCount;
-            RowSegment segment = rows.Segments[tile.Segment];
-            KvHeadSlots* head = kv.Head(segment.Sequence, layer, kvHead);
-            if (storesKeys) AttentionStore.Rows(shape, segment, 0, segment.Count, kv, head, kvHead, qkv);
-            var unit = new AttentionUnit(shape, rows, segment, tile, kv, head, kvHead, slidingWindow, owner._scratch[thread], owner._kernels[(int)kv.Layout.Type]);
-            unit.Run(qkv, output);
+            AttentionPiece piece = pass.Pieces.Pieces[chunk / pass.Shape.KvHeadCount];
+            int kvHead = chunk % pass.Shape.KvHeadCount;
+            if (piece.IsLast && pass.Pieces.SingleTiles) // nobody else reads the rows' keys
+            {
+                RowSegment segment = pass.Rows.Segments[piece.Tile.Segment];
+                AttentionStore.Rows(pass.Shape, segment, 0, segment.Count, pass.Kv, pass.Kv.Head(segment.Sequence, pass.Layer, kvHead), kvHead, pass.Qkv);
+            }
+
+            new AttentionUnit(pass, piece, kvHead, scratch[thread]).Run();
+        }
+    }
+
+    /// <summary>One chunk folds the results of one tile's chunks of positions, for one KV head.</summary>
+    private readonly struct FoldJob(AttentionPass pass, AttentionScratch[] scratch) : IParallelJob
+    {
+        public void Execute(int chunk, int thread)
+        {
+            AttentionPiece all = pass.Pieces.Splits[chunk / pass.Shape.KvHeadCount];
+            new AttentionUnit(pass, all, chunk % pass.Shape.KvHeadCount, scratch[thread]).Fold();
         }
     }
 }
 
-/// <summary>Adjacent rows of one segment that are attended together.</summary>
-internal readonly record struct AttentionTile(int Segment, int FirstRow, int RowCount);
+/// <summary>What all units of one pass over a layer share.</summary>
+internal readonly unsafe struct AttentionPass(
+    TransformerShape shape, int layer, RowBatch rows, HostKvView kv, float* qkv, float* output, int window, AttentionPieces pieces, AttentionKernels kernels)
+{
+    public readonly TransformerShape Shape = shape;
+    public readonly int Layer = layer;
+    public readonly RowBatch Rows = rows;
+    public readonly HostKvView Kv = kv;
+
+    /// <summary>Rotated queries and keys, and values. // [rows, (heads + 2·kvHeads)·headDim]</summary>
+    public readonly float* Qkv = qkv;
+
+    /// <summary>Receives the attention output. // [rows, heads·headDim]</summary>
+    public readonly float* Output = output;
+
+    /// <summary>Sliding window; 0 = none.</summary>
+    public readonly int Window = window;
+
+    /// <summary>How the pass is cut.</summary>
+    public readonly AttentionPieces Pieces = pieces;
+
+    /// <summary>Kernels of the level and of the cache's type.</summary>
+    public readonly AttentionKernels Kernels = kernels;
+}

@@ -54,6 +54,18 @@ internal unsafe interface ILanes<TSelf>
     /// <summary>The larger magnitude of each lane of <paramref name="a"/> and <paramref name="b"/>.</summary>
     static abstract TSelf MaxMagnitude(TSelf a, TSelf b);
 
+    /// <summary><paramref name="value"/> where <paramref name="test"/> is not zero, else 0.</summary>
+    static abstract TSelf ZeroUnless(TSelf test, TSelf value);
+
+    /// <summary>Adds the bits of the lanes as 32-bit integers.</summary>
+    static abstract TSelf AddBits(TSelf a, TSelf b);
+
+    /// <summary>Sum of the lanes' bits as 32-bit integers.</summary>
+    int SumBits();
+
+    /// <summary>Stores the lower 16 bits of each lane.</summary>
+    void StoreLowWords(short* destination);
+
     /// <summary>Sum of the lanes by halving: lane i takes lane i + 8, then i + 4, i + 2, i + 1.</summary>
     float Sum();
 

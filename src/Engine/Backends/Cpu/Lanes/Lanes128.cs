@@ -109,10 +109,33 @@ internal readonly unsafe struct Lanes128 : ILanes<Lanes128>
         Vector128.MaxNative(Vector128.Abs(a._c), Vector128.Abs(b._c)), Vector128.MaxNative(Vector128.Abs(a._d), Vector128.Abs(b._d)));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes128 ZeroUnless(Lanes128 test, Lanes128 value) =>
+        new(ZeroUnless(test._a, value._a), ZeroUnless(test._b, value._b), ZeroUnless(test._c, value._c), ZeroUnless(test._d, value._d));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes128 AddBits(Lanes128 a, Lanes128 b) => new(
+        (a._a.AsInt32() + b._a.AsInt32()).AsSingle(), (a._b.AsInt32() + b._b.AsInt32()).AsSingle(),
+        (a._c.AsInt32() + b._c.AsInt32()).AsSingle(), (a._d.AsInt32() + b._d.AsInt32()).AsSingle());
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public int SumBits() => Vector128.Sum((_a.AsInt32() + _b.AsInt32()) + (_c.AsInt32() + _d.AsInt32()));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public void StoreLowWords(short* destination)
+    {
+        Vector128.Narrow(_a.AsInt32(), _b.AsInt32()).Store(destination);
+        Vector128.Narrow(_c.AsInt32(), _d.AsInt32()).Store(destination + 8);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public float Sum() => Sum((_a + _c) + (_b + _d));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public float Max() => Max(Vector128.MaxNative(Vector128.MaxNative(_a, _c), Vector128.MaxNative(_b, _d)));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector128<float> ZeroUnless(Vector128<float> test, Vector128<float> value) =>
+        Vector128.AndNot(value, Vector128.Equals(test, Vector128<float>.Zero));
 
     /// <summary>The half in the upper 16 bits of each word.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

@@ -93,6 +93,19 @@ internal readonly unsafe struct Lanes256 : ILanes<Lanes256>
         new(Avx.Max(Vector256.Abs(a._a), Vector256.Abs(b._a)), Avx.Max(Vector256.Abs(a._b), Vector256.Abs(b._b)));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes256 ZeroUnless(Lanes256 test, Lanes256 value) => new(
+        Avx.AndNot(Vector256.Equals(test._a, Vector256<float>.Zero), value._a), Avx.AndNot(Vector256.Equals(test._b, Vector256<float>.Zero), value._b));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes256 AddBits(Lanes256 a, Lanes256 b) => new((a._a.AsInt32() + b._a.AsInt32()).AsSingle(), (a._b.AsInt32() + b._b.AsInt32()).AsSingle());
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public int SumBits() => Vector256.Sum(_a.AsInt32() + _b.AsInt32());
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public void StoreLowWords(short* destination) => Vector256.Narrow(_a.AsInt32(), _b.AsInt32()).Store(destination);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public float Sum()
     {
         Vector256<float> v = _a + _b;

@@ -74,6 +74,19 @@ internal readonly unsafe struct Lanes512 : ILanes<Lanes512>
     public static Lanes512 MaxMagnitude(Lanes512 a, Lanes512 b) => new(Avx512F.Max(Vector512.Abs(a._v), Vector512.Abs(b._v)));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes512 ZeroUnless(Lanes512 test, Lanes512 value) =>
+        new(Vector512.ConditionalSelect(Vector512.Equals(test._v, Vector512<float>.Zero), Vector512<float>.Zero, value._v));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes512 AddBits(Lanes512 a, Lanes512 b) => new((a._v.AsInt32() + b._v.AsInt32()).AsSingle());
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public int SumBits() => Vector512.Sum(_v.AsInt32());
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public void StoreLowWords(short* destination) => Avx512F.ConvertToVector256Int16(_v.AsInt32()).Store(destination);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public float Sum() => Lanes128.Sum(Half(_v.GetLower() + _v.GetUpper()));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

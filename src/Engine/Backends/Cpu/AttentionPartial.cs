@@ -1,0 +1,58 @@
+using System.Runtime.Intrinsics;
+using Foretoken.Numerics;
+
+namespace Foretoken.Backends.Cpu;
+
+/// <summary>
+/// Softmax-weighted sums over some keys, for several columns: the largest score m, l = Σ exp(s − m) and o = Σ exp(s − m)·v. Two of them fold into one.
+/// Columns are padded to whole blocks of four.
+/// </summary>
+internal readonly unsafe struct AttentionPartial(float* maximum, float* sum, float* output)
+{
+    /// <summary>m. // [columns]</summary>
+    public readonly float* Maximum = maximum;
+
+    /// <summary>l. // [columns]</summary>
+    public readonly float* Sum = sum;
+
+    /// <summary>o. // [columns, ValueDim]</summary>
+    public readonly float* Output = output;
+
+    /// <summary>Floats of <paramref name="columns"/> columns; whole cache lines, as threads write neighbours.</summary>
+    public static long Floats(int columns, int valueDim) => ((long)columns * (valueDim + 2) + 15) / 16 * 16;
+
+    /// <summary>The partial result that begins at <paramref name="memory"/>.</summary>
+    public static AttentionPartial At(float* memory, int columns, int valueDim) =>
+        new(memory + (long)columns * valueDim, memory + (long)columns * (valueDim + 1), memory);
+
+    /// <summary>The part that begins at <paramref name="column"/>.</summary>
+    public AttentionPartial From(int column, int valueDim) => new(Maximum + column, Sum + column, Output + (long)column * valueDim);
+
+    /// <summary>Makes it the result over no key.</summary>
+    public void Clear(int columns, int valueDim)
+    {
+        new Span<float>(Maximum, columns).Fill(float.NegativeInfinity);
+        new Span<float>(Sum, columns).Clear();
+        new Span<float>(Output, columns * valueDim).Clear();
+    }
+
+    /// <summary>
+    /// Folds in <paramref name="next"/>, whose keys lie behind: m' = max(m, n.m), a = exp(m − m'), b = exp(n.m − m'), l = fma(n.l, b, l·a), and o likewise.
+    /// A result over no key changes nothing, and the first one is taken over as it is.
+    /// </summary>
+    public void Fold(in AttentionPartial next, int columns, int valueDim)
+    {
+        for (int c = 0; c < columns; c++)
+        {
+            if (float.IsNegativeInfinity(next.Maximum[c]) && next.Sum[c] == 0f) continue; // else NaN takes its way
+            float largest = MathF.Max(Maximum[c], next.Maximum[c]);
+            float a = VectorMath.Exp(Maximum[c] - largest), b = VectorMath.Exp(next.Maximum[c] - largest);
+            Maximum[c] = largest;
+            Sum[c] = MathF.FusedMultiplyAdd(next.Sum[c], b, Sum[c] * a);
+            float* o = Output + (long)c * valueDim, n = next.Output + (long)c * valueDim;
+            Vector512<float> factorA = Vector512.Create(a), factorB = Vector512.Create(b);
+            for (int d = 0; d < valueDim; d += 16)
+                Vector512.FusedMultiplyAdd(Vector512.Load(n + d), factorB, Vector512.Load(o + d) * factorA).Store(o + d);
+        }
+    }
+}

@@ -1,0 +1,122 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics.X86;
+using Foretoken.Backends.Cpu.Kernels;
+using Foretoken.Backends.Cpu.Lanes;
+
+namespace Foretoken.Backends.Cpu;
+
+/// <summary>
+/// Kernels of int8 keys and values: products of a 16-bit and an 8-bit integer, summed exactly in 32 bits. Queries and weights are rounded to 15 bits and
+/// a sign, which is finer than what the stored bytes have lost by two orders of magnitude, and a product costs half of one in f32.
+/// <code>
+/// q'[d] = round(q[d] · (L / Q)), Q = max |q[d]|, L = 32767 (less above a head_dim of 516);   s(k) = float(Σ q'·k) · (Q / L · scale) · keyScale(k)
+/// p(k) = exp(s(k) − m);   w(k) = p(k) · valueScale(k);   w'(k) = round(w(k) · (32767 / W)), W = max w(k) over the chunk
+/// l = Σ round(p(k) · 2^22) / 2^22;   o[d] = float(Σ w'·v) · (W / 32767)
+/// </code>
+/// Rounding is that of one fma that adds 1.5 · 2^23. A chunk has at most 256 visible keys: 256 · 32767 · 127 &lt; 2^31.
+/// </summary>
+internal sealed unsafe partial class Int8AttentionKernels<TLanes, TWords> : AttentionKernels
+    where TLanes : struct, ILanes<TLanes>
+    where TWords : struct, IWordLanes<TWords>
+{
+    private const int Largest16 = short.MaxValue;
+    private const int Line = 64; // bytes of a cache line
+
+    /// <summary>Adding it rounds a number to the nearest integer, ties to even, whose two's complement then stands in the low mantissa bits.</summary>
+    private const float Rounder = 12582912f;
+
+    private const float SumUnits = 1 << 22;
+
+    /// <summary>Columns whose accumulators fit the registers of the level.</summary>
+    private static int ColumnsAtOnce => typeof(TLanes) == typeof(Lanes512) ? 4 : typeof(TLanes) == typeof(Lanes256) ? 2 : 1;
+
+    /// <summary>Scores fetch the first half of what comes next, values the second; a place without anything to fetch points to itself.</summary>
+    public override void Plan(in AttentionSlots slots, in AttentionWeights weights)
+    {
+        int count = slots.AlignedCount / Tile, bytes = slots.Format.SlotBytes * Tile / 2, scaleBytes = slots.Format.ValueScaleOffset - slots.Format.KeyScaleOffset;
+        AttentionAhead first = slots.Ahead(0), second = slots.Ahead(count * bytes);
+        for (int i = 0; i < count; i++)
+        {
+            int slot = slots.Aligned + i * Tile;
+            float* scales = slots.KeyScales(slot);
+            byte* keys = slots.KeyTile(slot), aheadOfKeys = first.Next(bytes), aheadOfValues = second.Next(bytes);
+            weights.Places[i] = new AttentionPlace
+            {
+                Keys = (sbyte*)keys,
+                Values = (sbyte*)slots.ValueRow(slot),
+                KeyScales = scales,
+                ValueScales = (float*)((byte*)scales + scaleBytes),
+                AheadOfKeys = aheadOfKeys is null ? keys : aheadOfKeys,
+                AheadOfValues = aheadOfValues is null ? keys : aheadOfValues,
+            };
+        }
+    }
+
+    public override void PackQuery(float* query, int headDim, float scale, float* block, int column, float* queryScale)
+    {
+        float largest = 0f;
+        for (int d = 0; d < headDim; d++) largest = MathF.Max(largest, MathF.Abs(query[d])); // NaN propagates
+        float limit = Math.Min(Largest16, int.MaxValue / (sbyte.MaxValue * headDim));
+        bool zero = largest < Int8Quantizer.ZeroBelow;
+        float factor = zero ? 0f : limit / largest;
+        *queryScale = zero ? 0f : float.IsFinite(largest) ? largest / limit * scale : float.NaN;
+        int* to = (int*)block + column;
+        for (int d = 0; d < headDim; d += 2) to[d / 2 * Block] = Word(query[d], factor) | Word(query[d + 1], factor) << 16;
+    }
+
+    public override void Softmax(in AttentionSlots slots, int columns, in AttentionWeights weights, in AttentionPartial partial)
+    {
+        int count = slots.AlignedCount;
+        for (int c = 0; c < columns; c++)
+        {
+            float* s = weights.Floats + c * Stride;
+            float largest = Largest(s, count);
+            partial.Maximum[c] = largest;
+            float scaled = Weigh(weights.Places, s, count, Reference(largest), out partial.Sum[c]);
+            bool zero = scaled < Int8Quantizer.ZeroBelow;
+            weights.Units[c] = zero ? 0f : scaled / Largest16;
+            short* words = weights.Words + c * Stride;
+            TLanes factor = TLanes.Broadcast(zero ? 0f : Largest16 / scaled), rounder = TLanes.Broadcast(Rounder);
+            for (int i = 0; i < count; i += Tile) TLanes.MultiplyAdd(TLanes.Load(s + i), factor, rounder).StoreLowWords(words + i);
+        }
+    }
+
+    /// <summary>Turns scores into weights times the values' scales, in place.</summary>
+    /// <param name="place">Where the tiles lie.</param>
+    /// <param name="scores">Scores of one column. // [count]</param>
+    /// <param name="count">Slots; whole tiles.</param>
+    /// <param name="reference">What is subtracted from the scores.</param>
+    /// <param name="sum">l: sum of the weights without the scales.</param>
+    /// <returns>W, or NaN if a weight or the scale of a visible slot is not a number; then the sum is NaN too.</returns>
+    private static float Weigh(AttentionPlace* place, float* scores, int count, float reference, out float sum)
+    {
+        TLanes m = TLanes.Broadcast(reference), units = TLanes.Broadcast(SumUnits), rounder = TLanes.Broadcast(Rounder), zero = TLanes.Zero;
+        TLanes largest = zero, sums = zero, notNumbers = zero;
+        for (int i = 0; i < count; i += Tile, place++)
+        {
+            TLanes p = TLanes.Exp(TLanes.Load(scores + i) - m);
+            sums = TLanes.AddBits(sums, TLanes.MultiplyAdd(p, units, rounder));
+            TLanes w = TLanes.ZeroUnless(p, p * TLanes.Load(place->ValueScales)); // hidden slots may hold anything
+            w.Store(scores + i);
+            largest = TLanes.MaxMagnitude(largest, w);
+            notNumbers = TLanes.MultiplyAdd(w, zero, notNumbers);
+        }
+
+        sum = (sums.SumBits() - count * BitConverter.SingleToInt32Bits(Rounder)) * (1f / SumUnits); // bits wrap around, and back
+        if (!float.IsNaN(notNumbers.Sum())) return largest.Max();
+        sum = float.NaN;
+        return float.NaN;
+    }
+
+    /// <summary>x · factor rounded to 16 bits.</summary>
+    private static int Word(float x, float factor) => BitConverter.SingleToInt32Bits(MathF.FusedMultiplyAdd(x, factor, Rounder)) & 0xFFFF;
+
+    /// <summary>Columns of the next call; three are done as four, the last one padding.</summary>
+    private static int AtOnce(int left) => Math.Min(ColumnsAtOnce, left > 2 ? 4 : left);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Prefetch(byte* line)
+    {
+        if (Sse.IsSupported) Sse.Prefetch0(line);
+    }
+}
