@@ -50,6 +50,8 @@ internal static partial class CliApplication
         new LogitsCommand(),
         new TokenizeCommand(),
         new DetokenizeCommand(),
+        new SynthCommand(),
+        new ConvertCommand(),
     ];
 
     private static int Dispatch(IReadOnlyList<string> args, CliHost host)

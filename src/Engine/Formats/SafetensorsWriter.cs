@@ -1,5 +1,6 @@
 using System.Buffers.Binary;
 using System.Text.Json;
+using Foretoken.Numerics;
 
 namespace Foretoken.Formats;
 
@@ -22,20 +23,40 @@ public static class SafetensorsWriter
             Check(sorted[i]);
             if (i > 0 && sorted[i].Name == sorted[i - 1].Name) throw new ArgumentException($"Tensor {sorted[i].Name} is given twice.");
         }
-        byte[] header = Header(sorted, metadata);
+        byte[] header = Header([.. sorted.Select(t => (t.Name, t.DType, t.Shape, (long)t.Data.Length))], metadata);
         string temporary = path + ".tmp";
         using (FileStream stream = File.Create(temporary))
         {
-            Span<byte> length = stackalloc byte[8];
-            BinaryPrimitives.WriteUInt64LittleEndian(length, (ulong)header.Length);
-            stream.Write(length);
-            stream.Write(header);
+            WriteHeader(stream, header);
             foreach (SafetensorsEntry tensor in sorted) stream.Write(tensor.Data.Span);
         }
         File.Move(temporary, path, overwrite: true);
     }
 
-    private static byte[] Header(SafetensorsEntry[] tensors, IReadOnlyDictionary<string, string>? metadata)
+    /// <summary>Writes tensors of plain types to an empty stream piece by piece, in the order of their names.</summary>
+    /// <exception cref="ArgumentException">A name occurs twice, or a type is none of the format.</exception>
+    public static void Write(Stream stream, IEnumerable<StreamedTensor> tensors, IReadOnlyDictionary<string, string>? metadata = null)
+    {
+        StreamedTensor[] sorted = [.. tensors.OrderBy(t => t.Name, StringComparer.Ordinal)];
+        for (int i = 0; i < sorted.Length; i++)
+        {
+            if (sorted[i].Type.IsBlock()) throw new ArgumentException($"Tensor {sorted[i].Name}: {sorted[i].Type} is no type of the safetensors format.");
+            if (i > 0 && sorted[i].Name == sorted[i - 1].Name) throw new ArgumentException($"Tensor {sorted[i].Name} is given twice.");
+        }
+
+        WriteHeader(stream, Header([.. sorted.Select(t => (t.Name, t.Type.FileName(), t.Shape, t.Bytes))], metadata));
+        foreach (StreamedTensor tensor in sorted) tensor.WriteTo(stream);
+    }
+
+    private static void WriteHeader(Stream stream, byte[] header)
+    {
+        Span<byte> length = stackalloc byte[8];
+        BinaryPrimitives.WriteUInt64LittleEndian(length, (ulong)header.Length);
+        stream.Write(length);
+        stream.Write(header);
+    }
+
+    private static byte[] Header((string Name, string DType, IReadOnlyList<long> Shape, long Bytes)[] tensors, IReadOnlyDictionary<string, string>? metadata)
     {
         using var buffer = new MemoryStream();
         using (var json = new Utf8JsonWriter(buffer))
@@ -48,16 +69,16 @@ public static class SafetensorsWriter
                 json.WriteEndObject();
             }
             long offset = 0;
-            foreach (SafetensorsEntry tensor in tensors)
+            foreach ((string name, string type, IReadOnlyList<long> shape, long bytes) in tensors)
             {
-                json.WriteStartObject(tensor.Name);
-                json.WriteString("dtype", tensor.DType);
+                json.WriteStartObject(name);
+                json.WriteString("dtype", type);
                 json.WriteStartArray("shape");
-                foreach (long dimension in tensor.Shape) json.WriteNumberValue(dimension);
+                foreach (long dimension in shape) json.WriteNumberValue(dimension);
                 json.WriteEndArray();
                 json.WriteStartArray("data_offsets");
                 json.WriteNumberValue(offset);
-                json.WriteNumberValue(offset += tensor.Data.Length);
+                json.WriteNumberValue(offset += bytes);
                 json.WriteEndArray();
                 json.WriteEndObject();
             }

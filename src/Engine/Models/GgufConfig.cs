@@ -8,6 +8,7 @@ namespace Foretoken.Models;
 internal static class GgufConfig
 {
     public const string ArchitectureKey = "general.architecture";
+    private const string WindowKey = "attention.sliding_window";
     private const string Unsupported = "This feature changes the model's output and is not supported: use another model.";
 
     /// <summary>Keys below the architecture's name with the only number under which ignoring them does not change the result.</summary>
@@ -28,8 +29,11 @@ internal static class GgufConfig
     {
         GgufMetadata metadata = file.Metadata;
         string name = metadata.Text(ArchitectureKey) ?? throw metadata.Missing(ArchitectureKey);
-        ModelFamily family = ModelFamily.All.FirstOrDefault(f => f.GgufArchitecture == name) ?? throw metadata.Broken(ArchitectureKey,
-            $"\"{name}\" is not supported", $"Supported: {string.Join(", ", ModelFamily.All.Select(f => f.GgufArchitecture).Distinct())}.");
+        ModelFamily[] families = [.. ModelFamily.All.Where(f => f.GgufArchitecture == name)];
+        if (families.Length == 0)
+            throw metadata.Broken(ArchitectureKey, $"\"{name}\" is not supported", $"Supported: {string.Join(", ", ModelFamily.All.Select(f => f.GgufArchitecture).Distinct())}.");
+        int window = ReadWindow(metadata, name);
+        ModelFamily family = (window > 0 ? Array.Find(families, f => f.GgufWindowsAllLayers) : null) ?? families[0];
         CheckNeutral(metadata, name);
         int layers = metadata.RequiredInteger($"{name}.block_count", 1, ModelConfig.MaxLayers);
         int vocab = ReadVocab(metadata, name, tensors);
@@ -41,7 +45,7 @@ internal static class GgufConfig
             Architecture = family.Architectures[0],
             Shape = shape with { RopeInverseFrequencies = rope.InverseFrequencies(shape.HeadDim) },
             Rope = rope,
-            SlidingWindows = ReadWindows(metadata, name, family, layers, shape.MaxPositions),
+            SlidingWindows = Windows(metadata, $"{name}.{WindowKey}", family, layers, window),
             TiedEmbeddings = !tensors.ContainsKey(GgufNames.Of(WeightRole.Head, -1)),
             QkvBias = family.RequiresQkvBias || tensors.ContainsKey(GgufNames.Of(WeightRole.QueryBias, 0)),
             OutputBias = tensors.ContainsKey(GgufNames.Of(WeightRole.OutputBias, 0)),
@@ -158,14 +162,19 @@ internal static class GgufConfig
         ModelFormatException Broken(string rule) => new(tensor.File, $"\"{tensor.Name}\"", rule, "Convert the model again.");
     }
 
-    private static int[] ReadWindows(GgufMetadata metadata, string name, ModelFamily family, int layers, int context)
+    /// <summary>The sliding window, or 0 where there is none or it is no narrower than the context.</summary>
+    private static int ReadWindow(GgufMetadata metadata, string name)
     {
-        string key = $"{name}.attention.sliding_window";
-        var windows = new int[layers];
-        if (metadata.Integer(key, 0, int.MaxValue) is not { } window || window == 0 || window >= context) return windows;
-        if (!family.GgufWindowsAllLayers || metadata.Has($"{key}_pattern"))
+        int window = (int)(metadata.Integer($"{name}.{WindowKey}", 0, int.MaxValue) ?? 0);
+        return window < metadata.RequiredInteger($"{name}.context_length", 1, ModelConfig.MaxContext) ? window : 0;
+    }
+
+    private static int[] Windows(GgufMetadata metadata, string key, ModelFamily family, int layers, int window)
+    {
+        if (window > 0 && (!family.GgufWindowsAllLayers || metadata.Has($"{key}_pattern")))
             throw metadata.Broken(key, $"is {window}, and the file does not say which layers it concerns", Unsupported);
-        Array.Fill(windows, (int)window);
+        var windows = new int[layers];
+        Array.Fill(windows, window);
         return windows;
     }
 

@@ -49,6 +49,38 @@ internal sealed class BpeModel
 
     public bool ByteLevel => _options.ByteLevel;
 
+    public bool ByteFallback => _options.ByteFallback;
+
+    public bool IgnoreMerges => _options.IgnoreMerges;
+
+    public int? UnknownId => _unknownId < 0 ? null : _unknownId;
+
+    /// <summary>Whether a token stands for one byte (of a byte-level model, or for byte fallback).</summary>
+    public bool IsByte(int id) => _byteIds.Contains(id);
+
+    /// <summary>Whether the merges alone make every token out of its own text, so that looking up whole words changes nothing.</summary>
+    public bool MergesReachEveryToken()
+    {
+        var merging = new BpeModel(_vocabulary, Merges, _options with { IgnoreMerges = false });
+        var ids = new List<int>();
+        foreach ((string token, int id) in _vocabulary)
+        {
+            string text = token;
+            if (ByteLevel)
+            {
+                byte[] bytes = ByteAlphabet.ToBytes(token);
+                if (!System.Text.Unicode.Utf8.IsValid(bytes)) continue; // part of a character: no word of its own
+                text = Encoding.UTF8.GetString(bytes);
+            }
+
+            ids.Clear();
+            merging.Encode(text, ids, BpeScratch.Current);
+            if (ids is not [var only] || only != id) return false;
+        }
+
+        return true;
+    }
+
     /// <summary>How many UTF-8 bytes of text a token of this model stands for.</summary>
     public int SourceBytes(int id) => _sourceBytes[id];
 

@@ -65,6 +65,8 @@ public sealed class BpeTokenizer
 
     internal TokenDecoder Decoder { get; }
 
+    internal TokenizerParts Parts => _parts;
+
     /// <summary>Reads a <c>tokenizer.json</c>, and the <c>tokenizer_config.json</c> beside it if there is one, or the tokenizer of a GGUF file.</summary>
     /// <exception cref="TokenizerException">A file is missing, malformed or asks for something unsupported.</exception>
     /// <exception cref="ModelFormatException">A GGUF file breaks a rule of its format.</exception>

@@ -31,6 +31,8 @@ internal readonly struct WordFlow(PreTokenizer[] stages, int stage, EncodeRun ru
 /// <summary>Cuts text by a published pattern; every match is a word.</summary>
 internal sealed class PatternPreTokenizer(SplitPattern pattern) : PreTokenizer
 {
+    public SplitPattern Pattern => pattern;
+
     public override void Apply(ReadOnlySpan<char> text, int offset, WordFlow next)
     {
         for (int start = 0; start < text.Length;)
@@ -92,6 +94,8 @@ internal sealed class LiteralPreTokenizer(string separator, SplitBehavior behavi
 /// <summary>Separates numbers from the rest, each digit by itself or in runs.</summary>
 internal sealed class DigitsPreTokenizer(bool individual) : PreTokenizer
 {
+    public bool Individual => individual;
+
     public override void Apply(ReadOnlySpan<char> text, int offset, WordFlow next)
     {
         int pieceStart = 0;

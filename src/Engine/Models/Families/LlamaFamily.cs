@@ -18,9 +18,6 @@ public sealed class LlamaFamily : ModelFamily
     public override bool GgufInterleavesPairs => true;
 
     /// <inheritdoc/>
-    public override bool GgufWindowsAllLayers => true;
-
-    /// <inheritdoc/>
     public override (bool Qkv, bool Output) ReadBiases(JsonFields config)
     {
         bool bias = config.Boolean("attention_bias") ?? false;

@@ -20,7 +20,7 @@ public abstract class ModelFamily
     /// <summary>Whether queries and keys are RMS-normalised per head before RoPE.</summary>
     public virtual bool QkNorm => false;
 
-    /// <summary><c>general.architecture</c> of GGUF files. Families that share one are read as the first of them in <see cref="All"/>.</summary>
+    /// <summary><c>general.architecture</c> of GGUF files. Of families that share one, the first of <see cref="All"/> is read unless the file has sliding windows.</summary>
     public abstract string GgufArchitecture { get; }
 
     /// <summary>Whether GGUF files keep the rows of q and k as interleaved pairs (<see cref="RopePairs"/>).</summary>

@@ -1,3 +1,5 @@
+using System.Runtime.Intrinsics;
+
 namespace Foretoken.Numerics;
 
 /// <summary>
@@ -37,6 +39,23 @@ internal static class BlockRounding
         float inverse = scale == 0 ? 0 : 1 / scale;
         if (float.IsInfinity(inverse)) (scale, inverse) = (0, 0);
         return inverse;
+    }
+
+    /// <summary>1 / <paramref name="scale"/>, or 0 where that is no finite number.</summary>
+    public static float Inverse(float scale) => Inverse(ref scale);
+
+    /// <summary>The levels nearest to value · <paramref name="inverse"/> + <paramref name="offset"/>. // both [a multiple of 16]</summary>
+    public static void Levels(ReadOnlySpan<float> values, float inverse, float offset, int maximum, Span<byte> levels)
+    {
+        Vector256<float> factor = Vector256.Create(inverse), shift = Vector256.Create(offset), highest = Vector256.Create((float)maximum);
+        for (int i = 0; i < values.Length; i += 16)
+        {
+            Vector256<int> a = Rounded(Vector256.Create(values[i..])), b = Rounded(Vector256.Create(values[(i + 8)..]));
+            Vector128.Narrow(Vector128.Narrow(a.GetLower(), a.GetUpper()), Vector128.Narrow(b.GetLower(), b.GetUpper())).AsByte().CopyTo(levels[i..]);
+        }
+
+        Vector256<int> Rounded(Vector256<float> v) =>
+            Vector256.ConvertToInt32(Vector256.Min(Vector256.Max(Vector256.Round(v * factor + shift), Vector256<float>.Zero), highest));
     }
 
     /// <summary>The level nearest to <paramref name="value"/> · <paramref name="inverse"/> + <paramref name="offset"/>, halves upwards.</summary>

@@ -17,12 +17,25 @@ public sealed class Q6_KFormat() : BlockFormat(DType.Q6_K)
 
     private protected override void DequantizeBlock(ReadOnlySpan<byte> block, Span<float> values)
     {
-        float d = ReadHalf(block[ScaleAt..]);
-        for (int e = 0; e < 256; e++)
+        Span<sbyte> levels = stackalloc sbyte[256];
+        for (int half = 0; half < 2; half++)
         {
-            (int low, int high, int quarter) = Locate(e);
-            int level = (block[low] >> (quarter >= 2 ? 4 : 0) & 15 | (block[high] >> 2 * quarter & 3) << 4) + LowestLevel;
-            values[e] = d * (sbyte)block[ScalesAt + e / SubLength] * level;
+            ReadOnlySpan<byte> low = block.Slice(half * 64, 64), high = block.Slice(HighAt + half * 32, 32);
+            for (int i = 0; i < 32; i++)
+            {
+                int h = high[i], e = half * 128 + i;
+                levels[e] = (sbyte)((low[i] & 15 | (h & 3) << 4) + LowestLevel);
+                levels[e + 32] = (sbyte)((low[i + 32] & 15 | (h >> 2 & 3) << 4) + LowestLevel);
+                levels[e + 64] = (sbyte)((low[i] >> 4 | (h >> 4 & 3) << 4) + LowestLevel);
+                levels[e + 96] = (sbyte)((low[i + 32] >> 4 | h >> 6 << 4) + LowestLevel);
+            }
+        }
+
+        float d = ReadHalf(block[ScaleAt..]);
+        for (int b = 0; b < SubBlocks; b++)
+        {
+            float scale = d * (sbyte)block[ScalesAt + b];
+            for (int e = b * SubLength; e < (b + 1) * SubLength; e++) values[e] = scale * levels[e];
         }
     }
 
@@ -35,28 +48,25 @@ public sealed class Q6_KFormat() : BlockFormat(DType.Q6_K)
             if (!float.IsFinite(scales[b])) throw new ArgumentException($"A value is not finite or too large to be held as {Type.FileName()}.");
         }
 
-        block.Clear();
         float d = WriteHalf(block[ScaleAt..], Extreme(scales) / -128); // the scale of largest magnitude becomes −128
+        Span<byte> levels = stackalloc byte[256]; // q
         for (int b = 0; b < SubBlocks; b++)
         {
             var scale = (sbyte)(d == 0 ? 0 : Math.Clamp((int)MathF.Round(scales[b] / d), sbyte.MinValue, sbyte.MaxValue));
             block[ScalesAt + b] = (byte)scale;
-            float inverse = d * scale == 0 ? 0 : 1 / (d * scale);
-            for (int i = 0; i < SubLength; i++)
+            float inverse = BlockRounding.Inverse(d * scale);
+            BlockRounding.Levels(values.Slice(b * SubLength, SubLength), inverse, -LowestLevel, HighestLevel - LowestLevel, levels.Slice(b * SubLength, SubLength));
+        }
+
+        for (int half = 0; half < 2; half++)
+        {
+            Span<byte> low = block.Slice(half * 64, 64), high = block.Slice(HighAt + half * 32, 32), q = levels.Slice(half * 128, 128);
+            for (int i = 0; i < 32; i++)
             {
-                int e = b * SubLength + i;
-                int level = Math.Clamp((int)MathF.Round(values[e] * inverse), LowestLevel, HighestLevel) - LowestLevel;
-                (int low, int high, int quarter) = Locate(e);
-                block[low] |= (byte)((level & 15) << (quarter >= 2 ? 4 : 0));
-                block[high] |= (byte)(level >> 4 << 2 * quarter);
+                low[i] = (byte)(q[i] & 15 | q[i + 64] << 4);
+                low[i + 32] = (byte)(q[i + 32] & 15 | q[i + 96] << 4);
+                high[i] = (byte)(q[i] >> 4 | q[i + 32] >> 4 << 2 | q[i + 64] >> 4 << 4 | q[i + 96] >> 4 << 6);
             }
         }
-    }
-
-    /// <summary>Byte of the low nibble, byte of the high bits and quarter of the half for element <paramref name="e"/>.</summary>
-    private static (int Low, int High, int Quarter) Locate(int e)
-    {
-        int half = e / 128, quarter = e % 128 / 32, i = e % 32;
-        return (half * 64 + quarter % 2 * 32 + i, HighAt + half * 32 + i, quarter);
     }
 }

@@ -62,9 +62,8 @@ public abstract class ScaleMinimumFormat : BlockFormat
         {
             int scale = Units(scales[b], d), minimum = Units(minima[b], dm);
             Pack(block[PackedAt..], b, scale, minimum);
-            float inverse = d * scale == 0 ? 0 : 1 / (d * scale);
-            for (int i = 0; i < SubLength; i++)
-                levels[i] = (byte)Math.Clamp((int)MathF.Round((values[b * SubLength + i] + dm * minimum) * inverse), 0, MaxLevel);
+            float inverse = BlockRounding.Inverse(d * scale);
+            BlockRounding.Levels(values.Slice(b * SubLength, SubLength), inverse, dm * minimum * inverse, MaxLevel, levels);
             WriteLevels(block, b, levels);
         }
     }
