@@ -14,6 +14,7 @@ public sealed partial class DocumentationTests
     [InlineData("docs/map.md")]
     [InlineData("docs/step.md")]
     [InlineData("docs/cuda.md")]
+    [InlineData("docs/seam.md")]
     public void Links_lead_to_files(string page)
     {
         string path = Path.Combine(Root, page), text = File.ReadAllText(path);

@@ -1,13 +1,14 @@
 using Foretoken.Backends;
 using Foretoken.KvCache;
 using Foretoken.Memory;
+using Xunit.Abstractions;
 
 namespace Foretoken.Tests.KvCache;
 
 /// <summary>Bytes that delayed eviction really frees, against a dense cache of the same tokens.</summary>
-public sealed class MemoryFigureTests
+public sealed class MemoryFigureTests(ITestOutputHelper output)
 {
-    private static KvStatistics Fill(IEvictionPolicy policy, int tokens, int chunk)
+    private static KvStatistics Fill(IEvictionPolicy policy, int tokens, int chunk, bool reclaimAll = false)
     {
         var layout = new KvLayout(LayerCount: 4, KvHeadCount: 8, HeadDim: 2, KvType.BF16);
         using var cache = new PagedKvCache(
@@ -29,6 +30,7 @@ public sealed class MemoryFigureTests
             cache.Commit(s, path);
         }
 
+        if (reclaimAll) cache.Reclaim(s);
         return cache.Statistics;
     }
 
@@ -48,6 +50,27 @@ public sealed class MemoryFigureTests
         double expected = 128 + (tokens - 128) / 8.0;
         Assert.InRange(dms.LiveTokensPerHead, expected * 0.97, expected * 1.03);
         Assert.InRange(dms.DeadSlots, 0, 32 * 7);
+        output.WriteLine(FormattableString.Invariant(
+            $"{tokens} tokens in passes of {chunk}: dense {dense.BytesHeld} bytes, evicted {dms.BytesHeld} ({share:F4}), live tokens per head {dms.LiveTokensPerHead:F1}"));
+    }
+
+    /// <summary>
+    /// Expired slots wait for seven others, or until a thirty-second of a head's slots has expired: what they hold meanwhile is less than a page per head, and all of it comes back
+    /// when pages are short.
+    /// </summary>
+    [Theory]
+    [InlineData(600)]
+    [InlineData(1700)]
+    [InlineData(4000)]
+    public void Slots_that_wait_to_be_reclaimed_hold_less_than_a_page_per_head(int tokens)
+    {
+        var policy = new DmsPolicy(128, SyntheticDecisions.ForCompression(11, 8));
+        KvStatistics waiting = Fill(policy, tokens, 1), reclaimed = Fill(policy, tokens, 1, reclaimAll: true);
+        Assert.True(waiting.DeadSlots > 0);
+        Assert.Equal((0, waiting.LiveSlots), (reclaimed.DeadSlots, reclaimed.LiveSlots));
+        Assert.InRange(waiting.PagesHeld - reclaimed.PagesHeld, 0, waiting.Heads - 1);
+        output.WriteLine(FormattableString.Invariant(
+            $"{tokens} tokens: {waiting.DeadSlots} expired slots beside {waiting.LiveSlots} live ones hold {waiting.PagesHeld - reclaimed.PagesHeld} of {waiting.PagesHeld} pages"));
     }
 
     [Fact]

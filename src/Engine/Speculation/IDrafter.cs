@@ -3,6 +3,10 @@ namespace Foretoken.Speculation;
 /// <summary>
 /// Proposes continuations that the model then verifies in one pass. A drafter changes how fast tokens come, never which. One file per drafter. Called by
 /// one thread; allocates nothing in <see cref="Propose"/>, <see cref="Observe"/> and <see cref="Release"/>.
+/// <para>A drafter with keys and values of its own holds them in a cache of its own, planned from the target's sizes. It is told nothing of the target's cache: what
+/// it has read is measured against <see cref="DraftRequest.Path"/>, whose beginning may come from a stored prefix and may be new to it, so that it shares prefixes by
+/// itself: it offers what it has computed (<c>PublishPrefix</c>, at the latest on <see cref="Release"/>) and begins a sequence that it does not know with what is stored
+/// (<c>TryAttachPrefix</c>). Preemption, prefix reuse and forks of the target need no other call: all of them are a new index with a path.</para>
 /// </summary>
 public interface IDrafter : IDisposable
 {
@@ -30,7 +34,8 @@ public interface IDrafter : IDisposable
     }
 
     /// <summary>
-    /// Forgets everything about a sequence that ended or was preempted, also one that no request named yet; its index may come back as another sequence.
+    /// Forgets which path belongs to the index of a sequence that ended or was preempted, also of one that no request named yet; the index may come back as another
+    /// sequence. What was computed may stay stored under its tokens, where later sequences find it.
     /// </summary>
     void Release(int sequence);
 }
