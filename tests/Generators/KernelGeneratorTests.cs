@@ -181,6 +181,27 @@ public sealed class KernelGeneratorTests
     }
 
     [Fact]
+    public void Files_cut_anywhere_are_read_without_an_exception()
+    {
+        const string structure = "struct alignas(16) tile { int kind; float weights[3]; };\n";
+        string source = structure + Source, ptx = Stamped(Entry);
+        for (int length = 0; length <= source.Length; length++) Assert.NotNull(CppReader.Read("/repo/cu/module.cu", SourceText.From(source[..length])));
+        for (int length = 0; length <= ptx.Length; length++) Assert.NotNull(PtxReader.Read("/repo/cu/ptx/module.ptx", SourceText.From(ptx[..length])));
+        CppFile whole = CppReader.Read("/repo/cu/module.cu", SourceText.From(source));
+        Assert.Equal(("scale_rows", 4, "tile", 16), (whole.Kernels[0].Name, whole.Kernels[0].Parameters.Count, whole.Structs[0].Name, whole.Structs[0].Alignment));
+    }
+
+    [Theory]
+    [InlineData("extern \"C\" __global__ void (int a) { }")]
+    [InlineData("extern \"C\" __global__ void kernel(int) { }")]
+    [InlineData("extern \"C\" __global__ void kernel(int a")]
+    public void Signature_that_cannot_be_read_is_reported(string source)
+    {
+        Diagnostic found = Run(new KernelGenerator(), Compile(), File("cu/module.cu", source), File("cu/ptx/module.ptx", Stamped("", source, []))).Generator.First();
+        Assert.Equal("FTK008", found.Id);
+    }
+
+    [Fact]
     public void Names_that_meet_and_files_that_miss_each_other_are_reported()
     {
         AdditionalText[] files = Files(Source, Header, Stamped(Entry));

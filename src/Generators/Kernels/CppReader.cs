@@ -85,8 +85,8 @@ internal static class CppReader
             if (open < code.Length && code[open] == '(')
             {
                 int close = Closing(code, open);
-                if (close < 0) break;
                 string called = word.Groups["word"].Value;
+                if (close < 0 || called == "void") break;
                 if (called is "__launch_bounds__" or "__attribute__" or "__cluster_dims__" or "__maxnreg__" or "__block_size__")
                 {
                     at = close + 1;
