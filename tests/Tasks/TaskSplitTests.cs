@@ -31,6 +31,18 @@ public class TaskSplitTests
         Assert.True(heldOutPrompts.Count >= heldOut.Count);
     }
 
+    [Fact]
+    public void The_training_bucket_of_backward_lookups_never_shows_a_held_out_mapping()
+    {
+        ITask backward = TaskMixture.Known().Single(task => task.Bucket == "mapping-reverse");
+        for (int i = 0; i < 2000; i++)
+        {
+            string key = backward.Generate(new SeededRandom(8, (ulong)i), i % backward.Levels, Split.Train).Key;
+            Assert.StartsWith("mapping/", key, StringComparison.Ordinal);
+            Assert.Equal(Split.Train, TaskSplit.Of(key));
+        }
+    }
+
     [Theory, MemberData(nameof(TaskIndices))]
     public void Prompts_of_train_and_held_out_problems_differ(int index)
     {

@@ -64,6 +64,8 @@ public class RecipeTests
     [InlineData("$.optimizer", "optimizer", "null")]
     [InlineData("$.tokenizer", "tokenizer", "null")]
     [InlineData("mixture", "mixture", "[null]")]
+    [InlineData("mixture.later", "mixture", "[{\"bucket\": \"json\", \"later\": [{\"from_tokens\": 5, \"weight\": 1}, {\"from_tokens\": 5, \"weight\": 2}]}]")]
+    [InlineData("mixture.later", "mixture", "[{\"bucket\": \"json\", \"later\": [{\"from_tokens\": 5, \"weight\": 0}]}]")]
     [InlineData("batches", "batches", "[null]")]
     [InlineData("batches", "batches", "[{\"from_tokens\": 0, \"tokens\": 2147483647}]")]
     [InlineData("schedule.warmup_steps", "schedule", "{\"kind\": \"cosine\", \"total_steps\": 3, \"warmup_steps\": -1}")]

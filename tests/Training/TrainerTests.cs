@@ -118,6 +118,22 @@ public class TrainerTests
         Assert.InRange(trainer.State.Tokens, 6001, 6400);
     }
 
+    [Fact]
+    public void Bucket_weights_change_at_the_trained_tokens_that_the_recipe_names()
+    {
+        TrainingRecipe recipe = CopySource.Recipe(1000);
+        recipe.Mixture[1].Later = [new RecipeWeight { FromTokens = 1500, Weight = 1e9 }, new RecipeWeight { FromTokens = 3000, Weight = 1e-9 }];
+        using var trainer = new Trainer(recipe, new CopySource(8), threads: 1);
+        while (trainer.State.Tokens < 4500)
+        {
+            long tokens = trainer.State.Tokens;
+            double[] before = [.. trainer.State.Buckets.Select(b => b.Loss)];
+            trainer.Step();
+            bool[] trained = [.. trainer.State.Buckets.Select((b, i) => b.Loss != before[i])];
+            Assert.Equal(tokens < 1500 ? [true, true] : tokens < 3000 ? [false, true] : [true, false], trained);
+        }
+    }
+
     private static float[] Weights(int threads, int steps)
     {
         using var trainer = new Trainer(CopySource.Recipe(30), new CopySource(8), threads);

@@ -77,6 +77,7 @@ public sealed unsafe class Trainer : IDisposable
     {
         long started = Stopwatch.GetTimestamp();
         RecipeSchedule schedule = _recipe.Schedule;
+        WeighBuckets();
         int tokens = _sampler.Fill(_batch, _curriculum, _recipe.BatchTokens(State.Tokens));
         if (_results.Length < _batch.Count) _results = new ExampleResult[_batch.Count * 2];
         double loss = _gradients.Compute(_batch, (float)_recipe.PromptWeight, _results);
@@ -108,11 +109,15 @@ public sealed unsafe class Trainer : IDisposable
         return start + steps ?? int.MaxValue;
     }
 
-    private Curriculum MakeCurriculum()
+    private Curriculum MakeCurriculum() => new(_recipe.Curriculum, State.Buckets, _source.Levels);
+
+    private void WeighBuckets()
     {
         for (int i = 0; i < State.Buckets.Count; i++)
-            State.Buckets[i].Weight = _recipe.Mixture.FirstOrDefault(m => m.Bucket == _source.Buckets[i])?.Weight ?? 1;
-        return new Curriculum(_recipe.Curriculum, State.Buckets, _source.Levels);
+        {
+            string name = _source.Buckets[i];
+            State.Buckets[i].Weight = _recipe.Mixture.Find(m => m.Bucket == name)?.WeightAt(State.Tokens) ?? 1;
+        }
     }
 
     /// <inheritdoc/>

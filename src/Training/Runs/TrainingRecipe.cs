@@ -78,11 +78,24 @@ public sealed class RecipeParallel
     public int ChunkRows { get; set; } = 1024;
 }
 
-/// <summary>Weight of a bucket in the mixture.</summary>
+/// <summary>Weight of a bucket in the mixture, and what it becomes later in the run.</summary>
 public sealed class RecipeBucket
 {
     public string Bucket { get; set; } = "";
     public double Weight { get; set; } = 1;
+
+    /// <summary>Other weights, each from a number of trained tokens on.</summary>
+    public List<RecipeWeight> Later { get; set; } = [];
+
+    /// <summary>The weight after <paramref name="trained"/> tokens.</summary>
+    public double WeightAt(long trained) => Later.LastOrDefault(change => change.FromTokens <= trained)?.Weight ?? Weight;
+}
+
+/// <summary>Weight of a bucket from a number of trained tokens on.</summary>
+public sealed class RecipeWeight
+{
+    public long FromTokens { get; set; }
+    public double Weight { get; set; }
 }
 
 /// <summary>A committed description of a training run, read strictly: an unknown key is an error.</summary>
@@ -157,6 +170,8 @@ public sealed class TrainingRecipe
         Require(Parallel.Shards is > 0 and <= 64, "parallel.shards", "must be 1 to 64");
         Require(Parallel.ChunkRows >= 0, "parallel.chunk_rows", "must not be negative");
         Require(Mixture.Count > 0 && Mixture.All(m => m is { Weight: > 0 }), "mixture", "must name buckets with positive weights");
+        Require(Mixture.All(m => m.Later is not null && !m.Later.Contains(null!) && m.Later.All(l => l is { FromTokens: > 0, Weight: > 0 })
+            && m.Later.Zip(m.Later.Skip(1)).All(pair => pair.First.FromTokens < pair.Second.FromTokens)), "mixture.later", "must have rising, positive from_tokens and positive weights");
         Require(LogEverySteps > 0, "log_every_steps", "must be positive");
         Require(CheckpointMinutes >= 0, "checkpoint_minutes", "must not be negative");
         Require(Schedule.WarmupSteps >= 0, "schedule.warmup_steps", "must not be negative");
