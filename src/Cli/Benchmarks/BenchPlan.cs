@@ -82,6 +82,9 @@ internal sealed class BenchCases(DirectModel model, BenchSizes sizes, Cancellati
     private readonly int[] _tokens = RandomTokens(model, sizes);
     private readonly double _weightBytes = WeightBytesOf(model);
 
+    /// <summary>Times every pass.</summary>
+    public PassClock Clock { get; } = new(model.Backend);
+
     /// <summary>Packed weights that a pass reads.</summary>
     public double WeightBytes => _weightBytes;
 
@@ -149,7 +152,7 @@ internal sealed class BenchCases(DirectModel model, BenchSizes sizes, Cancellati
     private void Pass(int rows, LogitRows logits, bool commit)
     {
         cancel.ThrowIfCancellationRequested();
-        model.Pass(_tokens.AsSpan(model.Length, rows), logits, commit);
+        Clock.Run(() => model.Pass(_tokens.AsSpan(model.Length, rows), logits, commit));
     }
 
     private double KvBytes(int tokens)

@@ -12,7 +12,8 @@ internal static class BenchReport
 {
     public static void WriteTable(TextWriter output, TableFormat format, BenchSubject subject, IReadOnlyList<BenchResult> results)
     {
-        var table = new Table("test", "model", "weights", "kv", "threads", "tok/s", "ms/pass", "spread %", "GB/s", "probe GB/s", "% of probe", "plain steps");
+        var table = new Table("test", "model", "weights", "kv", "threads", "tok/s", "ms/pass", "spread %", "GB/s", "probe GB/s", "% of probe", "plain steps",
+            "matrices %", "attention %", "p99/p50");
         foreach (BenchResult r in results)
         {
             table.Add(
@@ -20,7 +21,9 @@ internal static class BenchReport
                 r.Case.WholeModel ? Text(r.TokensPerSecond, 2) : "",
                 Text(r.MillisecondsPerPass, 3), Text(100 * r.Spread, 1), Text(r.GigabytesPerSecond, 2),
                 Text(r.ProbeGigabytesPerSecond, 2), Text(100 * r.ShareOfProbe, 1),
-                r.PlainSteps == 0 ? "" : Text(r.PlainSteps, 2));
+                r.PlainSteps == 0 ? "" : Text(r.PlainSteps, 2),
+                r.Passes is null ? "" : Text(100 * r.Passes.MatrixShare, 1), r.Passes is null ? "" : Text(100 * r.Passes.AttentionShare, 1),
+                r.Passes is null ? "" : Text(r.Passes.SlowMilliseconds / r.Passes.MedianMilliseconds, 2));
         }
 
         table.Write(output, format);
@@ -60,6 +63,14 @@ internal static class BenchReport
         w.WriteRounded("probe_gb_per_second", r.ProbeGigabytesPerSecond, 3);
         w.WriteRounded("share_of_probe", r.ShareOfProbe, 4);
         if (r.PlainSteps > 0) w.WriteRounded("plain_steps", r.PlainSteps, 4);
+        if (r.Passes is { } passes)
+        {
+            w.WriteRounded("matrix_share", passes.MatrixShare, 4);
+            w.WriteRounded("attention_share", passes.AttentionShare, 4);
+            w.WriteRounded("pass_ms_p50", passes.MedianMilliseconds, 4);
+            w.WriteRounded("pass_ms_p99", passes.SlowMilliseconds, 4);
+        }
+
         w.WriteStartArray("seconds");
         foreach (double s in r.Seconds) w.WriteNumberValue(Math.Round(s, 6));
         w.WriteEndArray();

@@ -9,7 +9,9 @@ namespace Foretoken.Cli.Benchmarks;
 /// <param name="ProbeGigabytesPerSecond">Median of the roofline probes around the case's repeats.</param>
 /// <param name="ShareOfProbe">Median over repeats of (bytes per second) / (probe around that repeat).</param>
 /// <param name="PlainSteps">Cost of a pass in passes of one row (median over repeats), or 0.</param>
-internal sealed record BenchResult(BenchCase Case, double[] Seconds, double ProbeGigabytesPerSecond, double ShareOfProbe, double PlainSteps)
+/// <param name="Passes">Medians over repeats of what single passes show, or null where no whole model runs.</param>
+internal sealed record BenchResult(
+    BenchCase Case, double[] Seconds, double ProbeGigabytesPerSecond, double ShareOfProbe, double PlainSteps, PassFigures? Passes)
 {
     public double MedianSeconds => BenchRunner.Median(Seconds);
 
@@ -27,7 +29,7 @@ internal sealed record BenchResult(BenchCase Case, double[] Seconds, double Prob
 /// Alternates the cases with the roofline probe, repeat by repeat: shared machines change from minute to minute, and only figures of the same
 /// moments may be compared.
 /// </summary>
-internal sealed class BenchRunner(ThreadTeam team, int repeats, CancellationToken cancel)
+internal sealed class BenchRunner(ThreadTeam team, int repeats, CancellationToken cancel, PassClock? clock = null)
 {
     private const double WarmUpSeconds = 0.5;
 
@@ -38,6 +40,8 @@ internal sealed class BenchRunner(ThreadTeam team, int repeats, CancellationToke
     {
         var seconds = new double[cases.Count, repeats];
         var probes = new double[cases.Count, repeats];
+        var passes = new List<PassFigures>[cases.Count];
+        for (int i = 0; i < passes.Length; i++) passes[i] = [];
         using var probe = new MemoryProbe(team);
         probe.Run();
         foreach (BenchCase c in cases) WarmUp(c, report);
@@ -48,17 +52,19 @@ internal sealed class BenchRunner(ThreadTeam team, int repeats, CancellationToke
                 cancel.ThrowIfCancellationRequested();
                 report($"{cases[i].Name}, repeat {r + 1} of {repeats}", ((double)r * cases.Count + i) / (repeats * cases.Count));
                 cases[i].Prepare();
+                clock?.Take();
                 double before = probe.Run();
                 long start = Stopwatch.GetTimestamp();
                 cases[i].Run();
                 seconds[i, r] = Stopwatch.GetElapsedTime(start).TotalSeconds;
                 probes[i, r] = (before + probe.Run()) / 2;
+                if (clock?.Take() is { } figures) passes[i].Add(figures);
             }
         }
 
         int plain = -1;
         for (int i = 0; i < cases.Count && plain < 0; i++) plain = cases[i].Rows == 1 ? i : -1;
-        return [.. cases.Select((c, i) => Summarise(c, Row(seconds, i), Row(probes, i), plain < 0 || c.Rows == 0 ? null : Row(seconds, plain)))];
+        return [.. cases.Select((c, i) => Summarise(c, Row(seconds, i), Row(probes, i), plain < 0 || c.Rows == 0 ? null : Row(seconds, plain), passes[i]))];
     }
 
     public static double Median(IEnumerable<double> values)
@@ -68,11 +74,14 @@ internal sealed class BenchRunner(ThreadTeam team, int repeats, CancellationToke
         return sorted.Length % 2 == 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
     }
 
-    private static BenchResult Summarise(BenchCase c, double[] seconds, double[] probes, double[]? plain)
+    private static BenchResult Summarise(BenchCase c, double[] seconds, double[] probes, double[]? plain, List<PassFigures> passes)
     {
         double share = Median(seconds.Select((s, r) => c.Bytes / s / 1e9 / probes[r]));
         double steps = plain is null ? 0 : Median(seconds.Select((s, r) => s / plain[r]));
-        return new BenchResult(c, [.. seconds.Order()], Median(probes), share, steps);
+        PassFigures? figures = passes.Count == 0 ? null : new PassFigures(
+            Median(passes.Select(p => p.MatrixShare)), Median(passes.Select(p => p.AttentionShare)), Median(passes.Select(p => p.MedianMilliseconds)),
+            Median(passes.Select(p => p.SlowMilliseconds)));
+        return new BenchResult(c, [.. seconds.Order()], Median(probes), share, steps, figures);
     }
 
     /// <summary>Runs a case until the compiler's tiers have settled: at least once, and for at least half a second.</summary>

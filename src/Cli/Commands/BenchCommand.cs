@@ -120,7 +120,7 @@ internal sealed class BenchCommand : CliCommand
         IReadOnlyList<BenchResult> results;
         using (var progress = new ProgressLine(host))
         {
-            results = new BenchRunner(model.Backend.Team, repeats, host.Interrupt).Run(
+            results = new BenchRunner(model.Backend.Team, repeats, host.Interrupt, cases.Clock).Run(
                 [.. kinds.SelectMany(cases.Of)], (text, fraction) => progress.Report((text, fraction)));
         }
 

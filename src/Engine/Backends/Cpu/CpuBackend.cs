@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using Foretoken.Backends.Cpu.Kernels;
 using Foretoken.Memory;
 
@@ -34,6 +35,12 @@ public sealed unsafe class CpuBackend : IBackend
 
     /// <summary>The kernels in use.</summary>
     public IsaLevel Level { get; }
+
+    /// <summary>Time spent in matrix products since the start, in ticks of <see cref="Stopwatch"/>: for measurements.</summary>
+    public long MatrixTicks { get; private set; }
+
+    /// <summary>The same for attention.</summary>
+    public long AttentionTicks { get; private set; }
 
     public string Name => Level switch { IsaLevel.Emitted => "cpu-emitted", IsaLevel.Avx512 => "cpu-avx512", IsaLevel.Avx2 => "cpu-avx2", _ => "cpu-portable" };
 
@@ -145,8 +152,12 @@ public sealed unsafe class CpuBackend : IBackend
             Team);
     }
 
-    public void Attend(int layer, LayerWeights weights) =>
+    public void Attend(int layer, LayerWeights weights)
+    {
+        long start = Stopwatch.GetTimestamp();
         _attention!.Run(layer, Rows, _kv!, Buffers.Qkv, Buffers.Attention, weights.SlidingWindow);
+        AttentionTicks += Stopwatch.GetTimestamp() - start;
+    }
 
     public void OutResidual(int layer, LayerWeights weights)
     {
@@ -273,7 +284,9 @@ public sealed unsafe class CpuBackend : IBackend
     {
         if (_last is { } last) last.Next = product.Matrix;
         _last = product.Matrix;
+        long start = Stopwatch.GetTimestamp();
         _kernels.Multiply(product, Team);
+        MatrixTicks += Stopwatch.GetTimestamp() - start;
     }
 
     /// <summary>Runs one chunk per row: on the calling thread when there are few elements.</summary>

@@ -28,9 +28,6 @@ internal sealed partial class Assembler
     /// <summary>vpdpbusd zmm, zmm, dword [memory]{1to16}: adds four products of unsigned bytes of <paramref name="a"/> and signed bytes of memory per lane.</summary>
     public void VpdpbusdBroadcast(Zmm sum, Zmm a, Address b) => Evex(Map0F38, Prefix66, 0x50, sum.Index, a.Index, b, Element, broadcast: true);
 
-    /// <summary>vpdpbusd zmm, zmm, zmm</summary>
-    public void Vpdpbusd(Zmm sum, Zmm a, Zmm b) => Evex(Map0F38, Prefix66, 0x50, sum.Index, a.Index, b.Index);
-
     /// <summary>vdpbf16ps zmm, zmm, dword [memory]{1to16}: adds two products of bfloat16 pairs per lane; denormals count as zero.</summary>
     public void Vdpbf16psBroadcast(Zmm sum, Zmm a, Address b) => Evex(Map0F38, PrefixF3, 0x52, sum.Index, a.Index, b, Element, broadcast: true);
 
@@ -48,9 +45,6 @@ internal sealed partial class Assembler
 
     /// <summary>vcvtdq2ps zmm, zmm</summary>
     public void Vcvtdq2ps(Zmm destination, Zmm source) => Evex(Map0F, NoPrefix, 0x5B, destination.Index, 0, source.Index);
-
-    /// <summary>vaddps zmm, zmm, zmm</summary>
-    public void Vaddps(Zmm destination, Zmm a, Zmm b) => Evex(Map0F, NoPrefix, 0x58, destination.Index, a.Index, b.Index);
 
     /// <summary>vmulps zmm, zmm, zmm</summary>
     public void Vmulps(Zmm destination, Zmm a, Zmm b) => Evex(Map0F, NoPrefix, 0x59, destination.Index, a.Index, b.Index);

@@ -101,9 +101,6 @@ internal sealed partial class Assembler
 
     public void Ret() => _code.Add(0xC3);
 
-    /// <summary>cpuid</summary>
-    public void Cpuid() => _code.AddRange([0x0F, 0xA2]);
-
     /// <summary>xgetbv: edx:eax = extended control register ecx</summary>
     public void Xgetbv() => _code.AddRange([0x0F, 0x01, 0xD0]);
 
@@ -112,9 +109,6 @@ internal sealed partial class Assembler
 
     /// <summary>prefetcht0 [memory]: into all cache levels.</summary>
     public void Prefetcht0(Address address) => Prefetch(1, address);
-
-    /// <summary>prefetcht1 [memory]: into the second level and those above it.</summary>
-    public void Prefetcht1(Address address) => Prefetch(2, address);
 
     /// <summary>Fills up with no-operations to a multiple of <paramref name="alignment"/> bytes, a power of two.</summary>
     public void Align(int alignment)

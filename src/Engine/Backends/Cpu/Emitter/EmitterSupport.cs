@@ -20,9 +20,6 @@ internal static unsafe class EmitterSupport
 
     public static bool IsSupported => WhyNot is null;
 
-    /// <summary>vdpbf16ps in addition to what <see cref="IsSupported"/> asks for.</summary>
-    public static bool HasBFloat16 { get; } = X86Base.IsSupported && (X86Base.CpuId(7, 0).Eax >= 1) && (X86Base.CpuId(7, 1).Eax >> 5 & 1) != 0;
-
     private static string? Examine()
     {
         if (Environment.GetEnvironmentVariable(Variable) == "0") return $"switched off by {Variable}=0";
