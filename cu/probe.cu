@@ -5,7 +5,7 @@
 // seed: [1], values: [count]. Any grid of one dimension.
 extern "C" __global__ void __launch_bounds__(256) probe(const unsigned* __restrict__ seed, float scale, unsigned* __restrict__ values, int count)
 {
-    for (int i = (int)(block_x() * block_size_x() + thread_x()); i < count; i += (int)(grid_size_x() * block_size_x()))
+    for (int i = block_x() * block_size_x() + thread_x(); i < count; i += grid_size_x() * block_size_x())
     {
         unsigned x = seed[0] ^ (unsigned)i;
         x = (x ^ (x >> 16)) * 0x7feb352du;

@@ -18,13 +18,13 @@ internal static class BackendFactory
 {
     /// <param name="threads">Threads of the processor; 0 = one per processor.</param>
     /// <param name="platform">What to see of CUDA; null = what this process finds.</param>
+    /// <param name="cuda">How a CUDA device computes; null = as usual.</param>
     /// <exception cref="CudaUnavailableException">CUDA is asked for and not to be had; the message says why and what to do.</exception>
-    public static IBackend Create(ComputeDevice device, int threads, CudaPlatform? platform)
+    public static IBackend Create(ComputeDevice device, int threads, CudaPlatform? platform, CudaOptions? cuda = null)
     {
-        if (device == ComputeDevice.Cpu) return CpuBackend.Create(new CpuOptions { Threads = threads });
-        CudaDeviceInfo info = (platform ?? CudaPlatform.Find()).Require(0);
-        throw new CudaUnavailableException(
-            $"{info.Name} is there, but this build has no kernels for a whole step yet: leave --device out to run on the processor.");
+        return device == ComputeDevice.Cpu
+            ? CpuBackend.Create(new CpuOptions { Threads = threads })
+            : CudaBackend.Create(platform ?? CudaPlatform.Find(), cuda);
     }
 
     /// <summary>A backend of the processor for a draft model, which shares the threads of <paramref name="backend"/> where that runs there too.</summary>

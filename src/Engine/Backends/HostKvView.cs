@@ -33,11 +33,13 @@ public sealed unsafe class HostKvView : KvView
     /// <param name="heads">Slot tables. // [sequences, layers, kvHeads]</param>
     /// <param name="sequences">Sequences that <paramref name="heads"/> holds tables for.</param>
     /// <param name="decisionWindow">See <see cref="DecisionWindow"/>.</param>
-    public HostKvView(KvLayout layout, byte* pool, KvHeadSlots* heads, int sequences, int decisionWindow = 0)
+    /// <param name="store">See <see cref="Store"/>.</param>
+    public HostKvView(KvLayout layout, byte* pool, KvHeadSlots* heads, int sequences, int decisionWindow = 0, IKvStore? store = null)
     {
         DecisionWindow = decisionWindow;
+        Store = store;
         Layout = layout;
-        Format = new KvPageFormat(layout);
+        Format = new KvPageFormat(layout, holdsData: store is null);
         Pool = pool;
         _heads = heads;
         _sequences = sequences;
@@ -48,6 +50,9 @@ public sealed unsafe class HostKvView : KvView
     public KvPageFormat Format { get; }
 
     public byte* Pool { get; }
+
+    /// <summary>Holds keys and values where they are not in the pages, which then have marks only; null = the pages hold all.</summary>
+    public IKvStore? Store { get; }
 
     /// <summary>
     /// W of delayed eviction: a row whose decision is 1 lets rows more than W positions behind the token before it forget that token.
@@ -71,6 +76,16 @@ public sealed unsafe class HostKvView : KvView
 
     /// <summary>Last position that sees <paramref name="slot"/>, to read or write.</summary>
     public int* ExpireOf(KvHeadSlots* head, int slot) => (int*)(PageOf(head, slot) + Format.ExpireOffset) + (slot & (Format.SlotsPerPage - 1));
+
+    /// <summary>Sets the last position that sees <paramref name="slot"/>, in the store too.</summary>
+    public void SetExpire(KvHeadSlots* head, int slot, int expire)
+    {
+        *ExpireOf(head, slot) = expire;
+        Store?.SetExpire(head - _heads, head->Pages[slot >> Format.PageShift], slot & (Format.SlotsPerPage - 1), expire);
+    }
+
+    /// <summary>The number of a slot table: (sequence · layers + layer) · KV heads + KV head.</summary>
+    public long NumberOf(KvHeadSlots* head) => head - _heads;
 
     /// <summary>Whether the row in <paramref name="slot"/> evicts the token before it (1) or not (0), to read or write.</summary>
     public byte* DecisionOf(KvHeadSlots* head, int slot) => PageOf(head, slot) + Format.DecisionOffset + (slot & (Format.SlotsPerPage - 1));

@@ -15,6 +15,12 @@ public interface IBackend : IDisposable
     /// <summary>Bytes of memory that weights and buffers share with whatever else runs there.</summary>
     long MemoryBytes => MemoryBudget.MachineBytes;
 
+    /// <summary>Where a cache for this backend keeps keys and values; null = in host memory. From <see cref="Prepare"/> on, for one cache.</summary>
+    IKvStore? KvStore => null;
+
+    /// <summary>Bytes that a KV cache may take when nobody sets a budget; asked once the weights are loaded.</summary>
+    long KvMemoryBytes => GC.GetGCMemoryInfo().TotalAvailableMemoryBytes / 4;
+
     /// <summary>Fixes the shapes and allocates every activation buffer; nothing grows afterwards.</summary>
     /// <param name="shape">Sizes of the model.</param>
     /// <param name="maxRows">Most rows of one pass.</param>
@@ -22,13 +28,11 @@ public interface IBackend : IDisposable
     /// <param name="plan">Receives one entry per buffer (activations here, weights as they are loaded).</param>
     void Prepare(TransformerShape shape, int maxRows, int maxLogitRows, MemoryPlan plan);
 
+    /// <summary>The type in which the backend holds a matrix that comes as <paramref name="type"/>, where nobody asks for another.</summary>
+    WeightType Holds(WeightType type) => type;
+
     /// <summary>Packs matrices, stacked along output features, into one weight of the backend's own layout.</summary>
     TensorHandle LoadMatrix(string name, WeightType type, ReadOnlySpan<IRowSource> parts);
-
-    /// <summary>Makes one weight of matrices of different types, stacked along output features (q, k and v of mixed files).</summary>
-    /// <exception cref="NotSupportedException">The backend stacks only what <see cref="LoadMatrix"/> packs in one type.</exception>
-    TensorHandle Stack(string name, ReadOnlySpan<TensorHandle> matrices) =>
-        throw new NotSupportedException($"{Name} holds {name} in one type only: load the model with a weight type such as int8.");
 
     /// <summary>Loads a vector of f32 (norm gains, biases).</summary>
     TensorHandle LoadVector(string name, ReadOnlySpan<float> values);
@@ -56,4 +60,15 @@ public interface IBackend : IDisposable
 
     /// <summary>The logits of the <paramref name="index"/>-th asked row of the last pass; valid until the next pass; may be modified by the sampler. // [vocab]</summary>
     Span<float> LogitsOf(int index);
+
+    /// <summary>The token that the device sampled from the <paramref name="index"/>-th asked row of the last pass.</summary>
+    /// <param name="index">Index of the asked row.</param>
+    /// <param name="token">The token; −1 where the logits are no distribution.</param>
+    /// <param name="logProb">Its natural log-probability under the model's own distribution, if it was asked for; else 0.</param>
+    /// <returns>False: the device did not sample the row; the host does, from <see cref="LogitsOf"/>.</returns>
+    bool TryGetSample(int index, out int token, out float logProb)
+    {
+        (token, logProb) = (-1, 0f);
+        return false;
+    }
 }

@@ -25,7 +25,9 @@ public sealed class KvPageFormat
     /// <summary>Dims of one block of a value row.</summary>
     public const int ValueBlock = 32;
 
-    public KvPageFormat(KvLayout layout)
+    /// <param name="layout">Shape of the cache.</param>
+    /// <param name="holdsData">False: keys and values are kept by an <see cref="IKvStore"/>, and pages hold positions, expires and decisions only.</param>
+    public KvPageFormat(KvLayout layout, bool holdsData = true)
     {
         if (layout.LayerCount < 1 || layout.KvHeadCount < 1) throw new ArgumentException($"A cache needs layers and KV heads, not {layout}.", nameof(layout));
         if (layout.HeadDim < 2 || layout.HeadDim % 2 != 0) throw new ArgumentException($"head_dim must be even and positive, not {layout.HeadDim}.", nameof(layout));
@@ -37,12 +39,13 @@ public sealed class KvPageFormat
         ValueDim = (layout.HeadDim + ValueBlock - 1) / ValueBlock * ValueBlock;
         SlotsPerPage = layout.SlotsPerPage;
         PageShift = BitOperations.Log2((uint)layout.SlotsPerPage);
-        KeyTileBytes = TileSlots * HeadDim * ElementBytes;
-        ValueRowBytes = ValueDim * ElementBytes;
+        KeyTileBytes = holdsData ? TileSlots * HeadDim * ElementBytes : 0;
+        ValueRowBytes = holdsData ? ValueDim * ElementBytes : 0;
         ValueOffset = SlotsPerPage / TileSlots * KeyTileBytes;
         KeyScaleOffset = ValueOffset + SlotsPerPage * ValueRowBytes;
-        ValueScaleOffset = KeyScaleOffset + (Type == KvType.Int8 ? SlotsPerPage * sizeof(float) : 0);
-        PositionOffset = ValueScaleOffset + (Type == KvType.Int8 ? SlotsPerPage * sizeof(float) : 0);
+        ScaleBytes = holdsData && Type == KvType.Int8 ? sizeof(float) : 0;
+        ValueScaleOffset = KeyScaleOffset + SlotsPerPage * ScaleBytes;
+        PositionOffset = ValueScaleOffset + SlotsPerPage * ScaleBytes;
         ExpireOffset = PositionOffset + SlotsPerPage * sizeof(int);
         DecisionOffset = ExpireOffset + SlotsPerPage * sizeof(int);
         PageBytes = (DecisionOffset + SlotsPerPage + 63) / 64 * 64;
@@ -67,6 +70,9 @@ public sealed class KvPageFormat
     public int ValueRowBytes { get; }
 
     public int ValueOffset { get; }
+
+    /// <summary>Bytes of a slot's key scale, and of its value scale.</summary>
+    public int ScaleBytes { get; }
 
     /// <summary>Equal to <see cref="ValueScaleOffset"/> where keys and values have no scales.</summary>
     public int KeyScaleOffset { get; }

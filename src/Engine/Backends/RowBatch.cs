@@ -18,6 +18,7 @@ public sealed class RowBatch
     private readonly int[] _sequences;   // [maxRows]
     private readonly int[] _parents;     // [maxRows] row of this batch, or -1: the parent is the last committed token
     private readonly int[] _logitRows;   // [maxRows] rows that ask for logits, ascending
+    private readonly RowSampling[] _samplings; // [maxRows] of logit rows
     private readonly ulong[] _masks;     // [maxRows, MaskWords] bit j: the segment's j-th row is an ancestor or the row itself
     private readonly RowSegment[] _segments;
     private int _segmentCount;
@@ -31,6 +32,7 @@ public sealed class RowBatch
         _sequences = new int[maxRows];
         _parents = new int[maxRows];
         _logitRows = new int[maxRows];
+        _samplings = new RowSampling[maxRows];
         _masks = new ulong[maxRows * MaskWords];
         _segments = new RowSegment[maxRows];
     }
@@ -52,6 +54,15 @@ public sealed class RowBatch
     /// <summary>Rows that ask for logits, in ascending order.</summary>
     public ReadOnlySpan<int> LogitRows => _logitRows.AsSpan(0, _logitCount);
 
+    /// <summary>How a device that can samples the asked rows; not planned where the host does. // as LogitRows</summary>
+    public ReadOnlySpan<RowSampling> Samplings => _samplings.AsSpan(0, _logitCount);
+
+    /// <summary>
+    /// A device that samples walks the trees too and commits the accepted rows: of each segment, the rows in front of its first asked one, that one, and
+    /// the children that were sampled. Segments with rows that the host samples are left to it.
+    /// </summary>
+    public bool AcceptsSamples { get; set; }
+
     public ReadOnlySpan<RowSegment> Segments => _segments.AsSpan(0, _segmentCount);
 
     /// <summary>Ancestors-or-self of <paramref name="row"/> as bits over its segment's rows; meaningful only in segments that branch. // [MaskWords]</summary>
@@ -62,6 +73,14 @@ public sealed class RowBatch
         Count = 0;
         _segmentCount = 0;
         _logitCount = 0;
+        AcceptsSamples = false;
+    }
+
+    /// <summary>Says how the row that was added last is sampled; it asks for logits.</summary>
+    public void PlanSampling(in RowSampling sampling)
+    {
+        if (_logitCount == 0 || _logitRows[_logitCount - 1] != Count - 1) throw new InvalidOperationException("The row that was added last asks for no logits.");
+        _samplings[_logitCount - 1] = sampling;
     }
 
     /// <summary>Adds a row and returns its index.</summary>
@@ -94,7 +113,12 @@ public sealed class RowBatch
         _sequences[row] = sequence;
         _parents[row] = parent;
         SetMask(row, row - segment.First, parent);
-        if (wantsLogits) _logitRows[_logitCount++] = row;
+        if (wantsLogits)
+        {
+            _samplings[_logitCount] = default;
+            _logitRows[_logitCount++] = row;
+        }
+
         Count = row + 1;
         return row;
     }

@@ -140,25 +140,27 @@ public sealed class DecodeLoop
     {
         _rows.Clear();
         _keysRead = 0;
+        _rows.AcceptsSamples = _rule.FollowsSamples;
         int tree = 0, logits = 0;
         foreach (ScheduledSequence s in batch)
         {
             int index = s.Sequence.CacheIndex, position = _cache.Length(index), parent = -1, first = _rows.Count;
             for (int r = 0; r < s.PromptRows; r++, position++)
                 parent = _rows.Add(s.Sequence.History.Tokens[position], position, index, parent, wantsLogits: false);
-            if (s.HasRoot) PlaceTree(tree++, index, position, parent, ref logits);
+            if (s.HasRoot) PlaceTree(tree++, s.Sequence, position, parent, ref logits);
             _keysRead += (long)(_rows.Count - first) * _cache.LiveTokens(index, 0, 0);
         }
     }
 
     /// <summary>A tree behind the row <paramref name="parent"/>, its root at <paramref name="position"/>.</summary>
-    private void PlaceTree(int tree, int sequence, int position, int parent, ref int logits)
+    private void PlaceTree(int tree, Sequence sequence, int position, int parent, ref int logits)
     {
         for (int node = _forest.Root(tree); node >= 0; node = _forest.Next(node))
         {
             int above = _forest.Parent(node) is var parentNode and >= 0 ? _forest.Row(parentNode) : parent;
-            int row = _rows.Add(_forest.Token(node), position + _forest.Depth(node), sequence, above, wantsLogits: true);
+            int row = _rows.Add(_forest.Token(node), position + _forest.Depth(node), sequence.CacheIndex, above, wantsLogits: true);
             _forest.Place(node, row, logits++);
+            if (_rule.FollowsSamples) _rows.PlanSampling(sequence.Sampling.OfRow(position + _forest.Depth(node) + 1));
         }
     }
 

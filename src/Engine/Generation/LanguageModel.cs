@@ -91,7 +91,7 @@ public sealed class LanguageModel : IDisposable
         int draftNodes = drafter?.MaxNodes ?? options.Draft!.MaxNodes;
         DecodeLoopOptions loop = LoopOptions(options, source.Config);
         var plan = new MemoryPlan();
-        IBackend backend = BackendFactory.Create(options.Device, options.Threads, options.CudaPlatform);
+        IBackend backend = BackendFactory.Create(options.Device, options.Threads, options.CudaPlatform, options.Cuda);
         PagedKvCache? cache = null;
         try
         {
@@ -106,7 +106,7 @@ public sealed class LanguageModel : IDisposable
                 Progress = options.Progress,
                 Cancellation = options.Cancellation,
             });
-            cache = new PagedKvCache(CacheOptions(options, loop, model.Config.Shape, draftNodes), plan);
+            cache = new PagedKvCache(CacheOptions(options, loop, model.Config.Shape, draftNodes, backend), plan);
             IAcceptanceRule rule = (options.Acceptance ?? new AcceptanceOptions()).Create(model.Config.Shape.VocabSize, loop.MaxLogitRows(draftNodes), plan);
             drafter ??= options.Draft!.Create(new DrafterContext
             {
@@ -184,12 +184,14 @@ public sealed class LanguageModel : IDisposable
         };
     }
 
-    private static KvCacheOptions CacheOptions(LanguageModelOptions options, DecodeLoopOptions loop, TransformerShape shape, int draftNodes)
+    private static KvCacheOptions CacheOptions(LanguageModelOptions options, DecodeLoopOptions loop, TransformerShape shape, int draftNodes, IBackend backend)
     {
         var layout = new KvLayout(shape.LayerCount, shape.KvHeadCount, shape.HeadDim, options.KvType);
+        int window = options.KvPolicy is { Evicts: true } policy ? policy.DecisionWindow : 0;
+        if (backend.KvStore?.Refusal(layout, window) is { } refusal) throw new InvalidRequestException(window > 0 ? "kv" : "kv-type", refusal);
         int slack = loop.MaxRowsPerSequence(draftNodes);
         long one = PagedKvCache.BytesFor(layout, 1, loop.ContextLength + draftNodes), all = one * loop.MaxSequences;
-        long bytes = options.KvBytes > 0 ? options.KvBytes : Math.Min(all, Math.Max(one, GC.GetGCMemoryInfo().TotalAvailableMemoryBytes / 4));
+        long bytes = options.KvBytes > 0 ? options.KvBytes : Math.Min(all, Math.Max(one, backend.KvMemoryBytes));
         return new KvCacheOptions
         {
             Layout = layout,
@@ -199,6 +201,7 @@ public sealed class LanguageModel : IDisposable
             BudgetBytes = bytes,
             Policy = options.KvPolicy ?? new DensePolicy(),
             MaxPrefixes = options.MaxPrefixes,
+            Store = backend.KvStore,
         };
     }
 

@@ -15,6 +15,9 @@ public sealed record LanguageModelOptions
     /// <summary>Where the model runs.</summary>
     public ComputeDevice Device { get; init; }
 
+    /// <summary>How a CUDA device computes; null = as usual. Read where <see cref="Device"/> is one.</summary>
+    public CudaOptions? Cuda { get; init; }
+
     /// <summary>What to see of CUDA; null = what this process finds. Tests give a driver of their own.</summary>
     internal CudaPlatform? CudaPlatform { get; init; }
 

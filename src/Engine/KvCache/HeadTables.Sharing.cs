@@ -138,7 +138,7 @@ internal sealed unsafe partial class HeadTables
         if (_window > 0 && head->Committed > 0 && *View.ExpireOf(head, head->Committed - 1) != int.MaxValue)
         {
             MakeOwn(head, (head->Committed - 1) >> _shift);
-            *View.ExpireOf(head, head->Committed - 1) = int.MaxValue; // pending again
+            View.SetExpire(head, head->Committed - 1, int.MaxValue); // pending again
         }
 
         books.Dead = _policy.Evicts ? Scan(head, Math.Min(head->FirstMortal, head->Committed), length).Count : 0;

@@ -45,7 +45,8 @@ internal sealed unsafe partial class HeadTables : IDisposable
         int* pageNumbers = (int*)(_memory.Pointer + headBytes);
         for (long h = 0; h < tables; h++)
             _heads[h] = new KvHeadSlots { Pages = pageNumbers + h * pagesPerHead, Contiguous = true, FirstMortal = int.MaxValue };
-        View = new HostKvView(_layout, pool.Memory, _heads, sequences, _window);
+        View = new HostKvView(_layout, pool.Memory, _heads, sequences, _window, options.Store);
+        options.Store?.Attach(View, sequences, pagesPerHead, pool.Total);
         _shift = View.Format.PageShift;
     }
 
@@ -104,11 +105,12 @@ internal sealed unsafe partial class HeadTables : IDisposable
     public void Commit(int sequence, ReadOnlySpan<int> path, int firstRow, int nextPosition, ref int legalFrom, bool provisional)
     {
         KvHeadSlots* heads = Of(sequence);
+        View.Store?.CommitPath(sequence, path, firstRow);
         for (int h = 0; h < PerSequence; h++)
         {
             KvHeadSlots* head = heads + h;
             int firstNew = head->Committed;
-            for (int i = 0; i < path.Length; i++) SlotMover.Move(View, head, firstNew + path[i] - firstRow, firstNew + i);
+            for (int i = 0; i < path.Length; i++) SlotMover.Move(View, head, firstNew + path[i] - firstRow, firstNew + i, storeKnows: true);
             head->Committed += path.Length;
             if (_policy.Evicts)
             {
@@ -131,7 +133,7 @@ internal sealed unsafe partial class HeadTables : IDisposable
     public void SetExpire(KvHeadSlots* head, int slot, int expire)
     {
         MakeOwn(head, slot >> _shift);
-        *View.ExpireOf(head, slot) = expire;
+        View.SetExpire(head, slot, expire);
         head->FirstMortal = Math.Min(head->FirstMortal, slot);
     }
 
@@ -153,7 +155,8 @@ internal sealed unsafe partial class HeadTables : IDisposable
                     *View.DecisionOf(head, slot) = (byte)(decisions?.Evicts(layer, kvHead, position, rows.Tokens[segment.First + i]) == true ? 1 : 0);
             }
 
-            *View.ExpireOf(head, slot) = expire;
+            if (_policy.Evicts) View.SetExpire(head, slot, expire);
+            else *View.ExpireOf(head, slot) = expire; // read by nobody before the slot is mortal
         }
     }
 
@@ -166,10 +169,10 @@ internal sealed unsafe partial class HeadTables : IDisposable
         for (int slot = Math.Max(firstNew, 1); slot < head->Committed; slot++)
         {
             bool evicts = *View.DecisionOf(head, slot) != 0;
-            *View.ExpireOf(head, slot - 1) = evicts ? *View.PositionOf(head, slot - 1) + _window : int.MaxValue;
+            View.SetExpire(head, slot - 1, evicts ? *View.PositionOf(head, slot - 1) + _window : int.MaxValue);
         }
 
-        if (head->Committed > 0) *View.ExpireOf(head, head->Committed - 1) = int.MaxValue;
+        if (head->Committed > 0) View.SetExpire(head, head->Committed - 1, int.MaxValue);
     }
 
     /// <summary>Replaces a page that other tables hold too by a copy.</summary>
@@ -184,6 +187,7 @@ internal sealed unsafe partial class HeadTables : IDisposable
         if (!_pool.IsShared(shared)) return;
         int copy = _pool.Take(live: true);
         Buffer.MemoryCopy(_pool.Memory + (long)shared * _pool.PageBytes, _pool.Memory + (long)copy * _pool.PageBytes, _pool.PageBytes, _pool.PageBytes);
+        View.Store?.CopyPage(shared, copy);
         head->Pages[page] = copy;
         _pool.Return(shared, live: true);
     }

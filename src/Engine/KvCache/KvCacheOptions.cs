@@ -21,6 +21,9 @@ public sealed record KvCacheOptions
 
     public IEvictionPolicy Policy { get; init; } = new DensePolicy();
 
+    /// <summary>Holds keys and values outside host memory, where the backend computes; null = the cache holds them itself.</summary>
+    public IKvStore? Store { get; init; }
+
     /// <summary>
     /// Expired slots of a head that wait at least before its survivors are moved together. Waiting saves moves and holds memory; it changes no result.
     /// Pages of expired slots only go back at once.

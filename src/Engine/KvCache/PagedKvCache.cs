@@ -29,6 +29,8 @@ public sealed unsafe partial class PagedKvCache : IDisposable
     private readonly HeadTables _tables;      // of running sequences, then of stored prefixes
     private readonly SequenceState[] _states; // [sequences + prefixes]
     private readonly int[] _freeSequences;    // [sequences] the first _freeCount entries
+    private readonly int _pageBytes;          // where keys and values are kept
+    private readonly int _slotBytes;          // that attention reads
     private int _freeCount;
     private int _reservedPages;
     private long _passes, _slotsRead, _denseVisible, _liveVisible;
@@ -45,7 +47,10 @@ public sealed unsafe partial class PagedKvCache : IDisposable
         ArgumentOutOfRangeException.ThrowIfNegative(options.MaxPrefixes);
         _options = options;
         _layout = options.Layout;
-        int pageBytes = new KvPageFormat(_layout).PageBytes, heads = _layout.LayerCount * _layout.KvHeadCount;
+        int marks = new KvPageFormat(_layout, holdsData: options.Store is null).PageBytes, pageBytes = options.Store?.PageBytes(_layout) ?? marks;
+        _pageBytes = pageBytes;
+        _slotBytes = new KvPageFormat(_layout).SlotBytes;
+        int heads = _layout.LayerCount * _layout.KvHeadCount;
         int pages = (int)Math.Min(options.BudgetBytes / pageBytes, int.MaxValue);
         if (pages < heads)
         {
@@ -55,7 +60,7 @@ public sealed unsafe partial class PagedKvCache : IDisposable
         }
 
         int tables = options.MaxSequences + options.MaxPrefixes;
-        _pool = new PagePool(pages, pageBytes, plan);
+        _pool = new PagePool(pages, marks, plan);
         _tables = new HeadTables(options, tables, _pool, plan);
         _states = new SequenceState[tables];
         _freeSequences = new int[options.MaxSequences];
@@ -87,18 +92,18 @@ public sealed unsafe partial class PagedKvCache : IDisposable
             {
                 Policy = _options.Policy.Name,
                 Sequences = _options.MaxSequences - _freeCount,
-                PageBytes = _pool.PageBytes,
+                PageBytes = _pageBytes,
                 PagesTotal = _pool.Total,
                 PagesFree = _pool.Free,
                 PagesHeld = _pool.Live,
                 PagesReserved = _reservedPages + _pool.Pinned,
-                PeakBytes = (long)_pool.Peak * _pool.PageBytes,
+                PeakBytes = (long)_pool.Peak * _pageBytes,
                 Tokens = tokens,
                 LiveSlots = live,
                 DeadSlots = dead,
                 Heads = _tables.PerSequence,
                 Passes = _passes,
-                BytesRead = _slotsRead * _tables.View.Format.SlotBytes,
+                BytesRead = _slotsRead * _slotBytes,
                 DenseVisible = _denseVisible,
                 LiveVisible = _liveVisible,
                 Prefixes = _prefixes.Statistics,
@@ -151,6 +156,7 @@ public sealed unsafe partial class PagedKvCache : IDisposable
     public void BeginPass(RowBatch rows)
     {
         foreach (RowSegment segment in rows.Segments) CheckPass(segment);
+        _options.Store?.Fence();
         foreach (RowSegment segment in rows.Segments)
         {
             ref SequenceState state = ref _states[segment.Sequence];

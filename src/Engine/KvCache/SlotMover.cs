@@ -5,10 +5,21 @@ namespace Foretoken.KvCache;
 /// <summary>Moves key, value, position, expire and decision of a slot to another slot of the same head.</summary>
 internal static unsafe class SlotMover
 {
-    public static void Move(HostKvView view, KvHeadSlots* head, int from, int to)
+    /// <param name="view">The cache.</param>
+    /// <param name="head">The head whose slots move.</param>
+    /// <param name="from">Slot that is read.</param>
+    /// <param name="to">Slot that is written.</param>
+    /// <param name="storeKnows">The store was told by <see cref="IKvStore.CommitPath"/>.</param>
+    public static void Move(HostKvView view, KvHeadSlots* head, int from, int to, bool storeKnows = false)
     {
         if (from == to) return;
         KvPageFormat format = view.Format;
+        if (!storeKnows && view.Store is { } store)
+        {
+            int mask = format.SlotsPerPage - 1;
+            store.MoveSlot(view.NumberOf(head), head->Pages[from >> format.PageShift], from & mask, head->Pages[to >> format.PageShift], to & mask);
+        }
+
         byte* source = view.PageOf(head, from);
         byte* target = view.PageOf(head, to);
         int sourceSlot = from & (format.SlotsPerPage - 1), targetSlot = to & (format.SlotsPerPage - 1);
@@ -17,7 +28,7 @@ internal static unsafe class SlotMover
         byte* sourceTile = source + (long)(sourceSlot / tileSlots) * format.KeyTileBytes;
         byte* targetTile = target + (long)(targetSlot / tileSlots) * format.KeyTileBytes;
         int elements = format.KeyTileBytes / tileSlots; // bytes of one key
-        if (format.Type == KvType.Int8)
+        if (format.ScaleBytes > 0)
         {
             ushort* sourceKey = (ushort*)sourceTile + sourceSlot % tileSlots, targetKey = (ushort*)targetTile + targetSlot % tileSlots;
             for (int i = 0; i < elements / sizeof(ushort); i++) targetKey[i * tileSlots] = sourceKey[i * tileSlots];

@@ -1,5 +1,4 @@
 using System.Runtime.ExceptionServices;
-using System.Runtime.InteropServices;
 using Foretoken.Backends;
 using Foretoken.Formats;
 using Foretoken.Memory;
@@ -77,9 +76,9 @@ public static class ModelLoader
             config = config with { Shape = config.Shape with { MaxPositions = Math.Min(context, config.Shape.MaxPositions) } };
         }
 
-        WeightType type = options.WeightType ?? source.DefaultWeightType;
+        WeightType type = options.WeightType ?? options.Backend.Holds(source.DefaultWeightType);
         MemoryBudget.Require(
-            $"{source.Origin}: as {type} the weights need", BytesOf(source, options.WeightType), options.Backend.MemoryBytes,
+            $"{source.Origin}: as {type} the weights need", BytesOf(source, options), options.Backend.MemoryBytes,
             type == WeightType.Int8 ? "Use a smaller model." : "Use a smaller model or the weight type int8.");
         options.Backend.Prepare(config.Shape, options.MaxRows, options.MaxLogitRows, options.Plan);
         try
@@ -101,10 +100,10 @@ public static class ModelLoader
     }
 
     /// <summary>Bytes of all weights in memory, but for padding.</summary>
-    private static long BytesOf(ModelSource source, WeightType? type)
+    private static long BytesOf(ModelSource source, LoadOptions options)
     {
         return WeightSpec.Of(source.Config).Sum(w => w.IsMatrix
-            ? (long)(w.Elements * (type ?? source.WeightTypeOf(w)).BitsPerWeight() / 8)
+            ? (long)(w.Elements * (options.WeightType ?? options.Backend.Holds(source.WeightTypeOf(w))).BitsPerWeight() / 8)
             : w.Elements * sizeof(float));
     }
 
@@ -143,42 +142,26 @@ public static class ModelLoader
 
         private TensorHandle Matrix(string name, int layer, params ReadOnlySpan<WeightRole> roles)
         {
-            var handles = new List<TensorHandle>();
-            for (int first = 0, count; first < roles.Length; first += count)
-            {
-                count = SameType(layer, roles[first..]);
-                if (roles.Length == 2 && count == 1) break; // gate and up meet in one panel: they share a type, at worst f32
-                handles.Add(Matrix(name, layer, roles.Slice(first, count), TypeOf(layer, roles[first])));
-            }
-
-            TensorHandle handle = handles.Count switch
-            {
-                0 => Matrix(name, layer, roles, WeightType.F32),
-                1 => handles[0],
-                _ => options.Backend.Stack(NameOf(name, layer), CollectionsMarshal.AsSpan(handles)),
-            };
+            options.Cancellation.ThrowIfCancellationRequested();
+            var parts = new IRowSource[roles.Length];
+            for (int p = 0; p < parts.Length; p++) parts[p] = source.Matrix(_specs[(roles[p], layer)]);
+            TensorHandle handle = options.Backend.LoadMatrix(NameOf(name, layer), TypeOf(layer, roles), parts);
             Report(name, layer, roles);
             return handle;
         }
 
-        private TensorHandle Matrix(string name, int layer, ReadOnlySpan<WeightRole> roles, WeightType type)
+        /// <summary>The asked type, else the one that holds all parts exactly.</summary>
+        private WeightType TypeOf(int layer, ReadOnlySpan<WeightRole> roles)
         {
-            options.Cancellation.ThrowIfCancellationRequested();
-            var parts = new IRowSource[roles.Length];
-            for (int p = 0; p < parts.Length; p++) parts[p] = source.Matrix(_specs[(roles[p], layer)]);
-            return options.Backend.LoadMatrix(NameOf(name, layer), type, parts);
-        }
+            if (options.WeightType is { } asked) return asked;
+            WeightType type = options.Backend.Holds(source.WeightTypeOf(_specs[(roles[0], layer)]));
+            foreach (WeightRole role in roles)
+            {
+                if (options.Backend.Holds(source.WeightTypeOf(_specs[(role, layer)])) != type) return options.Backend.Holds(WeightType.F32);
+            }
 
-        /// <summary>How many of the first <paramref name="roles"/> have one type.</summary>
-        private int SameType(int layer, ReadOnlySpan<WeightRole> roles)
-        {
-            int count = 1;
-            while (count < roles.Length && TypeOf(layer, roles[count]) == TypeOf(layer, roles[0])) count++;
-            return count;
+            return type;
         }
-
-        /// <summary>The asked type, else the one that holds the weight exactly.</summary>
-        private WeightType TypeOf(int layer, WeightRole role) => options.WeightType ?? source.WeightTypeOf(_specs[(role, layer)]);
 
         /// <summary>None where the model has no such vector.</summary>
         private TensorHandle Vector(string name, int layer, params ReadOnlySpan<WeightRole> roles)

@@ -44,4 +44,7 @@ public sealed class Transformer(IBackend backend, TransformerShape shape, Transf
 
     /// <summary>Logits of the <paramref name="index"/>-th row of <see cref="RowBatch.LogitRows"/>. // [vocab]</summary>
     public Span<float> LogitsOf(int index) => backend.LogitsOf(index);
+
+    /// <inheritdoc cref="IBackend.TryGetSample"/>
+    public bool TryGetSample(int index, out int token, out float logProb) => backend.TryGetSample(index, out token, out logProb);
 }

@@ -44,6 +44,11 @@ public sealed record SamplingOptions
 
     public bool HasPenalties => RepetitionPenalty != 1 || PresencePenalty != 0 || FrequencyPenalty != 0;
 
+    /// <summary>What a device that samples is told; not planned where a stage needs the tokens so far.</summary>
+    /// <param name="position">Position of the token to sample.</param>
+    public Backends.RowSampling OfRow(int position) =>
+        HasPenalties ? default : new Backends.RowSampling(true, Temperature, TopK, TopP, MinP, Seed, position, LogProbs);
+
     /// <summary>Checks every option.</summary>
     /// <exception cref="InvalidRequestException">An option is outside its range; the message names it and says what is allowed.</exception>
     public void Validate()

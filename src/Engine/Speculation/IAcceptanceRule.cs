@@ -19,6 +19,11 @@ public interface IAcceptanceRule
     bool UsesDraftDistributions => false;
 
     /// <summary>
+    /// The walk goes on at the child that proposes the token sampled at a node, and nowhere else: a device may then sample all nodes and walk itself.
+    /// </summary>
+    bool FollowsSamples => false;
+
+    /// <summary>
     /// Walks one tree from its root, appends the accepted drafts and the token that follows them to the request's path, and stops where the answer ends,
     /// so that nothing is appended, committed or counted that plain decoding would not have produced.
     /// </summary>
@@ -51,8 +56,14 @@ public readonly ref struct VerifiedTree(TokenForest forest, in DraftRequest requ
 
     /// <summary>Draws the token that follows the path after <paramref name="node"/>, exactly as plain decoding would.</summary>
     /// <returns>False if the node's logits are no distribution.</returns>
-    public bool TrySample(int node, out SampledToken sampled) =>
-        sampler.TrySample(model.LogitsOf(forest.LogitIndex(node)), _request.Sampling, _request.Path, out sampled);
+    public bool TrySample(int node, out SampledToken sampled)
+    {
+        int index = forest.LogitIndex(node);
+        if (!model.TryGetSample(index, out int token, out float logProb))
+            return sampler.TrySample(model.LogitsOf(index), _request.Sampling, _request.Path, out sampled);
+        sampled = new SampledToken(token, logProb);
+        return token >= 0;
+    }
 
     /// <summary>The distribution, after the sampler's stages, of the token that follows the path after <paramref name="node"/>.</summary>
     /// <param name="node">A node of the tree.</param>

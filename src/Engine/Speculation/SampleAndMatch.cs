@@ -13,6 +13,8 @@ public sealed class SampleAndMatch : IAcceptanceRule
 {
     public string Name => "sample-and-match";
 
+    public bool FollowsSamples => true;
+
     public Acceptance Walk(in VerifiedTree tree, Span<int> acceptedRows)
     {
         TokenForest forest = tree.Forest;

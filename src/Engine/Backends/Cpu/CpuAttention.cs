@@ -103,7 +103,7 @@ public sealed unsafe class CpuAttention : IDisposable
 
     private HostKvView Check(RowBatch rows, KvView kv)
     {
-        if (kv is not HostKvView host) throw new ArgumentException("The CPU attends to a cache in host memory only.", nameof(kv));
+        if (kv is not HostKvView { Store: null } host) throw new ArgumentException("The CPU attends to a cache in host memory only.", nameof(kv));
         if (host.Layout.HeadDim != _shape.HeadDim || host.Layout.KvHeadCount != _shape.KvHeadCount)
             throw new ArgumentException($"The cache is laid out for {host.Layout}, the model has {_shape.KvHeadCount} KV heads of {_shape.HeadDim}.", nameof(kv));
         if (rows.Count > _maxRows) throw new ArgumentException($"A pass of {rows.Count} rows exceeds the {_maxRows} planned.", nameof(rows));
