@@ -18,6 +18,9 @@ internal sealed class ChatModel : IDisposable
     /// <summary>Proposes recorded answers; null with another drafter, or none.</summary>
     public OracleDrafter? Oracle { get; private init; }
 
+    /// <summary>Chooses among drafters; null with a fixed one, or none.</summary>
+    public Governor? Governor => (Drafts?.Inner ?? Language.Drafter) as Governor;
+
     /// <summary>What became of each draft, where that was asked for.</summary>
     public DraftTrace? Drafts { get; private init; }
 

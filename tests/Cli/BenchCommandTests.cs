@@ -63,7 +63,7 @@ public sealed class BenchCommandTests : IDisposable
     }
 
     [Theory]
-    [InlineData("'bench spec' is not available in this build", "bench", "spec")]
+    [InlineData("'bench tokenizer' is not available in this build", "bench", "tokenizer")]
     [InlineData("'speed' is not a test of bench", "bench", "speed")]
     [InlineData("--shape does not know 'gpt-5'", "bench", "--shape", "gpt-5")]
     [InlineData("--shape and --model exclude each other", "bench", "--shape", "qwen3-0.6b", "--model", "x")]

@@ -54,6 +54,7 @@ internal enum BenchKind
     Depth,
     Kv,
     Load,
+    Spec,
 }
 
 /// <summary>One thing that is timed.</summary>

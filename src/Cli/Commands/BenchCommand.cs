@@ -5,6 +5,7 @@ using Foretoken.Backends.Cpu;
 using Foretoken.Cli.Benchmarks;
 using Foretoken.Cli.Options;
 using Foretoken.Cli.Output;
+using Foretoken.Generation;
 using Foretoken.Models;
 using Stopwatch = System.Diagnostics.Stopwatch;
 
@@ -14,7 +15,7 @@ namespace Foretoken.Cli.Commands;
 internal sealed class BenchCommand : CliCommand
 {
     private const int MaximumContext = 1 << 20;
-    private static readonly string[] s_planned = ["spec", "tokenizer"];
+    private static readonly string[] s_planned = ["tokenizer"];
     private readonly Argument<string> _kind;
     private readonly Flag<string?> _model = ModelFlags.Model();
     private readonly Flag<string?> _shape;
@@ -31,17 +32,22 @@ internal sealed class BenchCommand : CliCommand
     private readonly Flag<int[]?> _depths;
     private readonly Flag<int[]> _treeRows;
     private readonly Flag<KvType[]> _kvTypes = ModelFlags.KvTypes();
+    private readonly Flag<IReadOnlyList<DraftChoice>?> _drafters;
+    private readonly Flag<int> _limit;
+    private readonly Flag<int> _maxTokens;
+    private readonly Flag<string?> _html;
     private readonly Switch _json = new("--json", "One JSON object.");
     private readonly Switch _csv = new("--csv", "Comma-separated values.");
     private readonly Switch _markdown = new("--markdown", "A Markdown table.");
 
     public BenchCommand()
-        : base("bench", "Measures speed: decode, prefill, rows, depth, kv or load; without a name, decode and prefill.")
+        : base("bench", "Measures speed: decode, prefill, rows, depth, kv, load or spec; without a name, decode and prefill.")
     {
         _kind = AddArgument(
             "TEST",
             "decode: tokens one by one. prefill: a prompt. rows: passes of n rows against one. depth: one token at several depths, over synthetic keys and values. "
-            + "kv: attention alone at several depths, per storage type. load: reading the files.");
+            + "kv: attention alone at several depths, per storage type. load: reading the files. "
+            + "spec: drafters against plain decoding, per bucket of the held-out questions.");
         Add(_model);
         _shape = Add(new Flag<string?>(
             "--shape", "NAME", $"Random weights of a known shape, without any file: {string.Join(", ", NamedShapes.Names)}.", Shape, null));
@@ -56,6 +62,10 @@ internal sealed class BenchCommand : CliCommand
         _treeRows = Add(new Flag<int[]>(
             "--tree-rows", "N,N,…", "Rows of the trees of kv.", Parse.IntegerList(1, RowBatch.MaxTreeRows, "for example 1,8."), [1, 8]));
         Add(_kvTypes);
+        _drafters = Add(new Flag<IReadOnlyList<DraftChoice>?>("--drafters", "NAMES", "Drafters of spec, as for --draft, separated by spaces; without it, those at hand.", Drafters, null));
+        _limit = Add(new Flag<int>("--limit", "N", "Questions of a bucket in a repeat of spec.", Parse.Integer(1, 10_000, "4 is usual."), 4));
+        _maxTokens = Add(new Flag<int>("--max-tokens", "N", "Most tokens of an answer of spec.", Parse.Integer(1, MaximumContext, "256 is usual."), 256));
+        _html = Add(new Flag<string?>("--html", "FILE", "A page with the table and charts of spec.", Parse.NotEmpty, null));
         foreach (Flag flag in new Flag[] { _json, _csv, _markdown }) Add(flag);
     }
 
@@ -96,6 +106,8 @@ internal sealed class BenchCommand : CliCommand
             return Load(ModelLocator.Find(model, host), options, repeats, format, host);
         }
 
+        if (kinds.Contains(BenchKind.Spec)) return Spec(context, shape, model, options, repeats, format, host);
+
         using ModelSource source = shape is null
             ? ModelLoader.Open(ModelLocator.Find(model, host))
             : new RandomSource(NamedShapes.Create(shape, Math.Max(options.ContextLength, 1)));
@@ -109,6 +121,29 @@ internal sealed class BenchCommand : CliCommand
         }
 
         return Measure(source, name, kinds, sizes, options, kv, repeats, format, host);
+    }
+
+    private int Spec(CommandContext context, string? shape, string? model, DirectModelOptions sizes, int repeats, TableFormat? format, CliHost host)
+    {
+        string? directory = shape is null ? ModelLocator.Find(model, host) : null, html = _html.Get(context);
+        int maxTokens = _maxTokens.Get(context);
+        IReadOnlyList<DraftChoice> drafters = _drafters.Get(context) ?? SpecRunner.Defaults(directory);
+        var request = new SpecRequest(drafters, _limit.Get(context), maxTokens, repeats, html, format);
+        var options = new LanguageModelOptions
+        {
+            WeightType = sizes.WeightType, KvType = sizes.KvType, KvPolicy = sizes.KvPolicy, Threads = sizes.Threads, MaxSequences = 1, Cancellation = host.Interrupt,
+        };
+        if (directory is not null) return SpecRunner.Run(directory, options, request, host);
+        using var source = new RandomSource(NamedShapes.Create(shape!, SpecRunner.RandomPrompt + maxTokens));
+        return SpecRunner.Run(source, shape!, options, request, host);
+    }
+
+    private static IReadOnlyList<DraftChoice>? Drafters(string text, string source)
+    {
+        DraftChoice[] choices = [.. text.Split(' ', StringSplitOptions.RemoveEmptyEntries).Select(name => DraftChoice.Parse(name, source))];
+        return choices.Length > 0 && choices.All(c => c.Options is not null)
+            ? choices
+            : throw new UsageException($"{source} names no drafter, or none: name those to measure, for example \"ngram suffix auto\"; plain decoding takes part always.");
     }
 
     private static int Measure(

@@ -5,6 +5,7 @@ using System.Runtime.Intrinsics.X86;
 using Foretoken.Backends.Cpu;
 using Foretoken.Backends.Cuda;
 using Foretoken.Backends.Cpu.Emitter;
+using Foretoken.Cli.Benchmarks;
 using Foretoken.Cli.Options;
 using Foretoken.Cli.Output;
 
@@ -15,12 +16,16 @@ internal sealed class DoctorCommand : CliCommand
 {
     private const int ProbeRuns = 5;
     private readonly Flag<int> _threads;
+    private readonly Switch _calibrate;
+    private readonly Flag<string?> _model;
     private readonly Switch _json;
 
     public DoctorCommand()
         : base("doctor", "Checks the machine: processor features, memory bandwidth, CUDA devices, models found.")
     {
         _threads = Add(ModelFlags.Threads());
+        _calibrate = Add(new Switch("--calibrate", "Also measures what passes of several rows cost, with --model: what speculation has to work with."));
+        _model = Add(ModelFlags.Model());
         _json = Add(new Switch("--json", "One JSON object."));
     }
 
@@ -29,7 +34,13 @@ internal sealed class DoctorCommand : CliCommand
         CliHost host = context.Host;
         int threads = _threads.Get(context);
         bool json = _json.Get(context);
-        (string Name, string Value)[] findings = [.. Findings(threads == 0 ? Environment.ProcessorCount : threads, host)];
+        threads = threads == 0 ? Environment.ProcessorCount : threads;
+        string? model = _model.Get(context);
+        bool calibrate = _calibrate.Get(context);
+        if (model is not null && !calibrate) throw new UsageException($"{_model.Name} names the model of {_calibrate.Name}: give both.");
+        IEnumerable<(string Name, string Value)> all = Findings(threads, host);
+        if (calibrate) all = all.Concat(Calibration.Run(ModelLocator.Find(model, host), threads, host));
+        (string Name, string Value)[] findings = [.. all];
         if (json)
         {
             host.Output.WriteLine(JsonText.Object(w =>

@@ -41,7 +41,7 @@ internal sealed class InspectCommand : CliCommand
         LanguageModelOptions options = _model.Get(context, sequences: 1);
         DraftChoice draft = _model.Draft(context);
         ModelInspection found = ModelInspector.Inspect(ModelLocator.Find(path ?? _model.Model.Get(context), host));
-        MemoryPlan? plan = memory && found.Problem is null ? Plan(found.Directory, options with { Draft = draft.Options?.Invoke(host) }, host) : null;
+        MemoryPlan? plan = memory && found.Problem is null ? Plan(found.Directory, options with { Draft = draft.Options?.Invoke(host, found.Directory) }, host) : null;
         if (json)
         {
             host.Output.WriteLine(JsonText.Object(w =>

@@ -4,8 +4,8 @@ namespace Foretoken.Cli.Options;
 
 /// <summary>What <c>--draft</c> asks for: drafters' names, with their settings behind an equals sign, joined by +. Adding a drafter is one case.</summary>
 /// <param name="Text">As typed, for messages.</param>
-/// <param name="Options">Makes the drafter, once paths are known; null for plain decoding.</param>
-internal sealed record DraftChoice(string Text, Func<CliHost, DrafterOptions>? Options)
+/// <param name="Options">The drafter for a target in a directory, once paths are known; null for plain decoding.</param>
+internal sealed record DraftChoice(string Text, Func<CliHost, string, DrafterOptions>? Options)
 {
     /// <summary>The words that are understood, for help and errors.</summary>
     public const string Syntax = "none, auto, ngram[=K], suffix[=K], recycling[=K], swift[=K], model=DIR[,K[,WIDTH]], several joined by +, oracle=A or oracle=A,K";
@@ -18,7 +18,7 @@ internal sealed record DraftChoice(string Text, Func<CliHost, DrafterOptions>? O
     public static Flag<DraftChoice> Flag() => new(
         "--draft",
         "DRAFTER",
-        "Who drafts tokens: none; auto, which chooses in every step among ngram, suffix, recycling and none what has paid so far; ngram repeats what followed the same tokens before; suffix likewise, with "
+        "Who drafts tokens: none; auto, which chooses in every step among ngram, suffix, recycling, a draft model beside the target and none what has paid so far; ngram repeats what followed the same tokens before; suffix likewise, with "
         + "alternatives, also over earlier requests; recycling proposes the model's own second thoughts; swift lets the model skip layers of its own; model=DIR lets a smaller model of the same vocabulary draft; "
         + "ngram+recycling merges two. =K sets the most drafts of a step. oracle=A,K runs every request plainly first and then drafts K tokens "
         + $"of its answer per step ({DefaultDepth} where ,K is left out), each right with probability A: what a drafter of that acceptance would be worth.",
@@ -30,12 +30,12 @@ internal sealed record DraftChoice(string Text, Func<CliHost, DrafterOptions>? O
     {
         if (text == "none") return None;
         if (text == "auto") return new DraftChoice(text, Auto);
-        Func<CliHost, DrafterOptions>[] parts = [.. text.Split('+').Select(part => One(part, text, source))];
+        Func<CliHost, string, DrafterOptions>[] parts = [.. text.Split('+').Select(part => One(part, text, source))];
         if (parts.Length > 1 && text.Split('+').Any(p => p.Split('=')[0] == "oracle")) throw Refused(source, text, "joins oracle, which knows it all, with another");
-        return new DraftChoice(text, parts.Length == 1 ? parts[0] : host => new CompositeOptions([.. parts.Select(p => p(host))]));
+        return new DraftChoice(text, parts.Length == 1 ? parts[0] : (host, target) => new CompositeOptions([.. parts.Select(p => p(host, target))]));
     }
 
-    private static Func<CliHost, DrafterOptions> One(string part, string text, string source)
+    private static Func<CliHost, string, DrafterOptions> One(string part, string text, string source)
     {
         int equals = part.IndexOf('=', StringComparison.Ordinal);
         string name = equals < 0 ? part : part[..equals];
@@ -67,12 +67,17 @@ internal sealed record DraftChoice(string Text, Func<CliHost, DrafterOptions>? O
             : name is "ngram" or "suffix" or "recycling" or "swift" ? "takes one setting, the most drafts of a step" : "is unknown");
     }
 
-    /// <summary>The Governor over all that is at hand.</summary>
-    private static DrafterOptions Auto(CliHost host) => new GovernorOptions(new NgramOptions(), new SuffixOptions(), new RecyclingOptions());
+    /// <summary>The Governor over all that is at hand: a draft model is one that stands beside the target, under its name with -draft behind it.</summary>
+    private static DrafterOptions Auto(CliHost host, string target)
+    {
+        string draft = Path.TrimEndingDirectorySeparator(target) + "-draft";
+        DrafterOptions[] model = Directory.Exists(draft) ? [new DraftModelOptions { Directory = draft, Tokens = 8 }] : [];
+        return new GovernorOptions([new NgramOptions(), new SuffixOptions(), new RecyclingOptions(), .. model]);
+    }
 
-    private static Func<CliHost, DrafterOptions> Always(DrafterOptions options) => _ => options;
+    private static Func<CliHost, string, DrafterOptions> Always(DrafterOptions options) => (_, _) => options;
 
-    private static Func<CliHost, DrafterOptions> Model(string directory, int tokens, int width) => host =>
+    private static Func<CliHost, string, DrafterOptions> Model(string directory, int tokens, int width) => (host, _) =>
         new DraftModelOptions { Directory = ModelLocator.Find(directory, host), Tokens = tokens, Width = width };
 
     private static int Count(string[] settings, int index, int fallback, string source, string name) => settings.Length <= index

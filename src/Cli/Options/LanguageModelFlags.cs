@@ -54,7 +54,7 @@ internal sealed class LanguageModelFlags
         if (options.KvPolicy is { Evicts: true } policy)
             host.Error.WriteLine($"[--kv {policy.Name} is lossy: the model was not trained to forget what it evicts]");
         using var progress = new ProgressLine(host);
-        ChatModel model = ChatModel.Load(directory, options with { Draft = draft.Options?.Invoke(host), Progress = LoadReport.To(progress) }, draft, traceDrafts);
+        ChatModel model = ChatModel.Load(directory, options with { Draft = draft.Options?.Invoke(host, directory), Progress = LoadReport.To(progress) }, draft, traceDrafts);
         progress.Dispose();
         LoadReport.WriteNote(model.Language.Loaded, host);
         return model;

@@ -12,6 +12,8 @@ namespace Foretoken.Cli.Output;
 /// </summary>
 internal static class AnswerWriter
 {
+    private const int AdvisedDrafts = 40; // fewer say little
+
     /// <summary>Returns the exit code: success, or interrupted.</summary>
     public static int Write(GenerationSession session, ChatModel model, CliHost host, bool json)
     {
@@ -40,6 +42,8 @@ internal static class AnswerWriter
             host.Output.Flush(); // before the statistics, where both go to one terminal
             if (marks is not null) host.Error.WriteLine(host.OutputIsTerminal ? marks.Legend : $"{marks.Legend}\n{aside.ToString().TrimEnd('\n')}");
             host.Error.WriteLine(Describe(session, model));
+            if (model.Governor is { } governor) host.Error.WriteLine($"[auto: {governor.Report.Explain()}]");
+            if (Advice(session.Statistics, model) is { } advice) host.Error.WriteLine(advice);
         }
 
         host.Output.Flush();
@@ -90,6 +94,14 @@ internal static class AnswerWriter
 
     private static string Drafts(GenerationStatistics s, ChatModel model) => model.Draft.Options is null ? "" : string.Create(
         CultureInfo.InvariantCulture, $"{s.AcceptedTokens} of {s.DraftedTokens} drafts accepted, {s.MeanAcceptedLength:F2} tokens per step, ");
+
+    /// <summary>A warning where a fixed drafter's drafts are rejected too often to pay; the Governor needs none.</summary>
+    private static string? Advice(GenerationStatistics s, ChatModel model)
+    {
+        if (model.Draft.Options is null || model.Governor is not null || s.DraftedTokens < AdvisedDrafts || s.Acceptance >= 0.6) return null;
+        string remedy = s.Acceptance < 0.5 ? "use --draft auto, which drafts only where it pays, or --draft none" : "draft fewer tokens per step, or use --draft auto";
+        return string.Create(CultureInfo.InvariantCulture, $"[warning: {s.Acceptance:P0} of drafted positions were accepted: {remedy}]");
+    }
 
     private static string Kept(ChatModel model)
     {

@@ -12,81 +12,97 @@ internal sealed class StepCostModel
 {
     /// <summary>Prior cost of one more row, in passes of one row: between a small model in cache (0.2) and a large one in memory (0.05).</summary>
     private const double PriorSlope = 0.12;
+    private const int FirstPasses = 8;          // of a row count: the fastest counts, as code is compiled and caches fill
+    private const int Stale = 500;              // passes after which a row count that was not seen gets the benefit of the doubt
+    private const int Settled = 3;              // passes that must have been seen before anything is compared
     private const double Slowest = 1.0 / 32;    // weight of the newest observation of a row count that is known well
     private const double SlopeRate = 0.1, KeyRate = 0.02;
     private const double OutlierShare = 0.5;    // a pass that was interrupted moves nothing by more than this share
-    private readonly double[] _fixed;           // [rows + 1] a(n) in ticks
+    private const double Unevenness = 1.15;     // by which a pass may cost more than one of more rows
+    private readonly double[] _fixed;           // [rows + 1] a(n) in ticks as measured
     private readonly int[] _seen;               // [rows + 1] observations
+    private readonly long[] _last;              // [rows + 1] pass of the last observation
+    private readonly double[] _table;           // [rows + 1] a(n) as predicted
     private double _slope = PriorSlope;
     private double _perKey;                     // b in ticks
+    private long _passes;
 
     /// <param name="maxRows">Most rows of a pass that are told apart; larger passes are not learned from.</param>
-    public StepCostModel(int maxRows) => (_fixed, _seen) = (new double[maxRows + 1], new int[maxRows + 1]);
+    public StepCostModel(int maxRows)
+    {
+        (_fixed, _seen, _last, _table) = (new double[maxRows + 1], new int[maxRows + 1], new long[maxRows + 1], new double[maxRows + 1]);
+        for (int rows = 1; rows <= maxRows; rows++) _table[rows] = 1 + _slope * (rows - 1);
+    }
 
     /// <summary>Bytes of keys and values of one token over all heads per byte of weights: the prior of b in passes of one row.</summary>
     public double PriorPerKey { get; init; }
 
-    /// <summary>Whether a plain pass has been seen: before, nothing can be compared.</summary>
-    public bool Ready => _seen[1] > 0 || Nearest(1) > 0;
+    /// <summary>Whether enough has been seen to compare anything.</summary>
+    public bool Ready => _passes >= Settled;
 
     /// <summary>Most rows that are told apart.</summary>
     public int MaxRows => _fixed.Length - 1;
 
+    /// <summary>b in ticks per key.</summary>
+    public double PerKey => _perKey;
+
     /// <summary>Ticks of a pass.</summary>
     public double Predict(int rows, double keysRead) => Fixed(rows) + _perKey * keysRead;
 
-    /// <summary>a(n) in ticks, measured or extended from the nearest measured row count.</summary>
-    public double Fixed(int rows)
-    {
-        int within = Math.Min(rows, MaxRows);
-        if (_seen[within] == 0 && Nearest(within) is var near)
-        {
-            if (near == 0) return 1 + _slope * (rows - 1);
-            return _fixed[near] * (1 + _slope * (rows - 1)) / (1 + _slope * (near - 1));
-        }
-
-        return within == rows ? _fixed[rows] : _fixed[within] * (1 + _slope * (rows - 1)) / (1 + _slope * (within - 1));
-    }
+    /// <summary>a(n) in ticks: measured, or extended from the nearest measured row count.</summary>
+    public double Fixed(int rows) => rows <= MaxRows ? _table[rows] : _table[MaxRows] * Growth(MaxRows, rows);
 
     /// <summary>Observations of passes of this many rows.</summary>
     public int Seen(int rows) => rows <= MaxRows ? _seen[rows] : 0;
-
-    public double PerKey => _perKey;
 
     public void Observe(in StepCost cost)
     {
         int rows = cost.Rows;
         if (rows < 1 || rows > MaxRows || cost.PromptRows > 0) return; // prompt rows give no logits
-        if (_seen[rows] == 0)
+        if (_perKey == 0 && _passes == 0) _perKey = PriorPerKey * cost.VerifyTicks / (1 + PriorPerKey * cost.KeysRead);
+        double alone = Math.Max(cost.VerifyTicks - _perKey * cost.KeysRead, 0.1 * cost.VerifyTicks);
+        if (_seen[rows] < FirstPasses)
         {
-            if (_perKey == 0) _perKey = PriorPerKey * cost.VerifyTicks / (1 + PriorPerKey * cost.KeysRead);
-            _fixed[rows] = Math.Max(cost.VerifyTicks - _perKey * cost.KeysRead, cost.VerifyTicks * 0.1);
-            _seen[rows] = 1;
+            _fixed[rows] = _seen[rows] == 0 ? alone : Math.Min(_fixed[rows], alone);
         }
         else
         {
-            double predicted = Predict(rows, cost.KeysRead), error = cost.VerifyTicks - predicted;
-            if (_seen[rows] > 8) error = Math.Clamp(error, -OutlierShare * predicted, OutlierShare * predicted);
-            _fixed[rows] += error * Math.Max(1.0 / (1 + _seen[rows]), Slowest);
-            _fixed[rows] = Math.Max(_fixed[rows], 0.05 * predicted);
-            _seen[rows]++;
+            double predicted = _fixed[rows] + _perKey * cost.KeysRead;
+            double error = Math.Clamp(cost.VerifyTicks - predicted, -OutlierShare * predicted, OutlierShare * predicted);
+            _fixed[rows] = Math.Max(_fixed[rows] + error * Slowest, 0.05 * predicted);
             if (cost.KeysRead > 0) _perKey = Math.Max(0, _perKey + KeyRate * error / cost.KeysRead);
         }
 
-        if (rows > 1 && _seen[1] > 0) _slope += SlopeRate * (Math.Max(0, (_fixed[rows] / _fixed[1] - 1) / (rows - 1)) - _slope);
+        _seen[rows]++;
+        _last[rows] = ++_passes;
+        if (rows > 1 && _seen[1] >= Settled) _slope += SlopeRate * (Math.Max(0, (_fixed[rows] / _fixed[1] - 1) / (rows - 1)) - _slope);
+        Rebuild();
     }
 
-    /// <summary>The nearest row count that was seen, the smaller first; 0 if there is none.</summary>
-    private int Nearest(int rows)
+    /// <summary>Extends what was measured to all row counts, and corrects what was measured long ago by what is measured now.</summary>
+    private void Rebuild()
     {
-        for (int distance = 0; distance <= MaxRows; distance++)
+        int below = 0;
+        double cheapestAbove = double.PositiveInfinity;
+        for (int rows = 1; rows <= MaxRows; rows++)
         {
-            if (rows - distance >= 1 && _seen[rows - distance] > 0) return rows - distance;
-            if (rows + distance <= MaxRows && _seen[rows + distance] > 0) return rows + distance;
+            bool known = _seen[rows] > 0;
+            double extended = below > 0 ? _fixed[below] * Growth(below, rows) : double.PositiveInfinity;
+            _table[rows] = known ? _fixed[rows] : extended;
+            if (known && _passes - _last[rows] > Stale) _table[rows] = Math.Min(_table[rows], extended);
+            if (known) below = rows;
         }
 
-        return 0;
+        for (int rows = MaxRows; rows >= 1; rows--)
+        {
+            if (double.IsPositiveInfinity(_table[rows])) _table[rows] = cheapestAbove; // only more rows were seen so far: at most that
+            _table[rows] = Math.Min(_table[rows], Unevenness * cheapestAbove);
+            if (_seen[rows] > 0) cheapestAbove = Math.Min(cheapestAbove, _table[rows]);
+        }
     }
+
+    /// <summary>What passes of <paramref name="to"/> rows cost over passes of <paramref name="from"/>, by the slope.</summary>
+    private double Growth(int from, int to) => (1 + _slope * (to - 1)) / (1 + _slope * (from - 1));
 
     /// <summary>The prior of b: how many passes of one row reading one token's keys and values costs, by bytes.</summary>
     public static double PriorFor(TransformerShape shape, KvLayout layout)
