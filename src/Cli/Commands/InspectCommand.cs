@@ -133,7 +133,7 @@ internal sealed class InspectCommand : CliCommand
         if (found.Config is { } config)
             foreach ((string name, object value) in Fields(config)) output.WriteLine($"  {name,-24}{Shown(value)}");
         output.WriteLine($"  {"tokenizer",-24}{Tokenizer(found)}");
-        foreach ((string path, long bytes) in found.Files) output.WriteLine($"  {Path.GetFileName(path),-24}{Bytes(bytes)} bytes");
+        foreach ((string path, long bytes) in found.Files) output.WriteLine($"  {Path.GetFileName(path),-23} {Bytes(bytes)} bytes");
         output.WriteLine($"  {"tensors",-24}{found.Tensors.Count}, {Bytes(found.StoredElements)} elements, {Bytes(found.StoredBytes)} bytes");
         if (metadata && found.Metadata is { } keys)
         {
