@@ -1,0 +1,228 @@
+using Foretoken.Ptx.Execution;
+using Foretoken.Ptx.Instructions;
+using Foretoken.Ptx.Parsing;
+
+namespace Foretoken.Ptx.Decoding;
+
+using unsafe Handler = delegate*<Warp, Instruction*, uint, void>;
+
+/// <summary>Exchange between lanes, and matrix instructions.</summary>
+internal sealed unsafe partial class KernelDecoder
+{
+    private bool WarpInstruction(DecodedOp op, InstructionStatement s, Modifiers m)
+    {
+        switch (s.Opcode)
+        {
+            case "shfl":
+                Shuffle(op, s, m);
+                return true;
+            case "vote":
+                Vote(op, s, m);
+                return true;
+            case "activemask":
+                Count(s, 1);
+                m.Take("b32");
+                D(op, s.Operands[0], PtxType.B32);
+                Emit(op, &WarpOps.ActiveMask);
+                return true;
+            case "match":
+                Match(op, s, m);
+                return true;
+            case "redux":
+                Redux(op, s, m);
+                return true;
+            case "elect":
+                Count(s, 2);
+                m.Take("sync");
+                op.I.Kind = StepKind.WarpSync;
+                (Operand value, Operand leads) = Two(s.Operands[0]);
+                D(op, value, PtxType.B32);
+                op.I.P = PredicateDestination(op, leads.Name);
+                E(op, s.Operands[1], PtxType.B32);
+                Emit(op, &WarpOps.Elect);
+                return true;
+            case "ldmatrix" or "stmatrix":
+                Matrix(op, s, m, load: s.Opcode == "ldmatrix");
+                return true;
+            case "movmatrix":
+                Count(s, 2);
+                if (!(m.Take("sync") && m.Take("aligned") && m.Take("m8n8") && m.Take("trans") && m.Take("b16")))
+                    throw Error($"'{s.Text}' is not supported");
+                Aligned(op);
+                D(op, s.Operands[0], PtxType.B32);
+                A(op, s.Operands[1], PtxType.B32);
+                Emit(op, &MatrixOps.MoveMatrix);
+                return true;
+            case "mma":
+                MatrixProduct(op, s, m);
+                return true;
+            default:
+                return false;
+        }
+    }
+
+    private (Operand, Operand) Two(Operand pair) => pair.Kind == OperandKind.Pair
+        ? (new Operand { Kind = OperandKind.Name, Name = pair.Name }, pair.Items[0])
+        : throw Error("two destinations, d|p, expected");
+
+    private static void Aligned(DecodedOp op)
+    {
+        op.I.Kind = StepKind.WarpSync;
+        op.I.Aligned = true;
+    }
+
+    private void Shuffle(DecodedOp op, InstructionStatement s, Modifiers m)
+    {
+        Count(s, 5);
+        if (!m.Take("sync"))
+            throw Error("'shfl' without .sync is gone since PTX 6.4");
+        op.I.Kind = StepKind.WarpSync;
+        op.I.Mode = m.TakeAny("up", "down", "bfly", "idx") switch { "up" => WarpOps.Up, "down" => WarpOps.Down, "bfly" => WarpOps.Butterfly, "idx" => WarpOps.Index, _ => throw Error("'shfl' needs a mode") };
+        m.Take("b32");
+        op.I.P = -1;
+        Operand target = s.Operands[0];
+        if (target.Kind == OperandKind.Pair)
+        {
+            (target, Operand valid) = Two(target);
+            op.I.P = PredicateDestination(op, valid.Name);
+        }
+
+        D(op, target, PtxType.B32);
+        A(op, s.Operands[1], PtxType.B32);
+        B(op, s.Operands[2], PtxType.B32);
+        C(op, s.Operands[3], PtxType.B32);
+        E(op, s.Operands[4], PtxType.B32);
+        Emit(op, &WarpOps.Shuffle);
+    }
+
+    private void Vote(DecodedOp op, InstructionStatement s, Modifiers m)
+    {
+        Count(s, 3);
+        if (!m.Take("sync"))
+            throw Error("'vote' without .sync is gone since PTX 6.4");
+        op.I.Kind = StepKind.WarpSync;
+        op.I.Mode = m.TakeAny("all", "any", "uni", "ballot") switch { "all" => WarpOps.All, "any" => WarpOps.Any, "uni" => WarpOps.Uniform, "ballot" => WarpOps.Ballot, _ => throw Error("'vote' needs a mode") };
+        m.TakeType();
+        op.I.R = PredicateSource(op, s.Operands[1]);
+        E(op, s.Operands[2], PtxType.B32);
+        if (op.I.Mode == WarpOps.Ballot)
+            D(op, s.Operands[0], PtxType.B32);
+        else
+            op.I.P = PredicateDestination(op, s.Operands[0].Name);
+        Emit(op, &WarpOps.Vote);
+    }
+
+    private void Match(DecodedOp op, InstructionStatement s, Modifiers m)
+    {
+        Count(s, 3);
+        op.I.Flag = m.Take("all");
+        if (!op.I.Flag && !m.Take("any") || !m.Take("sync"))
+            throw Error($"'{s.Text}' is not understood");
+        op.I.Kind = StepKind.WarpSync;
+        PtxType type = m.TakeType();
+        op.I.P = -1;
+        Operand target = s.Operands[0];
+        if (target.Kind == OperandKind.Pair)
+        {
+            (target, Operand agreed) = Two(target);
+            op.I.P = PredicateDestination(op, agreed.Name);
+        }
+
+        D(op, target, PtxType.B32);
+        A(op, s.Operands[1], type);
+        E(op, s.Operands[2], PtxType.B32);
+        Emit(op, type.Bits() == 64 ? &WarpOps.Match<ulong> : &WarpOps.Match<uint>);
+    }
+
+    private void Redux(DecodedOp op, InstructionStatement s, Modifiers m)
+    {
+        Count(s, 3);
+        m.Take("sync");
+        op.I.Kind = StepKind.WarpSync;
+        string operation = m.TakeAny("add", "min", "max", "and", "or", "xor") ?? throw Error($"'{s.Text}' needs an operation");
+        PtxType type = m.TakeType();
+        D(op, s.Operands[0], type);
+        A(op, s.Operands[1], type);
+        E(op, s.Operands[2], PtxType.B32);
+        Handler run = (operation, type) switch
+        {
+            ("add", PtxType.U32 or PtxType.S32) => &WarpOps.Reduce<uint, SumOf<uint>>,
+            ("min", PtxType.U32) => &WarpOps.Reduce<uint, Least<uint>>,
+            ("min", PtxType.S32) => &WarpOps.Reduce<int, Least<int>>,
+            ("max", PtxType.U32) => &WarpOps.Reduce<uint, Greatest<uint>>,
+            ("max", PtxType.S32) => &WarpOps.Reduce<int, Greatest<int>>,
+            ("and", PtxType.B32) => &WarpOps.Reduce<uint, AndOf<uint>>,
+            ("or", PtxType.B32) => &WarpOps.Reduce<uint, OrOf<uint>>,
+            ("xor", PtxType.B32) => &WarpOps.Reduce<uint, XorOf<uint>>,
+            _ => null,
+        };
+        Emit(op, Handled(run, s, type));
+    }
+
+    private void Matrix(DecodedOp op, InstructionStatement s, Modifiers m, bool load)
+    {
+        Count(s, 2);
+        if (!(m.Take("sync") && m.Take("aligned") && m.Take("m8n8")))
+            throw Error($"'{s.Text}' is not supported");
+        if (!load && TargetCapability < 90)
+            throw Error($"'stmatrix' needs sm_90, the module is for {_module.Target}");
+        Aligned(op);
+        int count = m.TakeAny("x1", "x2", "x4") switch { "x1" => 1, "x2" => 2, "x4" => 4, _ => throw Error($"'{s.Text}' needs .x1, .x2 or .x4") };
+        op.I.Flag = m.Take("trans");
+        Space space = TakeSpace(m);
+        if (space is not (Space.Shared or Space.Generic) || !m.Take("b16"))
+            throw Error($"'{s.Text}' is not supported");
+        Address(op, s.Operands[load ? 1 : 0], space);
+        Operand registers = s.Operands[load ? 0 : 1];
+        Operand[] items = registers.Kind == OperandKind.Vector ? registers.Items : [registers];
+        if (items.Length != count)
+            throw Error($"{count} registers expected");
+        foreach (Operand item in items)
+            op.List.Add(load ? Destination(op, item, 32, exact: true, out _) : Source(op, item, PtxType.B32));
+        op.I.Count = count;
+        Grain(Space.Shared, 16);
+        Emit(op, load ? &MatrixOps.LoadMatrix : &MatrixOps.StoreMatrix);
+    }
+
+    /// <summary>The shapes whose fragment maps ptx.md §1 gives.</summary>
+    private void MatrixProduct(DecodedOp op, InstructionStatement s, Modifiers m)
+    {
+        Count(s, 4);
+        if (!(m.Take("sync") && m.Take("aligned")))
+            throw Error($"'{s.Text}' is not understood");
+        Aligned(op);
+        string shape = m.TakeAny("m16n8k8", "m16n8k16", "m16n8k32") ?? throw Error($"'{s.Text}': only the shapes m16n8k8, m16n8k16 and m16n8k32 are known");
+        if (!m.Take("row") || !m.Take("col"))
+            throw Error("'mma' needs .row.col");
+        op.I.Flag = m.Take("satfinite");
+        op.I.Count = shape == "m16n8k8" ? 8 : shape == "m16n8k16" ? 16 : 32;
+        string[] types = [.. s.Modifiers.Where(w => w is "f32" or "f16" or "bf16" or "tf32" or "s32" or "s8" or "u8")];
+        foreach (string type in types)
+            m.Take(type);
+        if (types.Length != 4 || types[0] != types[3])
+            throw Error($"'{s.Text}': four types d.a.b.c with d = c expected");
+        (string d, string a, string b) = (types[0], types[1], types[2]);
+        bool integer = d == "s32" && a is "s8" or "u8" && b is "s8" or "u8" && op.I.Count == 32;
+        bool half = a == b && a is "f16" or "bf16" && op.I.Count is 8 or 16 && (d == "f32" || (d == "f16" && a == "f16"));
+        bool tf32 = a == "tf32" && b == "tf32" && d == "f32" && op.I.Count == 8;
+        if (!integer && !half && !tf32 || (op.I.Flag && !integer))
+            throw Error($"'{s.Text}' is not supported: its fragment map is not known here");
+        int registersA = integer || tf32 ? 4 : op.I.Count / 4, registersC = d == "f16" ? 2 : 4;
+        op.I.Width = d == "f16" ? 16 : 32;
+        op.I.Mode = integer ? (a == "s8" ? 1 : 0) | (b == "s8" ? 2 : 0) : a switch { "f16" => MatrixOps.Half, "bf16" => MatrixOps.Brain, _ => MatrixOps.Tf32 };
+        Fragment(op, s.Operands[0], registersC, target: true);
+        Fragment(op, s.Operands[1], registersA, target: false);
+        Fragment(op, s.Operands[2], registersA / 2, target: false);
+        Fragment(op, s.Operands[3], registersC, target: false);
+        Emit(op, integer ? &MatrixOps.Integer : &MatrixOps.Float);
+    }
+
+    private void Fragment(DecodedOp op, Operand o, int count, bool target)
+    {
+        Operand[] items = o.Kind == OperandKind.Vector ? o.Items : [o];
+        if (items.Length != count)
+            throw Error($"a fragment of {count} registers expected, {items.Length} found");
+        foreach (Operand item in items)
+            op.List.Add(target ? Destination(op, item, 32, exact: true, out _) : Source(op, item, PtxType.B32));
+    }
+}

@@ -1,0 +1,369 @@
+using System.Numerics;
+using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
+
+namespace Foretoken.Ptx.Execution;
+
+internal enum WarpStatus : byte { Ready, AtBarrier, Exited }
+
+/// <summary>
+/// 32 lanes that run in lockstep wherever they can. Lanes are kept in groups with a common program counter (ptx.md §3: each lane has its own and any order of
+/// runnable groups is legal). The reconverging order always runs the group that is furthest behind and merges groups that meet; the independent orders run
+/// one lane after the other as far as it gets, which exposes code that counts on lockstep.
+/// </summary>
+internal sealed unsafe partial class Warp
+{
+    public const int Lanes = 32;
+    private readonly int[] _pc = new int[Lanes];
+    private readonly uint[] _mask = new uint[Lanes];
+    private readonly bool[] _waits = new bool[Lanes];
+    private int _groups;
+
+    public Warp(Block block, int index)
+    {
+        Block = block;
+        Index = index;
+    }
+
+    public Block Block { get; }
+    public int Index { get; }
+    public byte* Registers; // see Instruction
+    public byte* Constants;
+    public uint* Predicates;
+    public uint* Initialised; // one word of lanes per tracked register
+    public ulong* Address; // [32] addresses of the running memory instruction
+    public byte* Local; // [32, local bytes of the kernel]
+    public uint Initial; // lanes that the block has
+    public uint Live; // lanes that have not exited
+    public WarpStatus Status;
+    public bool BarrierPredicate; // scratch of the barrier that the warp waits at
+    public Instruction* BarrierInstruction;
+
+    /// <summary>The pointer of a source or destination operand.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public byte* At(int operand)
+    {
+        byte* origin = operand < 0 ? Constants : Registers;
+        return origin + (operand & int.MaxValue);
+    }
+
+    /// <summary>Lanes in which a predicate operand holds.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public uint Predicate(int operand) => Predicates[operand & int.MaxValue] ^ (uint)(operand >> 31);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public void SetPredicate(int operand, uint lanes, uint exec) => Predicates[operand] = (Predicates[operand] & ~exec) | (lanes & exec);
+
+    public void Start(uint lanes)
+    {
+        Initial = Live = lanes;
+        Status = lanes == 0 ? WarpStatus.Exited : WarpStatus.Ready;
+        Executed = 0;
+        _groups = 0;
+        if (Block.Launch.Options.LaneOrder == PtxOrder.Lockstep)
+        {
+            Add(0, lanes);
+            return;
+        }
+
+        for (int lane = 0; lane < Lanes; lane++)
+        {
+            if ((lanes >> lane & 1) != 0)
+                Add(0, 1u << lane);
+        }
+    }
+
+    /// <summary>Program counters and lanes of the groups, for messages.</summary>
+    public IEnumerable<(int Pc, uint Lanes)> Groups()
+    {
+        for (int g = 0; g < _groups; g++)
+            yield return (_pc[g], _mask[g]);
+    }
+
+    private void Add(int pc, uint lanes)
+    {
+        _pc[_groups] = pc;
+        _mask[_groups] = lanes;
+        _waits[_groups++] = false;
+    }
+
+    private void Remove(int g)
+    {
+        _groups--;
+        for (int i = g; i < _groups; i++)
+            (_pc[i], _mask[i], _waits[i]) = (_pc[i + 1], _mask[i + 1], _waits[i + 1]);
+    }
+
+    /// <summary>Runs until the warp exits, waits at a barrier, or has used its turn.</summary>
+    public void Run(long turn)
+    {
+        Status = WarpStatus.Ready;
+        long first = turn;
+        bool lockstep = Block.Launch.Options.LaneOrder == PtxOrder.Lockstep;
+        while (turn > 0 && Status == WarpStatus.Ready)
+        {
+            Merge(lockstep);
+            int g = Choose(lockstep);
+            if (g < 0)
+            {
+                if (_groups == 0)
+                    Status = WarpStatus.Exited;
+                else if (!ReleaseWaiting())
+                    throw Stuck();
+                continue;
+            }
+
+            int pc = _pc[g];
+            uint mask = _mask[g];
+            Remove(g);
+            RunGroup(pc, mask, lockstep ? Limit() : int.MaxValue, ref turn);
+        }
+
+        Block.Counters.WarpInstructions += first - turn;
+        Executed += first - turn;
+        if (Executed > Block.Launch.Options.InstructionLimit)
+            throw Block.Fault(PtxFaultKind.InstructionLimit, this, null, 0, $"the warp ran more than {Block.Launch.Options.InstructionLimit:N0} instructions");
+    }
+
+    private long Executed { get; set; }
+
+    private int Limit()
+    {
+        int limit = int.MaxValue;
+        for (int i = 0; i < _groups; i++)
+            limit = Math.Min(limit, _pc[i]);
+        return limit;
+    }
+
+    /// <summary>Merges groups at the same place: all in lockstep, those that wait otherwise. A group that grew looks again at what it waits for.</summary>
+    private void Merge(bool lockstep)
+    {
+        for (int i = 0; i < _groups; i++)
+        {
+            for (int j = _groups - 1; j > i; j--)
+            {
+                if (_pc[i] != _pc[j] || !(lockstep || (_waits[i] && _waits[j])))
+                    continue;
+                _mask[i] |= _mask[j];
+                _waits[i] = false;
+                Remove(j);
+            }
+        }
+    }
+
+    private int Choose(bool lockstep)
+    {
+        int best = -1;
+        if (lockstep)
+        {
+            for (int i = 0; i < _groups; i++)
+            {
+                if (!_waits[i] && (best < 0 || _pc[i] < _pc[best]))
+                    best = i;
+            }
+
+            return best;
+        }
+
+        PtxOrder order = Block.Launch.Options.LaneOrder;
+        int count = 0;
+        for (int i = 0; i < _groups; i++)
+        {
+            if (_waits[i])
+                continue;
+            count++;
+            bool better = order switch
+            {
+                PtxOrder.Descending => best < 0 || _mask[i] > _mask[best],
+                PtxOrder.Shuffled => Block.Random(count) == 0,
+                _ => best < 0 || BitOperations.TrailingZeroCount(_mask[i]) < BitOperations.TrailingZeroCount(_mask[best]),
+            };
+            if (better)
+                best = i;
+        }
+
+        return best;
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private void RunGroup(int pc, uint mask, int limit, ref long turn)
+    {
+        Instruction* code = Block.Launch.Kernel.Code;
+        long lanes = 0;
+        do
+        {
+            Instruction* i = code + pc;
+            uint exec = mask & Predicate(i->Guard);
+            turn--;
+            if (i->Kind == StepKind.Plain)
+            {
+                if (exec != 0)
+                {
+                    i->Run(this, i, exec);
+                    lanes += BitOperations.PopCount(exec);
+                }
+
+                pc++;
+            }
+            else
+            {
+                lanes += BitOperations.PopCount(exec);
+                if (!Control(i, ref pc, ref mask, exec, ref limit))
+                {
+                    Block.Counters.LaneInstructions += lanes;
+                    return;
+                }
+            }
+        }
+        while (pc < limit && turn > 0);
+        Block.Counters.LaneInstructions += lanes;
+        Add(pc, mask);
+    }
+
+    /// <summary>False: the group is gone, or was put back waiting.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private bool Control(Instruction* i, ref int pc, ref uint mask, uint exec, ref int limit)
+    {
+        switch (i->Kind)
+        {
+            case StepKind.Branch:
+                if (i->Flag && exec != 0 && exec != mask)
+                    throw Block.Fault(PtxFaultKind.IllegalInstruction, this, i, exec, "a .uni branch diverges");
+                if (exec == mask)
+                {
+                    pc = i->Target;
+                    return true;
+                }
+
+                if (exec != 0)
+                {
+                    mask &= ~exec;
+                    Add(i->Target, exec);
+                    if (Block.Launch.Options.LaneOrder == PtxOrder.Lockstep)
+                        limit = Math.Min(limit, i->Target);
+                }
+
+                pc++;
+                return true;
+            case StepKind.Exit:
+                Live &= ~exec;
+                mask &= ~exec;
+                pc++;
+                for (int g = 0; g < _groups; g++)
+                    _waits[g] = false; // what they wait for may have exited
+                return mask != 0;
+            case StepKind.WarpSync:
+                return Synchronise(i, ref pc, ref mask, exec);
+            case StepKind.Barrier:
+                return AtBarrier(i, ref pc, ref mask, exec);
+            default:
+                if (exec != 0)
+                    throw Block.Fault(PtxFaultKind.IllegalInstruction, this, i, exec, "the kernel executed trap");
+                pc++;
+                return true;
+        }
+    }
+
+    private bool Synchronise(Instruction* i, ref int pc, ref uint mask, uint exec)
+    {
+        if (exec == 0)
+        {
+            pc++;
+            return true;
+        }
+
+        uint required = i->Aligned ? Live : Members(i, exec);
+        if ((required & Live & ~exec) != 0)
+        {
+            Wait(ref pc, mask, exec);
+            return false;
+        }
+
+        if (i->Aligned && exec != Initial)
+            throw Block.Fault(PtxFaultKind.DivergentBarrier, this, i, exec, "an .aligned operation after some lanes of the warp exited");
+        if (i->Aligned && Initial != uint.MaxValue)
+            throw Block.Fault(PtxFaultKind.DivergentBarrier, this, i, exec, "an .aligned operation in a warp of fewer than 32 threads");
+        i->Run(this, i, exec);
+        pc++;
+        return true;
+    }
+
+    /// <summary>Lanes that must be here: the union of the member masks of the executing lanes, each of which must name its own lane.</summary>
+    private uint Members(Instruction* i, uint exec)
+    {
+        uint* masks = (uint*)At(i->E);
+        uint all = 0;
+        for (uint rest = exec; rest != 0; rest &= rest - 1)
+        {
+            int lane = BitOperations.TrailingZeroCount(rest);
+            if ((masks[lane] >> lane & 1) == 0)
+                throw Block.Fault(PtxFaultKind.IllegalInstruction, this, i, 1u << lane, $"the member mask 0x{masks[lane]:x8} does not name the lane that executes it");
+            all |= masks[lane];
+        }
+
+        return all;
+    }
+
+    /// <summary>Puts the executing lanes back waiting and the others behind the instruction.</summary>
+    private void Wait(ref int pc, uint mask, uint exec)
+    {
+        if ((mask & ~exec) != 0)
+            Add(pc + 1, mask & ~exec);
+        Add(pc, exec);
+        _waits[_groups - 1] = true;
+    }
+
+    private bool AtBarrier(Instruction* i, ref int pc, ref uint mask, uint exec)
+    {
+        if (exec == 0)
+        {
+            pc++;
+            return true;
+        }
+
+        if (exec != Live)
+        {
+            Wait(ref pc, mask, exec);
+            return false;
+        }
+
+        pc++;
+        if (Block.Arrive(this, i, exec))
+            return true;
+        Status = WarpStatus.AtBarrier;
+        Add(pc, mask);
+        return false;
+    }
+
+    /// <summary>Every group waits: lets a warp barrier or a barrier pass whose lanes arrived at different places.</summary>
+    private bool ReleaseWaiting()
+    {
+        Instruction* code = Block.Launch.Kernel.Code;
+        Instruction* first = code + _pc[0];
+        uint all = 0;
+        for (int g = 0; g < _groups; g++)
+        {
+            Instruction* i = code + _pc[g];
+            if (i->Kind != StepKind.WarpSync || i->Count != Instructions.WarpOps.IsBarrier)
+                return false;
+            all |= _mask[g];
+        }
+
+        if (all != Live)
+            return false;
+        for (int g = 0; g < _groups; g++)
+        {
+            _waits[g] = false;
+            _pc[g]++;
+        }
+
+        first->Run(this, first, all);
+        return true;
+    }
+
+    private PtxFaultException Stuck()
+    {
+        Instruction* i = Block.Launch.Kernel.Code + _pc[0];
+        return Block.Fault(PtxFaultKind.DivergentBarrier, this, i, _mask[0], "lanes of the warp wait here for lanes that never come");
+    }
+}

@@ -1,0 +1,320 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
+using Foretoken.Ptx.Execution;
+using Foretoken.Ptx.Memory;
+
+namespace Foretoken.Ptx.Instructions;
+
+/// <summary>
+/// ldmatrix, stmatrix, movmatrix and mma.sync with the fragment maps of ptx.md §1: g = lane / 4, t = lane mod 4. List holds the registers in the order
+/// D, A, B, C.
+/// </summary>
+internal static unsafe class MatrixOps
+{
+    private const int Rows = 16, Columns = 8;
+    public const int Half = 0, Brain = 1, Tf32 = 2; // Mode of the float forms
+
+    /// <summary>ldmatrix: lanes 8m … 8m+7 hold the row addresses of matrix m; Count matrices, Flag: transposed.</summary>
+    public static void LoadMatrix(Warp w, Instruction* i, uint exec)
+    {
+        MemoryOps.Addresses(w, i);
+        ushort* matrix = stackalloc ushort[64]; // [8 rows, 8 columns]
+        for (int m = 0; m < i->Count; m++)
+        {
+            for (int row = 0; row < 8; row++)
+            {
+                int lane = (8 * m) + row;
+                Unsafe.CopyBlockUnaligned(matrix + (8 * row), SharedSpace.Read(w, i, lane, Local(w.Address[lane]), 16), 16);
+            }
+
+            uint* d = (uint*)w.At(i->List[m]);
+            for (int lane = 0; lane < Warp.Lanes; lane++)
+            {
+                int g = lane >> 2, t = lane & 3;
+                d[lane] = i->Flag ? matrix[(16 * t) + g] | ((uint)matrix[(16 * t) + 8 + g] << 16) : *(uint*)(matrix + (8 * g) + (2 * t));
+            }
+        }
+
+        CountRows(w, i->Count);
+    }
+
+    /// <summary>stmatrix, the inverse (sm_90).</summary>
+    public static void StoreMatrix(Warp w, Instruction* i, uint exec)
+    {
+        MemoryOps.Addresses(w, i);
+        ushort* matrix = stackalloc ushort[64];
+        for (int m = 0; m < i->Count; m++)
+        {
+            Scatter((uint*)w.At(i->List[m]), matrix, i->Flag);
+            for (int row = 0; row < 8; row++)
+            {
+                int lane = (8 * m) + row;
+                byte* target = SharedSpace.Write(w, i, lane, Local(w.Address[lane]), 16, (byte*)(matrix + (8 * row)));
+                Unsafe.CopyBlockUnaligned(target, matrix + (8 * row), 16);
+            }
+        }
+
+        CountRows(w, i->Count);
+    }
+
+    /// <summary>movmatrix.trans: (r, c) → (c, r).</summary>
+    public static void MoveMatrix(Warp w, Instruction* i, uint exec)
+    {
+        ushort* matrix = stackalloc ushort[64];
+        Scatter((uint*)w.At(i->A), matrix, transposed: true);
+        Unsafe.CopyBlockUnaligned(w.At(i->D), matrix, 128);
+    }
+
+    /// <summary>mma m16n8 with s8 or u8 operands, Count = k (32); Mode bit 0: A signed, bit 1: B signed; Flag: satfinite. Exact; wraps unless saturating.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public static void Integer(Warp w, Instruction* i, uint exec)
+    {
+        const int k = 32;
+        int* a = stackalloc int[Rows * k], b = stackalloc int[k * Columns], c = stackalloc int[Rows * Columns]; // [16, k], [k, 8], [16, 8]
+        bool signedA = (i->Mode & 1) != 0, signedB = (i->Mode & 2) != 0;
+        for (int r = 0; r < 4; r++)
+        {
+            byte* source = w.At(i->List[4 + r]); // element 4r+j → row g + 8·(r & 1), k 4t + j + 16·(r >> 1)
+            for (int n = 0; n < 128; n++)
+                a[(((n >> 4) + (8 * (r & 1))) * k) + (n & 15) + (16 * (r >> 1))] = signedA ? (sbyte)source[n] : source[n];
+        }
+
+        for (int r = 0; r < 2; r++)
+        {
+            byte* source = w.At(i->List[8 + r]); // element 4r+j → k 4t + j + 16·r, column g
+            for (int n = 0; n < 128; n++)
+                b[(((n & 15) + (16 * r)) * Columns) + (n >> 4)] = signedB ? (sbyte)source[n] : source[n];
+        }
+
+        LoadAccumulators((int*)w.At(i->List[10]), (int*)w.At(i->List[11]), (int*)w.At(i->List[12]), (int*)w.At(i->List[13]), c);
+        for (int row = 0; row < Rows; row++)
+        {
+            Vector256<int> sum = Vector256<int>.Zero;
+            for (int kk = 0; kk < k; kk++)
+                sum += Vector256.Create(a[(row * k) + kk]) * Vector256.Load(b + (kk * Columns));
+            Vector256<int> old = Vector256.Load(c + (row * Columns)), result = old + sum;
+            if (i->Flag)
+                result = Vector256.ConditionalSelect(Vector256.LessThan((old ^ result) & (sum ^ result), Vector256<int>.Zero), Vector256.ShiftRightArithmetic(old, 31) ^ Vector256.Create(int.MaxValue), result);
+            result.Store(c + (row * Columns));
+        }
+
+        StoreAccumulators(c, (int*)w.At(i->List[0]), (int*)w.At(i->List[1]), (int*)w.At(i->List[2]), (int*)w.At(i->List[3]));
+        Count(w, k);
+    }
+
+    /// <summary>
+    /// mma m16n8 with f16, bf16 or tf32 operands, Count = k; Width: bits of an accumulator (32, or 16: two to a register). A chain of fused blocks (ptx.md §1),
+    /// all in double precision, where products, the cut and the sum of a block are exact: a term is cut toward zero to a multiple of 2^(E−F), where 2^E is
+    /// the largest power among the products' exponents (not renormalised) and the accumulator's.
+    /// </summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public static void Float(Warp w, Instruction* i, uint exec)
+    {
+        int k = i->Count;
+        bool hopper = w.Block.Launch.Options.Mma == MmaProfile.Hopper;
+        int block = Math.Min(k, (hopper ? 16 : 8) >> (i->Mode == Tf32 ? 1 : 0)), bits = hopper ? 25 : 24;
+        double* a = stackalloc double[Rows * 16], powerA = stackalloc double[Rows * 16]; // [16, k]
+        double* b = stackalloc double[16 * Columns], powerB = stackalloc double[16 * Columns]; // [k, 8]
+        float* c = stackalloc float[Rows * Columns];
+        bool finite = LoadOperands(w, i, a, powerA, b, powerB);
+        LoadFloatAccumulators(w, i, c);
+        for (int row = 0; row < Rows; row++)
+        {
+            Vector512<double> sum = Widen(c + (row * Columns));
+            for (int first = 0; first < k; first += block)
+                sum = Block(a + (row * k), powerA + (row * k), b, powerB, first, block, bits, sum, finite, i->Width);
+            for (int n = 0; n < Columns; n++)
+                c[(row * Columns) + n] = (float)sum.GetElement(n);
+        }
+
+        StoreFloatAccumulators(w, i, c);
+        Count(w, k);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector512<double> Block(double* a, double* powerA, double* b, double* powerB, int first, int count, int bits, Vector512<double> sum, bool finite, int width)
+    {
+        Vector512<double> largest = Power(sum);
+        for (int n = first; n < first + count; n++)
+            largest = Vector512.Max(largest, Vector512.Create(powerA[n]) * Vector512.Load(powerB + (n * Columns)));
+        largest = Vector512.ConditionalSelect(Vector512.Equals(largest, Vector512<double>.Zero), Vector512<double>.One, largest);
+        // 2^(F−E) from the bits of 2^E: exponents subtract
+        Vector512<double> up = (Vector512.Create((long)(bits + 2046) << 52) - largest.AsInt64()).AsDouble();
+        Vector512<double> total = Vector512.Truncate(sum * up), plain = sum;
+        for (int n = first; n < first + count; n++)
+        {
+            Vector512<double> product = Vector512.Create(a[n]) * Vector512.Load(b + (n * Columns));
+            total += Vector512.Truncate(product * up);
+            plain += product;
+        }
+
+        Vector512<double> result = total * (largest * Vector512.Create(Math.ScaleB(1, -bits)));
+        result = width == 16 ? RoundHalf(result) : TruncateSingle(result);
+        return finite ? result : Vector512.ConditionalSelect(Vector512.LessThan(Vector512.Abs(plain), Vector512.Create(double.PositiveInfinity)), result, Specials(plain));
+    }
+
+    /// <summary>2 to the exponent; single-precision subnormals count with the least exponent.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector512<double> Power(Vector512<double> value)
+    {
+        Vector512<double> power = (value.AsInt64() & Vector512.Create(0x7FF0000000000000L)).AsDouble();
+        return Vector512.ConditionalSelect(Vector512.Equals(value, Vector512<double>.Zero), Vector512<double>.Zero, Vector512.Max(power, Vector512.Create(1.1754943508222875e-38)));
+    }
+
+    /// <summary>Toward zero to binary32: 24 bits, or a multiple of 2^−149; too large becomes infinite.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector512<double> TruncateSingle(Vector512<double> value)
+    {
+        Vector512<double> normal = (value.AsInt64() & Vector512.Create(~((1L << 29) - 1))).AsDouble();
+        Vector512<double> magnitude = Vector512.Abs(value);
+        Vector512<double> subnormal = Vector512.Truncate(value * Vector512.Create(7.1362384635297994e44)) * Vector512.Create(1.4012984643248171e-45); // 2^149, 2^−149
+        Vector512<double> result = Vector512.ConditionalSelect(Vector512.LessThan(magnitude, Vector512.Create(1.1754943508222875e-38)), subnormal, normal);
+        Vector512<double> infinite = (value.AsInt64() & Vector512.Create(long.MinValue) | Vector512.Create(0x7FF0000000000000L)).AsDouble();
+        return Vector512.ConditionalSelect(Vector512.GreaterThanOrEqual(magnitude, Vector512.Create(3.4028236692093846e38)), infinite, result);
+    }
+
+    private static Vector512<double> RoundHalf(Vector512<double> value)
+    {
+        for (int n = 0; n < Columns; n++)
+            value = value.WithElement(n, Numbers.Round(value.GetElement(n), FloatFormat.Half, Rounding.Nearest));
+        return value;
+    }
+
+    /// <summary>NaN, 0·inf and inf − inf are the canonical NaN.</summary>
+    private static Vector512<double> Specials(Vector512<double> value) => Vector512.ConditionalSelect(Vector512.Equals(value, value), value, Vector512.Create(double.NaN));
+
+    private static bool LoadOperands(Warp w, Instruction* i, double* a, double* powerA, double* b, double* powerB)
+    {
+        int k = i->Count, mode = i->Mode, d = i->Width == 16 ? 2 : 4;
+        int registersA = mode == Tf32 ? 4 : k / 4, registersB = registersA / 2;
+        bool finite = true;
+        for (int r = 0; r < registersA + registersB; r++)
+        {
+            bool isA = r < registersA;
+            int q = isA ? r : r - registersA;
+            uint* source = (uint*)w.At(i->List[d + r]);
+            for (int lane = 0; lane < Warp.Lanes; lane++)
+            {
+                int g = lane >> 2, t = lane & 3;
+                if (mode == Tf32) // A element q → row g + 8·(q & 1), k t + 4·(q >> 1); B element q → k t + 4q, column g
+                {
+                    int at = isA ? ((g + (8 * (q & 1))) * k) + t + (4 * (q >> 1)) : ((t + (4 * q)) * Columns) + g;
+                    finite &= Operand(source[lane] & 0xFFFFE000, isA ? a + at : b + at, isA ? powerA + at : powerB + at);
+                    continue;
+                }
+
+                for (int half = 0; half < 2; half++) // A: row g + 8·(q & 1), k 2t + half + 8·(q >> 1); B: k 2t + half + 8q, column g
+                {
+                    int at = isA ? ((g + (8 * (q & 1))) * k) + (2 * t) + half + (8 * (q >> 1)) : (((2 * t) + half + (8 * q)) * Columns) + g;
+                    uint value = half == 0 ? source[lane] & 0xFFFF : source[lane] >> 16;
+                    finite &= mode == Brain
+                        ? Operand(value << 16, isA ? a + at : b + at, isA ? powerA + at : powerB + at)
+                        : HalfOperand(value, isA ? a + at : b + at, isA ? powerA + at : powerB + at);
+                }
+            }
+        }
+
+        return finite;
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static bool Operand(uint bits, double* value, double* power)
+    {
+        *value = BitConverter.UInt32BitsToSingle(bits);
+        uint exponent = bits & 0x7F800000;
+        *power = exponent != 0 ? BitConverter.UInt32BitsToSingle(exponent) : (bits & 0x7FFFFF) != 0 ? 1.1754943508222875e-38 : 0;
+        return exponent != 0x7F800000;
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static bool HalfOperand(uint bits, double* value, double* power)
+    {
+        *value = Numbers.FromHalf(bits);
+        uint exponent = bits >> 10 & 31;
+        *power = exponent != 0 ? BitConverter.UInt32BitsToSingle((exponent + 112) << 23) : (bits & 0x3FF) != 0 ? 6.103515625e-05 : 0; // 2^−14
+        return exponent != 31;
+    }
+
+    /// <summary>C element e → row g + 8·(e >> 1), column 2t + (e &amp; 1).</summary>
+    private static void LoadAccumulators(int* c0, int* c1, int* c2, int* c3, int* c)
+    {
+        for (int lane = 0; lane < Warp.Lanes; lane++)
+        {
+            int at = ((lane >> 2) * Columns) + (2 * (lane & 3));
+            (c[at], c[at + 1], c[at + 64], c[at + 65]) = (c0[lane], c1[lane], c2[lane], c3[lane]);
+        }
+    }
+
+    private static void StoreAccumulators(int* c, int* d0, int* d1, int* d2, int* d3)
+    {
+        for (int lane = 0; lane < Warp.Lanes; lane++)
+        {
+            int at = ((lane >> 2) * Columns) + (2 * (lane & 3));
+            (d0[lane], d1[lane], d2[lane], d3[lane]) = (c[at], c[at + 1], c[at + 64], c[at + 65]);
+        }
+    }
+
+    private static void LoadFloatAccumulators(Warp w, Instruction* i, float* c)
+    {
+        int* list = i->List + (i->Width == 16 ? 2 : 4) + (i->Mode == Tf32 ? 6 : i->Count / 4 * 3 / 2);
+        if (i->Width == 32)
+        {
+            LoadAccumulators((int*)w.At(list[0]), (int*)w.At(list[1]), (int*)w.At(list[2]), (int*)w.At(list[3]), (int*)c);
+            return;
+        }
+
+        for (int r = 0; r < 2; r++)
+        {
+            for (int n = 0; n < 64; n++)
+                c[(r * 64) + n] = Numbers.FromHalf(((ushort*)w.At(list[r]))[n]);
+        }
+    }
+
+    private static void StoreFloatAccumulators(Warp w, Instruction* i, float* c)
+    {
+        if (i->Width == 32)
+        {
+            for (int n = 0; n < Rows * Columns; n++)
+                c[n] = float.IsNaN(c[n]) ? BitConverter.UInt32BitsToSingle(Numbers.CanonicalNaN) : c[n];
+            StoreAccumulators((int*)c, (int*)w.At(i->List[0]), (int*)w.At(i->List[1]), (int*)w.At(i->List[2]), (int*)w.At(i->List[3]));
+            return;
+        }
+
+        for (int r = 0; r < 2; r++)
+        {
+            for (int n = 0; n < 64; n++)
+                ((ushort*)w.At(i->List[r]))[n] = Numbers.ToHalf(c[(r * 64) + n], Rounding.Nearest);
+        }
+    }
+
+    private static Vector512<double> Widen(float* source) => Vector512.WidenLower(Vector256.Load(source).ToVector512Unsafe());
+
+    /// <summary>An 8×8 matrix from its fragment: register lane (g, t) holds row g, columns 2t and 2t+1.</summary>
+    private static void Scatter(uint* source, ushort* matrix, bool transposed)
+    {
+        for (int lane = 0; lane < Warp.Lanes; lane++)
+        {
+            int g = lane >> 2, t = lane & 3;
+            for (int half = 0; half < 2; half++)
+                matrix[transposed ? (((2 * t) + half) * 8) + g : (g * 8) + (2 * t) + half] = (ushort)(source[lane] >> (16 * half));
+        }
+    }
+
+    private static ulong Local(ulong address) => Window.IsIn(address, Window.Shared) ? address - Window.Shared : address;
+
+    /// <summary>Each matrix is one pass over eight rows of 16 bytes.</summary>
+    private static void CountRows(Warp w, int matrices)
+    {
+        if (!w.Block.Launch.Options.Count)
+            return;
+        w.Block.Counters.SharedAccesses++;
+        for (int m = 0; m < matrices; m++)
+            w.Block.Counters.SharedBankConflicts += AccessCounts.Passes(w.Address, 0xFFu << (8 * m), 4) - 1;
+    }
+
+    private static void Count(Warp w, int k)
+    {
+        w.Block.Counters.MmaInstructions++;
+        w.Block.Counters.MmaMultiplyAdds += Rows * Columns * k;
+    }
+}

@@ -1,0 +1,195 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
+using System.Runtime.Intrinsics;
+
+namespace Foretoken.Ptx.Memory;
+
+/// <summary>
+/// A block's shared memory with a record per grain (the kernel's smallest access) of who wrote it and which warps read it, and when. Time is a counter that
+/// block barriers and warp barriers advance. Two accesses to a grain by different threads, one of them a write, are a race unless a barrier of the block, or,
+/// within a warp, a warp barrier, lies between. Barriers for a part of the block count as barriers for all: no false alarm, some races unseen.
+/// Writers of the same value and accesses that are both atomic (or volatile, ptx.md §3) are no race.
+/// </summary>
+internal sealed unsafe class SharedMemory : IDisposable
+{
+    private const int TimeShift = 12; // below: in flight 1, atomic 1, warp 5, lane 5
+    private const uint InFlight = 1 << 11, Atomic = 1 << 10, LatestTime = (1u << 20) - 64;
+    private readonly int _shift;
+    private readonly int _grains;
+    private readonly uint* _writers; // [grains] time << 12 | in flight | atomic | warp | lane
+    private readonly ulong* _readers; // [grains] time << 32 | warps that read since the last barrier
+    private readonly uint[] _warpTime;
+    private uint _time = 1, _barrierTime = 1, _beginTime = 1;
+    private readonly bool _checkRaces, _checkInitialised;
+
+    public SharedMemory(int bytes, int grain, int warps, PtxMachineOptions options)
+    {
+        Bytes = bytes;
+        _shift = int.Log2(grain);
+        _grains = ((bytes + grain - 1) >> _shift) + 64;
+        Data = (byte*)NativeMemory.AlignedAlloc((nuint)bytes + 64, 64);
+        _writers = (uint*)NativeMemory.AllocZeroed((nuint)_grains, sizeof(uint));
+        _readers = (ulong*)NativeMemory.AllocZeroed((nuint)_grains, sizeof(ulong));
+        _warpTime = new uint[warps];
+        (_checkRaces, _checkInitialised) = (options.CheckRaces, options.CheckInitialised);
+    }
+
+    public byte* Data { get; }
+    public int Bytes { get; }
+
+    public void Dispose()
+    {
+        NativeMemory.AlignedFree(Data);
+        NativeMemory.Free(_writers);
+        NativeMemory.Free(_readers);
+    }
+
+    /// <summary>A new block: nothing is written, and old values are poison.</summary>
+    public void Begin()
+    {
+        if (_time > LatestTime / 2)
+        {
+            new Span<uint>(_writers, _grains).Clear();
+            new Span<ulong>(_readers, _grains).Clear();
+            _time = 1;
+        }
+
+        new Span<byte>(Data, Bytes).Fill(0xFF);
+        _time++;
+        _beginTime = _barrierTime = _time;
+        Array.Fill(_warpTime, _time);
+    }
+
+    public void BlockBarrier()
+    {
+        if (_time >= LatestTime)
+            Renumber();
+        _barrierTime = ++_time;
+        Array.Fill(_warpTime, _time);
+    }
+
+    /// <summary>A warp barrier orders the accesses of the warp's lanes among themselves.</summary>
+    public void WarpBarrier(int warp)
+    {
+        if (_time < LatestTime)
+            _warpTime[warp] = ++_time;
+    }
+
+    /// <summary>Null when the read is fine, else what is wrong.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public (PtxFaultKind Kind, string Message)? Read(int offset, int bytes, int warp, int lane, bool atomic = false)
+    {
+        int first = offset >> _shift, last = (offset + bytes - 1) >> _shift;
+        for (int g = first; g <= last; g++)
+        {
+            uint writer = _writers[g];
+            uint time = writer >> TimeShift;
+            if (_checkInitialised && time < _beginTime)
+                return (PtxFaultKind.UninitialisedMemory, $"shared byte {offset} was never written in this block");
+            if (_checkRaces && (time >= _barrierTime || (writer & InFlight) != 0) && IsRace(writer, warp, lane, atomic))
+                return (PtxFaultKind.SharedRace, (writer & InFlight) != 0
+                    ? $"shared byte {offset} is read while a cp.async of {Who(writer)} to it is not waited for"
+                    : $"shared byte {offset} was written by {Who(writer)} and no barrier lies between");
+            if (!atomic)
+                MarkRead(g, warp);
+        }
+
+        return null;
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public (PtxFaultKind Kind, string Message)? Write(int offset, int bytes, int warp, int lane, byte* value, bool atomic = false, bool inFlight = false)
+    {
+        int first = offset >> _shift, last = (offset + bytes - 1) >> _shift;
+        for (int g = first; g <= last && _checkRaces; g++)
+        {
+            uint writer = _writers[g];
+            if ((writer >> TimeShift >= _barrierTime || (writer & InFlight) != 0) && IsRace(writer, warp, lane, atomic) && !SameValue(g, offset, bytes, value))
+                return (PtxFaultKind.SharedRace, $"shared byte {offset} was written by {Who(writer)} with another value and no barrier lies between");
+            ulong readers = _readers[g];
+            if (readers >> 32 >= _barrierTime && ((uint)readers & ~(1u << warp)) != 0 && !SameValue(g, offset, bytes, value))
+                return (PtxFaultKind.SharedRace, $"shared byte {offset} was read by warps 0x{(uint)readers:x} and no barrier lies before this write");
+        }
+
+        uint entry = (_time << TimeShift) | (atomic ? Atomic : 0) | (inFlight ? InFlight : 0) | ((uint)warp << 5) | (uint)lane;
+        for (int g = first; g <= last; g++)
+            _writers[g] = entry;
+        return null;
+    }
+
+    /// <summary>A read of a range by all lanes of a warp, in one sweep; false when it needs the exact look (or is wrong).</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public bool ReadRange(int offset, int bytes, int warp)
+    {
+        int first = offset >> _shift, count = ((offset + bytes - 1) >> _shift) - first + 1;
+        if (count % 16 != 0)
+            return false;
+        Vector512<uint> low = Vector512.Create(_beginTime << TimeShift), high = Vector512.Create(_barrierTime << TimeShift);
+        Vector512<uint> bad = Vector512<uint>.Zero;
+        for (int g = first; g < first + count; g += 16)
+        {
+            Vector512<uint> writer = Vector512.Load(_writers + g);
+            bad |= Vector512.LessThan(writer, low) | Vector512.GreaterThanOrEqual(writer, high) | (writer & Vector512.Create(InFlight));
+        }
+
+        if (bad != Vector512<uint>.Zero)
+            return false;
+        if (_checkRaces)
+        {
+            for (int g = first; g < first + count; g++)
+                MarkRead(g, warp);
+        }
+
+        return true;
+    }
+
+    /// <summary>An asynchronous copy arrived: its bytes count as written now by the thread that waited.</summary>
+    public void Deliver(int offset, int bytes, int warp, int lane)
+    {
+        for (int g = offset >> _shift; g <= (offset + bytes - 1) >> _shift; g++)
+            _writers[g] = (_time << TimeShift) | ((uint)warp << 5) | (uint)lane;
+    }
+
+    private static string Who(uint writer) => $"warp {writer >> 5 & 31} lane {writer & 31}";
+
+    private void MarkRead(int g, int warp)
+    {
+        ulong readers = _readers[g];
+        uint warps = readers >> 32 >= _barrierTime ? (uint)readers : 0;
+        _readers[g] = ((ulong)_time << 32) | warps | (1u << warp);
+    }
+
+    private bool IsRace(uint writer, int warp, int lane, bool atomic)
+    {
+        if ((writer & InFlight) != 0)
+            return true;
+        if (atomic && (writer & Atomic) != 0)
+            return false;
+        if ((int)(writer >> 5 & 31) != warp)
+            return true;
+        return (int)(writer & 31) != lane && writer >> TimeShift >= _warpTime[warp];
+    }
+
+    /// <summary>True when the bytes that an access writes into a grain are those that lie there.</summary>
+    private bool SameValue(int g, int offset, int bytes, byte* value)
+    {
+        if (value == null || (_writers[g] & InFlight) != 0)
+            return false;
+        int from = Math.Max(g << _shift, offset), to = Math.Min((g + 1) << _shift, offset + bytes);
+        return new ReadOnlySpan<byte>(Data + from, to - from).SequenceEqual(new ReadOnlySpan<byte>(value + from - offset, to - from));
+    }
+
+    /// <summary>The clock is full: everything written becomes old. Called at a barrier, where nothing is open.</summary>
+    private void Renumber()
+    {
+        for (int g = 0; g < _grains; g++)
+        {
+            bool written = _writers[g] >> TimeShift >= _beginTime;
+            _writers[g] = written ? (2u << TimeShift) | (_writers[g] & (InFlight | Atomic | 1023)) : 0;
+            _readers[g] = 0;
+        }
+
+        _beginTime = 2;
+        _time = 3;
+    }
+}
