@@ -204,7 +204,7 @@ internal sealed unsafe partial class KernelDecoder
         ("sin", _) => Function<Sine>(flush),
         ("cos", _) => Function<Cosine>(flush),
         ("lg2", _) => Function<Lg2>(flush),
-        ("ex2", _) => Function<Ex2>(flush),
+        ("ex2", _) => flush ? &Loops.Vector1<float, Ftz1<Ex2>> : &Loops.Vector1<float, Ex2>,
         _ => Function<TanH>(flush),
     };
 

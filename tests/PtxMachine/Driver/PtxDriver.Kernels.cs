@@ -344,7 +344,7 @@ public sealed unsafe partial class PtxDriver
     private static int StreamBeginCapture(nint stream, int mode) => Enter("cuStreamBeginCapture_v2", out PtxDriver d, out int result) ? d.Guard(() => d.BeginCapture(stream, mode)) : result;
 
     [UnmanagedCallersOnly]
-    private static int StreamEndCapture(nint stream, nint* graph) => Enter("cuStreamEndCapture", out PtxDriver d, out int result) ? d.Guard(() => d.EndCapture(stream, graph)) : result;
+    private static int StreamEndCapture(nint stream, nint* graph) => Enter("cuStreamEndCapture", out PtxDriver d, out int result, release: true) ? d.Release(result, () => d.EndCapture(stream, graph, result)) : result;
 
     /// <summary>0 none, 1 active, 2 invalidated.</summary>
     [UnmanagedCallersOnly]

@@ -122,7 +122,8 @@ public sealed unsafe partial class PtxDriver
         return CuResult.Success;
     }
 
-    private int EndCapture(nint handle, nint* graph)
+    /// <summary>Ends the capture even when the call fails; then there is no graph.</summary>
+    private int EndCapture(nint handle, nint* graph, int error)
     {
         *graph = 0;
         if (StreamOf(handle) is not { Capturing: { } capture } stream || capture.Origin != stream)
@@ -132,6 +133,8 @@ public sealed unsafe partial class PtxDriver
         foreach (Stream forked in _objects.Values.OfType<Stream>().Where(s => s.Capturing == capture))
             forked.Capturing = null;
         stream.Capturing = _capture = null;
+        if (error != CuResult.Success)
+            return error;
         if (capture.Invalid)
             return CuResult.CaptureInvalidated;
         if (capture.Forked.Count > 0)

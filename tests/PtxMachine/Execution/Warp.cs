@@ -321,6 +321,8 @@ internal sealed unsafe partial class Warp
             return true;
         }
 
+        if (i->Aligned && exec != mask)
+            throw Block.Fault(PtxFaultKind.DivergentBarrier, this, i, mask & ~exec, "an aligned barrier that some lanes of the warp skip by their guard");
         if (exec != Live)
         {
             Wait(ref pc, mask, exec);

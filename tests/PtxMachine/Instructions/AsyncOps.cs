@@ -37,8 +37,9 @@ internal static unsafe class AsyncOps
             reading |= take > 0 ? 1u << lane : 0;
             ulong address = Window.IsIn(target[lane], Window.Shared) ? target[lane] - Window.Shared : target[lane];
             SharedSpace.Check(w, i, lane, address, bytes, "cp.async");
-            if (w.Block.Shared.Write((int)address, bytes, w.Index, lane, null, inFlight: true) is { } wrong)
-                throw w.Block.Fault(wrong.Kind, w, i, 1u << lane, wrong.Message);
+            SharedMemory shared = w.Block.Shared;
+            if (!shared.Write((int)address, bytes, w.Index, lane, null, inFlight: true))
+                throw w.Block.Fault(shared.Wrong.Kind, w, i, 1u << lane, shared.Wrong.Message);
             w.Block.Copies.Issue((w.Index * Warp.Lanes) + lane, (int)address, data[..bytes]);
         }
 

@@ -167,9 +167,14 @@ internal struct LaneSaturate3<TOp> : ILane3<float, float, float, float>
 // Approximations. The machine returns the function computed in double precision and rounded once: within every bound of ptx.md §4, seldom with the bits of
 // a GPU. Tests compare with the documented tolerance.
 
-internal struct Ex2 : ILane1<float, float>
+internal struct Ex2 : IVector1<float>
 {
-    public static float Apply(float a) => (float)Math.Pow(2, a);
+    public static Vector512<float> Apply(Vector512<float> a)
+    {
+        (Vector512<double> low, Vector512<double> high) = Vector512.Widen(a);
+        Vector512<double> ln2 = Vector512.Create(0.69314718055994530942);
+        return Vector512.Narrow(Vector512.Exp(low * ln2), Vector512.Exp(high * ln2));
+    }
 }
 
 internal struct Lg2 : ILane1<float, float>

@@ -74,16 +74,18 @@ internal static unsafe class MatrixOps
         bool signedA = (i->Mode & 1) != 0, signedB = (i->Mode & 2) != 0;
         for (int r = 0; r < 4; r++)
         {
-            byte* source = w.At(i->List[4 + r]); // element 4r+j → row g + 8·(r & 1), k 4t + j + 16·(r >> 1)
-            for (int n = 0; n < 128; n++)
-                a[(((n >> 4) + (8 * (r & 1))) * k) + (n & 15) + (16 * (r >> 1))] = signedA ? (sbyte)source[n] : source[n];
+            byte* source = w.At(i->List[4 + r]); // [8 rows, 16 k]: element 4r+j → row g + 8·(r & 1), k 4t + j + 16·(r >> 1)
+            for (int g = 0; g < 8; g++)
+                Widen(source + (16 * g), signedA, a + ((g + (8 * (r & 1))) * k) + (16 * (r >> 1)), 16);
         }
 
+        byte* columns = stackalloc byte[16 * Columns];
         for (int r = 0; r < 2; r++)
         {
-            byte* source = w.At(i->List[8 + r]); // element 4r+j → k 4t + j + 16·r, column g
+            byte* source = w.At(i->List[8 + r]); // [8 columns, 16 k]: element 4r+j → k 4t + j + 16·r, column g
             for (int n = 0; n < 128; n++)
-                b[(((n & 15) + (16 * r)) * Columns) + (n >> 4)] = signedB ? (sbyte)source[n] : source[n];
+                columns[((n & 15) * Columns) + (n >> 4)] = source[n];
+            Widen(columns, signedB, b + (16 * r * Columns), 128);
         }
 
         LoadAccumulators((int*)w.At(i->List[10]), (int*)w.At(i->List[11]), (int*)w.At(i->List[12]), (int*)w.At(i->List[13]), c);
@@ -123,8 +125,7 @@ internal static unsafe class MatrixOps
             Vector512<double> sum = Widen(c + (row * Columns));
             for (int first = 0; first < k; first += block)
                 sum = Block(a + (row * k), powerA + (row * k), b, powerB, first, block, bits, sum, finite, i->Width);
-            for (int n = 0; n < Columns; n++)
-                c[(row * Columns) + n] = (float)sum.GetElement(n);
+            Vector512.Narrow(sum, sum).GetLower().Store(c + (row * Columns));
         }
 
         StoreFloatAccumulators(w, i, c);
@@ -136,7 +137,7 @@ internal static unsafe class MatrixOps
     {
         Vector512<double> largest = Power(sum);
         for (int n = first; n < first + count; n++)
-            largest = Vector512.Max(largest, Vector512.Create(powerA[n]) * Vector512.Load(powerB + (n * Columns)));
+            largest = Vector512.MaxNative(largest, Vector512.Create(powerA[n]) * Vector512.Load(powerB + (n * Columns)));
         largest = Vector512.ConditionalSelect(Vector512.Equals(largest, Vector512<double>.Zero), Vector512<double>.One, largest);
         // 2^(F−E) from the bits of 2^E: exponents subtract
         Vector512<double> up = (Vector512.Create((long)(bits + 2046) << 52) - largest.AsInt64()).AsDouble();
@@ -153,12 +154,12 @@ internal static unsafe class MatrixOps
         return finite ? result : Vector512.ConditionalSelect(Vector512.LessThan(Vector512.Abs(plain), Vector512.Create(double.PositiveInfinity)), result, Specials(plain));
     }
 
-    /// <summary>2 to the exponent; single-precision subnormals count with the least exponent.</summary>
+    /// <summary>2 to the exponent, at least <paramref name="least"/>; 0 of a zero.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Vector512<double> Power(Vector512<double> value)
+    private static Vector512<double> Power(Vector512<double> value, double least = 1.1754943508222875e-38)
     {
         Vector512<double> power = (value.AsInt64() & Vector512.Create(0x7FF0000000000000L)).AsDouble();
-        return Vector512.ConditionalSelect(Vector512.Equals(value, Vector512<double>.Zero), Vector512<double>.Zero, Vector512.Max(power, Vector512.Create(1.1754943508222875e-38)));
+        return Vector512.ConditionalSelect(Vector512.Equals(value, Vector512<double>.Zero), Vector512<double>.Zero, Vector512.MaxNative(power, Vector512.Create(least)));
     }
 
     /// <summary>Toward zero to binary32: 24 bits, or a multiple of 2^−149; too large becomes infinite.</summary>
@@ -183,56 +184,113 @@ internal static unsafe class MatrixOps
     /// <summary>NaN, 0·inf and inf − inf are the canonical NaN.</summary>
     private static Vector512<double> Specials(Vector512<double> value) => Vector512.ConditionalSelect(Vector512.Equals(value, value), value, Vector512.Create(double.NaN));
 
+    /// <summary>Fills the operands and the powers of two of their exponents; false when one is infinite or NaN.</summary>
     private static bool LoadOperands(Warp w, Instruction* i, double* a, double* powerA, double* b, double* powerB)
     {
-        int k = i->Count, mode = i->Mode, d = i->Width == 16 ? 2 : 4;
-        int registersA = mode == Tf32 ? 4 : k / 4, registersB = registersA / 2;
-        bool finite = true;
-        for (int r = 0; r < registersA + registersB; r++)
+        int k = i->Count, d = i->Width == 16 ? 2 : 4;
+        if (i->Mode == Tf32)
         {
-            bool isA = r < registersA;
-            int q = isA ? r : r - registersA;
-            uint* source = (uint*)w.At(i->List[d + r]);
-            for (int lane = 0; lane < Warp.Lanes; lane++)
+            LoadTf32(w, i, a, b);
+        }
+        else
+        {
+            int registersA = k / 4;
+            for (int q = 0; q < registersA; q++) // [8 rows, 8 k]: row g + 8·(q & 1), k 2t + half + 8·(q >> 1)
             {
-                int g = lane >> 2, t = lane & 3;
-                if (mode == Tf32) // A element q → row g + 8·(q & 1), k t + 4·(q >> 1); B element q → k t + 4q, column g
-                {
-                    int at = isA ? ((g + (8 * (q & 1))) * k) + t + (4 * (q >> 1)) : ((t + (4 * q)) * Columns) + g;
-                    finite &= Operand(source[lane] & 0xFFFFE000, isA ? a + at : b + at, isA ? powerA + at : powerB + at);
-                    continue;
-                }
+                ushort* source = (ushort*)w.At(i->List[d + q]);
+                for (int g = 0; g < 8; g++)
+                    Read8(source + (8 * g), i->Mode).Store(a + ((g + (8 * (q & 1))) * k) + (8 * (q >> 1)));
+            }
 
-                for (int half = 0; half < 2; half++) // A: row g + 8·(q & 1), k 2t + half + 8·(q >> 1); B: k 2t + half + 8q, column g
-                {
-                    int at = isA ? ((g + (8 * (q & 1))) * k) + (2 * t) + half + (8 * (q >> 1)) : (((2 * t) + half + (8 * q)) * Columns) + g;
-                    uint value = half == 0 ? source[lane] & 0xFFFF : source[lane] >> 16;
-                    finite &= mode == Brain
-                        ? Operand(value << 16, isA ? a + at : b + at, isA ? powerA + at : powerB + at)
-                        : HalfOperand(value, isA ? a + at : b + at, isA ? powerA + at : powerB + at);
-                }
+            ushort* columns = stackalloc ushort[64];
+            for (int q = 0; q < registersA / 2; q++) // [8 columns, 8 k]: k 2t + half + 8q, column g
+            {
+                ushort* source = (ushort*)w.At(i->List[d + registersA + q]);
+                for (int n = 0; n < 64; n++)
+                    columns[((n & 7) * 8) + (n >> 3)] = source[n];
+                for (int kk = 0; kk < 8; kk++)
+                    Read8(columns + (8 * kk), i->Mode).Store(b + (((8 * q) + kk) * Columns));
             }
         }
 
-        return finite;
+        double least = i->Mode == Half ? 6.103515625e-05 : 1.1754943508222875e-38; // subnormals count with the least exponent, 2^−14 or 2^−126
+        return Powers(a, powerA, Rows * k, least) & Powers(b, powerB, k * Columns, least);
     }
 
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static bool Operand(uint bits, double* value, double* power)
+    private static bool Powers(double* values, double* powers, int count, double least)
     {
-        *value = BitConverter.UInt32BitsToSingle(bits);
-        uint exponent = bits & 0x7F800000;
-        *power = exponent != 0 ? BitConverter.UInt32BitsToSingle(exponent) : (bits & 0x7FFFFF) != 0 ? 1.1754943508222875e-38 : 0;
-        return exponent != 0x7F800000;
+        Vector512<double> finite = Vector512<double>.AllBitsSet;
+        for (int n = 0; n < count; n += 8)
+        {
+            Vector512<double> value = Vector512.Load(values + n);
+            Power(value, least).Store(powers + n);
+            finite &= Vector512.LessThan(Vector512.Abs(value), Vector512.Create(double.PositiveInfinity));
+        }
+
+        return finite.AsUInt64() == Vector512<ulong>.AllBitsSet;
     }
 
+    /// <summary>Eight 16-bit floats side by side.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static bool HalfOperand(uint bits, double* value, double* power)
+    private static Vector512<double> Read8(ushort* source, int mode)
     {
-        *value = Numbers.FromHalf(bits);
-        uint exponent = bits >> 10 & 31;
-        *power = exponent != 0 ? BitConverter.UInt32BitsToSingle((exponent + 112) << 23) : (bits & 0x3FF) != 0 ? 6.103515625e-05 : 0; // 2^−14
-        return exponent != 31;
+        Vector256<uint> bits = Vector256.WidenLower(Vector128.Load(source).ToVector256Unsafe());
+        Vector256<float> single = mode == Brain ? Vector256.ShiftLeft(bits, 16).AsSingle() : FromHalf(bits);
+        return Vector512.WidenLower(single.ToVector512Unsafe());
+    }
+
+    /// <summary>binary16: the exponent field moves by a factor 2^112, which also makes subnormals right; the top exponent stays the top one.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector256<float> FromHalf(Vector256<uint> bits)
+    {
+        Vector256<uint> magnitude = Vector256.ShiftLeft(bits & Vector256.Create(0x7FFFu), 13), sign = Vector256.ShiftLeft(bits & Vector256.Create(0x8000u), 16);
+        Vector256<uint> number = (magnitude.AsSingle() * Vector256.Create(5.192296858534828e33f)).AsUInt32();
+        Vector256<uint> special = Vector256.GreaterThanOrEqual(magnitude, Vector256.Create(0x7C00u << 13));
+        return (Vector256.ConditionalSelect(special, magnitude | Vector256.Create(0x7F800000u), number) | sign).AsSingle();
+    }
+
+    private static void LoadTf32(Warp w, Instruction* i, double* a, double* b)
+    {
+        const int k = 8;
+        for (int lane = 0; lane < Warp.Lanes; lane++)
+        {
+            int g = lane >> 2, t = lane & 3;
+            for (int q = 0; q < 4; q++) // row g + 8·(q & 1), k t + 4·(q >> 1)
+                a[((g + (8 * (q & 1))) * k) + t + (4 * (q >> 1))] = BitConverter.UInt32BitsToSingle(((uint*)w.At(i->List[4 + q]))[lane] & 0xFFFFE000);
+            for (int q = 0; q < 2; q++) // k t + 4q, column g
+                b[((t + (4 * q)) * Columns) + g] = BitConverter.UInt32BitsToSingle(((uint*)w.At(i->List[8 + q]))[lane] & 0xFFFFE000);
+        }
+    }
+
+    /// <summary>Bytes to words; count is a multiple of 16.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Widen(byte* source, bool signed, int* target, int count)
+    {
+        for (int n = 0; n < count; n += 16)
+        {
+            Vector128<byte> bytes = Vector128.Load(source + n);
+            (Vector128<int> a0, Vector128<int> a1, Vector128<int> a2, Vector128<int> a3) = signed ? Signed(bytes.AsSByte()) : Unsigned(bytes);
+            a0.Store(target + n);
+            a1.Store(target + n + 4);
+            a2.Store(target + n + 8);
+            a3.Store(target + n + 12);
+        }
+
+        static (Vector128<int>, Vector128<int>, Vector128<int>, Vector128<int>) Signed(Vector128<sbyte> bytes)
+        {
+            (Vector128<short> low, Vector128<short> high) = Vector128.Widen(bytes);
+            (Vector128<int> a, Vector128<int> b) = Vector128.Widen(low);
+            (Vector128<int> c, Vector128<int> d) = Vector128.Widen(high);
+            return (a, b, c, d);
+        }
+
+        static (Vector128<int>, Vector128<int>, Vector128<int>, Vector128<int>) Unsigned(Vector128<byte> bytes)
+        {
+            (Vector128<ushort> low, Vector128<ushort> high) = Vector128.Widen(bytes);
+            (Vector128<uint> a, Vector128<uint> b) = Vector128.Widen(low);
+            (Vector128<uint> c, Vector128<uint> d) = Vector128.Widen(high);
+            return (a.AsInt32(), b.AsInt32(), c.AsInt32(), d.AsInt32());
+        }
     }
 
     /// <summary>C element e → row g + 8·(e >> 1), column 2t + (e &amp; 1).</summary>

@@ -38,18 +38,21 @@ internal static unsafe class MemoryOps
     {
         Addresses(w, i);
         int count = i->Count, bytes = count * sizeof(TElement);
-        if (exec == uint.MaxValue && IsRange(w, bytes) && TSpace.ReadRange(w, w.Address[0], bytes * Warp.Lanes) is var range && range != null)
+        if (exec == uint.MaxValue && i->Mode == 0 && IsRange(w, bytes) && TSpace.ReadRange(w, w.Address[0], bytes * Warp.Lanes) is var range && range != null)
         {
-            if (typeof(TSpace) == typeof(SharedSpace))
-                w.Block.Counters.SharedAccesses++;
-            else
-                AccessCounts.GlobalRange(w, w.Address[0], bytes * Warp.Lanes, store: false);
+            CountRange<TSpace>(w, bytes, store: false);
             for (int n = 0; n < count; n++)
                 Gather<TElement, TRegister>((TElement*)range + n, count, (TRegister*)w.At(i->List[n]), i);
             return;
         }
 
         TSpace.Count(w, exec, bytes, store: false);
+        if (exec == uint.MaxValue && IsSame(w))
+        {
+            Broadcast<TElement, TRegister, TSpace>(w, i, bytes);
+            return;
+        }
+
         for (uint rest = exec; rest != 0; rest &= rest - 1)
         {
             int lane = BitOperations.TrailingZeroCount(rest);
@@ -67,13 +70,19 @@ internal static unsafe class MemoryOps
     {
         Addresses(w, i);
         int count = i->Count, bytes = count * sizeof(TElement);
-        if (exec == uint.MaxValue && IsRange(w, bytes) && TSpace.WriteRange(w, w.Address[0], bytes * Warp.Lanes) is var range && range != null)
+        if (exec == uint.MaxValue && i->Mode == 0 && IsRange(w, bytes) && TSpace.WriteRange(w, w.Address[0], bytes * Warp.Lanes) is var range && range != null)
         {
-            AccessCounts.GlobalRange(w, w.Address[0], bytes * Warp.Lanes, store: true);
+            CountRange<TSpace>(w, bytes, store: true);
             for (int n = 0; n < count; n++)
             {
                 var source = (TRegister*)w.At(i->List[n]);
                 TElement* target = (TElement*)range + n;
+                if (count == 1 && sizeof(TElement) == sizeof(TRegister))
+                {
+                    Unsafe.CopyBlockUnaligned(target, source, (uint)(Warp.Lanes * sizeof(TElement)));
+                    continue;
+                }
+
                 for (int lane = 0; lane < Warp.Lanes; lane++)
                     target[lane * count] = TElement.CreateTruncating(source[lane]);
             }
@@ -116,6 +125,48 @@ internal static unsafe class MemoryOps
         }
 
         w.SetPredicate(i->P, holds, exec);
+    }
+
+    /// <summary>All lanes read one address: two of them look, so that at least one is not the writer.</summary>
+    private static void Broadcast<TElement, TRegister, TSpace>(Warp w, Instruction* i, int bytes)
+        where TElement : unmanaged, IBinaryInteger<TElement>
+        where TRegister : unmanaged, IBinaryInteger<TRegister>
+        where TSpace : struct, ISpace
+    {
+        var source = (TElement*)TSpace.Read(w, i, 0, w.Address[0], bytes);
+        bool perLane = (byte*)source != TSpace.Read(w, i, 1, w.Address[0], bytes); // local memory: an address means another place in every lane
+        for (int n = 0; n < i->Count; n++)
+        {
+            var target = (TRegister*)w.At(i->List[n]);
+            if (!perLane)
+            {
+                new Span<TRegister>(target, Warp.Lanes).Fill(Extend<TElement, TRegister>(source[n], i));
+                continue;
+            }
+
+            for (int lane = 0; lane < Warp.Lanes; lane++)
+                target[lane] = Extend<TElement, TRegister>(((TElement*)TSpace.Read(w, i, lane, w.Address[lane], bytes))[n], i);
+        }
+    }
+
+    private static void CountRange<TSpace>(Warp w, int bytes, bool store)
+        where TSpace : struct, ISpace
+    {
+        if (typeof(TSpace) == typeof(SharedSpace))
+            w.Block.Counters.SharedAccesses += w.Block.Launch.Options.Count ? 1 : 0; // neighbours never conflict
+        else
+            AccessCounts.GlobalRange(w, w.Address[0], bytes * Warp.Lanes, store);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static bool IsSame(Warp w)
+    {
+        if (w.Address[0] != w.Address[Warp.Lanes - 1])
+            return false;
+        Vector512<ulong> first = Vector512.Create(w.Address[0]), other = Vector512<ulong>.Zero;
+        for (int lane = 0; lane < Warp.Lanes; lane += 8)
+            other |= Vector512.Load(w.Address + lane) ^ first;
+        return other == Vector512<ulong>.Zero;
     }
 
     /// <summary>True when the 32 lanes access neighbours in order, aligned.</summary>

@@ -25,6 +25,15 @@ internal static unsafe class WarpOps
         uint* source = stackalloc uint[Warp.Lanes];
         new Span<uint>(a, Warp.Lanes).CopyTo(new Span<uint>(source, Warp.Lanes));
         uint valid = 0;
+        if (exec == uint.MaxValue && i->Mode == Butterfly && (i->B & i->C & i->E) < 0 && c[0] == 31 && masks[0] == uint.MaxValue) // constants: a permutation
+        {
+            for (int lane = 0; lane < Warp.Lanes; lane++)
+                d[lane] = source[lane ^ (int)(b[0] & 31)];
+            if (i->P >= 0)
+                w.SetPredicate(i->P, uint.MaxValue, exec);
+            return;
+        }
+
         for (uint rest = exec; rest != 0; rest &= rest - 1)
         {
             int lane = BitOperations.TrailingZeroCount(rest);

@@ -51,6 +51,26 @@ internal static unsafe class AccessCounts
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static int Passes(ulong* addresses, uint lanes, int words)
     {
+        uint* last = stackalloc uint[Banks]; // without conflicts every bank serves one word
+        uint served = 0;
+        for (uint rest = lanes; rest != 0; rest &= rest - 1)
+        {
+            uint word = (uint)(addresses[BitOperations.TrailingZeroCount(rest)] >> 2);
+            for (uint end = word + (uint)words; word < end; word++)
+            {
+                uint bank = word % Banks, bit = 1u << (int)bank;
+                if ((served & bit) != 0 && last[bank] != word)
+                    return ConflictingPasses(addresses, lanes, words);
+                served |= bit;
+                last[bank] = word;
+            }
+        }
+
+        return 1;
+    }
+
+    private static int ConflictingPasses(ulong* addresses, uint lanes, int words)
+    {
         uint* seen = stackalloc uint[Banks * Banks]; // [bank, distinct words]
         byte* counts = stackalloc byte[Banks];
         new Span<byte>(counts, Banks).Clear();

@@ -75,46 +75,71 @@ internal sealed unsafe class SharedMemory : IDisposable
             _warpTime[warp] = ++_time;
     }
 
-    /// <summary>Null when the read is fine, else what is wrong.</summary>
+    /// <summary>What the last access that was refused did wrong.</summary>
+    public (PtxFaultKind Kind, string Message) Wrong { get; private set; }
+
+    /// <summary>Notes a read; false: it is wrong, see <see cref="Wrong"/>.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    public (PtxFaultKind Kind, string Message)? Read(int offset, int bytes, int warp, int lane, bool atomic = false)
+    public bool Read(int offset, int bytes, int warp, int lane, bool atomic = false)
     {
         int first = offset >> _shift, last = (offset + bytes - 1) >> _shift;
+        uint low = _beginTime << TimeShift, high = _barrierTime << TimeShift;
         for (int g = first; g <= last; g++)
         {
             uint writer = _writers[g];
-            uint time = writer >> TimeShift;
-            if (_checkInitialised && time < _beginTime)
-                return (PtxFaultKind.UninitialisedMemory, $"shared byte {offset} was never written in this block");
-            if (_checkRaces && (time >= _barrierTime || (writer & InFlight) != 0) && IsRace(writer, warp, lane, atomic))
-                return (PtxFaultKind.SharedRace, (writer & InFlight) != 0
-                    ? $"shared byte {offset} is read while a cp.async of {Who(writer)} to it is not waited for"
-                    : $"shared byte {offset} was written by {Who(writer)} and no barrier lies between");
+            bool plain = writer >= low && writer < high && (writer & InFlight) == 0;
+            if (!plain && !IsReadable(writer, offset, warp, lane, atomic))
+                return false;
             if (!atomic)
                 MarkRead(g, warp);
         }
 
-        return null;
+        return true;
     }
 
+    /// <summary>Notes a write of the value; false: it is wrong.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    public (PtxFaultKind Kind, string Message)? Write(int offset, int bytes, int warp, int lane, byte* value, bool atomic = false, bool inFlight = false)
+    public bool Write(int offset, int bytes, int warp, int lane, byte* value, bool atomic = false, bool inFlight = false)
     {
         int first = offset >> _shift, last = (offset + bytes - 1) >> _shift;
+        uint high = _barrierTime << TimeShift;
         for (int g = first; g <= last && _checkRaces; g++)
         {
             uint writer = _writers[g];
-            if ((writer >> TimeShift >= _barrierTime || (writer & InFlight) != 0) && IsRace(writer, warp, lane, atomic) && !SameValue(g, offset, bytes, value))
-                return (PtxFaultKind.SharedRace, $"shared byte {offset} was written by {Who(writer)} with another value and no barrier lies between");
             ulong readers = _readers[g];
-            if (readers >> 32 >= _barrierTime && ((uint)readers & ~(1u << warp)) != 0 && !SameValue(g, offset, bytes, value))
-                return (PtxFaultKind.SharedRace, $"shared byte {offset} was read by warps 0x{(uint)readers:x} and no barrier lies before this write");
+            bool plain = writer < high && (writer & InFlight) == 0 && (readers >> 32 < _barrierTime || ((uint)readers & ~(1u << warp)) == 0);
+            if (!plain && !IsWritable(g, offset, bytes, warp, lane, value, atomic))
+                return false;
         }
 
         uint entry = (_time << TimeShift) | (atomic ? Atomic : 0) | (inFlight ? InFlight : 0) | ((uint)warp << 5) | (uint)lane;
         for (int g = first; g <= last; g++)
             _writers[g] = entry;
-        return null;
+        return true;
+    }
+
+    /// <summary>32 lanes write neighbours of so many bytes; false: nothing was noted, they must be looked at one by one.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public bool WriteRange(int offset, int bytesPerLane, int warp)
+    {
+        int first = offset >> _shift, perLane = bytesPerLane >> _shift, count = perLane * 32;
+        uint high = _barrierTime << TimeShift, own = 1u << warp;
+        for (int g = first; g < first + count && _checkRaces; g++)
+        {
+            uint writer = _writers[g];
+            ulong readers = _readers[g];
+            if (writer >= high || (writer & InFlight) != 0 || (readers >> 32 >= _barrierTime && ((uint)readers & ~own) != 0))
+                return false;
+        }
+
+        uint entry = (_time << TimeShift) | ((uint)warp << 5);
+        for (int lane = 0, g = first; lane < 32; lane++)
+        {
+            for (int n = 0; n < perLane; n++)
+                _writers[g++] = entry | (uint)lane;
+        }
+
+        return true;
     }
 
     /// <summary>A read of a range by all lanes of a warp, in one sweep; false when it needs the exact look (or is wrong).</summary>
@@ -148,6 +173,43 @@ internal sealed unsafe class SharedMemory : IDisposable
     {
         for (int g = offset >> _shift; g <= (offset + bytes - 1) >> _shift; g++)
             _writers[g] = (_time << TimeShift) | ((uint)warp << 5) | (uint)lane;
+    }
+
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private bool IsReadable(uint writer, int offset, int warp, int lane, bool atomic)
+    {
+        uint time = writer >> TimeShift;
+        if (time < _beginTime)
+        {
+            if (!_checkInitialised)
+                return true;
+            Wrong = (PtxFaultKind.UninitialisedMemory, $"shared byte {offset} was never written in this block");
+            return false;
+        }
+
+        if (!_checkRaces || !IsRace(writer, warp, lane, atomic))
+            return true;
+        Wrong = (PtxFaultKind.SharedRace, (writer & InFlight) != 0
+            ? $"shared byte {offset} is read while a cp.async of {Who(writer)} to it is not waited for"
+            : $"shared byte {offset} was written by {Who(writer)} and no barrier lies between");
+        return false;
+    }
+
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private bool IsWritable(int g, int offset, int bytes, int warp, int lane, byte* value, bool atomic)
+    {
+        uint writer = _writers[g];
+        ulong readers = _readers[g];
+        if ((writer >> TimeShift >= _barrierTime || (writer & InFlight) != 0) && IsRace(writer, warp, lane, atomic) && !SameValue(g, offset, bytes, value))
+        {
+            Wrong = (PtxFaultKind.SharedRace, $"shared byte {offset} was written by {Who(writer)} with another value and no barrier lies between");
+            return false;
+        }
+
+        if (readers >> 32 < _barrierTime || ((uint)readers & ~(1u << warp)) == 0 || SameValue(g, offset, bytes, value))
+            return true;
+        Wrong = (PtxFaultKind.SharedRace, $"shared byte {offset} was read by warps 0x{(uint)readers:x} and no barrier lies before this write");
+        return false;
     }
 
     private static string Who(uint writer) => $"warp {writer >> 5 & 31} lane {writer & 31}";

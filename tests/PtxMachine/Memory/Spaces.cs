@@ -105,8 +105,8 @@ internal unsafe struct SharedSpace : ISpace
     {
         SharedMemory shared = w.Block.Shared;
         Check(w, i, lane, address, bytes, "read");
-        if (shared.Read((int)address, bytes, w.Index, lane, i->Mode == 1) is { } wrong)
-            throw w.Block.Fault(wrong.Kind, w, i, 1u << lane, wrong.Message);
+        if (!shared.Read((int)address, bytes, w.Index, lane, i->Mode == 1))
+            throw w.Block.Fault(shared.Wrong.Kind, w, i, 1u << lane, shared.Wrong.Message);
         return shared.Data + address;
     }
 
@@ -114,8 +114,8 @@ internal unsafe struct SharedSpace : ISpace
     {
         SharedMemory shared = w.Block.Shared;
         Check(w, i, lane, address, bytes, "write");
-        if (shared.Write((int)address, bytes, w.Index, lane, value, i->Mode == 1) is { } wrong)
-            throw w.Block.Fault(wrong.Kind, w, i, 1u << lane, wrong.Message);
+        if (!shared.Write((int)address, bytes, w.Index, lane, value, i->Mode == 1))
+            throw w.Block.Fault(shared.Wrong.Kind, w, i, 1u << lane, shared.Wrong.Message);
         return shared.Data + address;
     }
 
@@ -125,7 +125,11 @@ internal unsafe struct SharedSpace : ISpace
         return address <= (ulong)Math.Max(shared.Bytes - bytes, 0) && bytes <= shared.Bytes && shared.ReadRange((int)address, bytes, w.Index) ? shared.Data + address : null;
     }
 
-    public static byte* WriteRange(Warp w, ulong address, int bytes) => null; // each lane leaves its own mark
+    public static byte* WriteRange(Warp w, ulong address, int bytes)
+    {
+        SharedMemory shared = w.Block.Shared;
+        return bytes <= shared.Bytes && address <= (ulong)(shared.Bytes - bytes) && shared.WriteRange((int)address, bytes / Warp.Lanes, w.Index) ? shared.Data + address : null;
+    }
 
     public static void Count(Warp w, uint exec, int bytes, bool store)
     {
