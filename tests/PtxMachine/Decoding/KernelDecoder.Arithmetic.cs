@@ -4,8 +4,6 @@ using Foretoken.Ptx.Parsing;
 
 namespace Foretoken.Ptx.Decoding;
 
-using unsafe Handler = delegate*<Warp, Instruction*, uint, void>;
-
 /// <summary>Integer arithmetic, logic and shifts.</summary>
 internal sealed unsafe partial class KernelDecoder
 {

@@ -4,8 +4,6 @@ using Foretoken.Ptx.Parsing;
 
 namespace Foretoken.Ptx.Decoding;
 
-using unsafe Handler = delegate*<Warp, Instruction*, uint, void>;
-
 /// <summary>Floating-point arithmetic of all formats, and the approximations.</summary>
 internal sealed unsafe partial class KernelDecoder
 {

@@ -5,8 +5,6 @@ using Foretoken.Ptx.Parsing;
 
 namespace Foretoken.Ptx.Decoding;
 
-using unsafe Handler = delegate*<Warp, Instruction*, uint, void>;
-
 /// <summary>Loads, stores, atomics and asynchronous copies.</summary>
 internal sealed unsafe partial class KernelDecoder
 {

@@ -5,8 +5,6 @@ using Foretoken.Ptx.Parsing;
 
 namespace Foretoken.Ptx.Decoding;
 
-using unsafe Handler = delegate*<Warp, Instruction*, uint, void>;
-
 /// <summary>Comparisons, selections, moves, conversions.</summary>
 internal sealed unsafe partial class KernelDecoder
 {

@@ -4,8 +4,6 @@ using Foretoken.Ptx.Parsing;
 
 namespace Foretoken.Ptx.Decoding;
 
-using unsafe Handler = delegate*<Warp, Instruction*, uint, void>;
-
 /// <summary>Exchange between lanes, and matrix instructions.</summary>
 internal sealed unsafe partial class KernelDecoder
 {

@@ -6,8 +6,6 @@ using Foretoken.Ptx.Parsing;
 
 namespace Foretoken.Ptx.Decoding;
 
-using unsafe Handler = delegate*<Warp, Instruction*, uint, void>;
-
 /// <summary>
 /// Turns a kernel's statements into instructions: names become registers, constants and addresses, calls are expanded where they stand. An instruction,
 /// modifier or operand that is not understood is an error naming the line.
