@@ -47,6 +47,21 @@ internal static unsafe class MemoryOps
         }
 
         TSpace.Count(w, exec, bytes, store: false);
+        if (typeof(TSpace) == typeof(SharedSpace) && i->Mode == 0 && w.Block.Shared.ReadLanes(w.Address, exec, bytes, w.Index))
+        {
+            for (int n = 0; n < count; n++)
+            {
+                var target = (TRegister*)w.At(i->List[n]);
+                for (uint rest = exec; rest != 0; rest &= rest - 1)
+                {
+                    int lane = BitOperations.TrailingZeroCount(rest);
+                    target[lane] = Extend<TElement, TRegister>(((TElement*)(w.Block.Shared.Data + w.Address[lane]))[n], i);
+                }
+            }
+
+            return;
+        }
+
         if (exec == uint.MaxValue && IsSame(w))
         {
             Broadcast<TElement, TRegister, TSpace>(w, i, bytes);
@@ -91,6 +106,21 @@ internal static unsafe class MemoryOps
         }
 
         TSpace.Count(w, exec, bytes, store: true);
+        if (typeof(TSpace) == typeof(SharedSpace) && i->Mode == 0 && w.Block.Shared.WriteLanes(w.Address, exec, bytes, w.Index))
+        {
+            for (int n = 0; n < count; n++)
+            {
+                var source = (TRegister*)w.At(i->List[n]);
+                for (uint rest = exec; rest != 0; rest &= rest - 1)
+                {
+                    int lane = BitOperations.TrailingZeroCount(rest);
+                    ((TElement*)(w.Block.Shared.Data + w.Address[lane]))[n] = TElement.CreateTruncating(source[lane]);
+                }
+            }
+
+            return;
+        }
+
         TElement* value = stackalloc TElement[16];
         for (uint rest = exec; rest != 0; rest &= rest - 1)
         {

@@ -1,3 +1,4 @@
+using System.Numerics;
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using System.Runtime.Intrinsics;
@@ -13,7 +14,7 @@ namespace Foretoken.Ptx.Memory;
 internal sealed unsafe class SharedMemory : IDisposable
 {
     private const int TimeShift = 12; // below: in flight 1, atomic 1, warp 5, lane 5
-    private const uint InFlight = 1 << 11, Atomic = 1 << 10, LatestTime = (1u << 20) - 64;
+    private const uint WarpMask = 31 << 5, InFlight = 1 << 11, Atomic = 1 << 10, LatestTime = (1u << 20) - 64;
     private readonly int _shift;
     private readonly int _grains;
     private readonly uint* _writers; // [grains] time << 12 | in flight | atomic | warp | lane
@@ -118,25 +119,62 @@ internal sealed unsafe class SharedMemory : IDisposable
         return true;
     }
 
-    /// <summary>32 lanes write neighbours of so many bytes; false: nothing was noted, they must be looked at one by one.</summary>
+    /// <summary>
+    /// Notes the reads of a warp's lanes at once; false: some lane needs the exact look (<see cref="Read"/>). What was noted before stays, which is harmless.
+    /// </summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    public bool WriteRange(int offset, int bytesPerLane, int warp)
+    public bool ReadLanes(ulong* addresses, uint exec, int bytes, int warp)
     {
-        int first = offset >> _shift, perLane = bytesPerLane >> _shift, count = perLane * 32;
-        uint high = _barrierTime << TimeShift, own = 1u << warp;
-        for (int g = first; g < first + count && _checkRaces; g++)
+        if (bytes > Bytes)
+            return false;
+        ulong limit = (ulong)(Bytes - bytes), misaligned = (ulong)(bytes - 1);
+        uint low = _beginTime << TimeShift, high = _barrierTime << TimeShift, own = (uint)warp << 5, ownHigh = _warpTime[warp] << TimeShift;
+        int grains = Math.Max(bytes >> _shift, 1);
+        for (uint rest = exec; rest != 0; rest &= rest - 1)
         {
-            uint writer = _writers[g];
-            ulong readers = _readers[g];
-            if (writer >= high || (writer & InFlight) != 0 || (readers >> 32 >= _barrierTime && ((uint)readers & ~own) != 0))
+            ulong address = addresses[BitOperations.TrailingZeroCount(rest)];
+            if (address > limit || (address & misaligned) != 0)
                 return false;
+            int first = (int)address >> _shift;
+            for (int g = first; g < first + grains; g++)
+            {
+                uint writer = _writers[g];
+                if (writer < low || (writer & InFlight) != 0 || (writer >= high && ((writer & WarpMask) != own || writer >= ownHigh)))
+                    return false;
+                MarkRead(g, warp);
+            }
         }
 
-        uint entry = (_time << TimeShift) | ((uint)warp << 5);
-        for (int lane = 0, g = first; lane < 32; lane++)
+        return true;
+    }
+
+    /// <summary>
+    /// Notes the writes of a warp's lanes at once; false: some lane needs the exact look (<see cref="Write"/>), also when two lanes write one grain.
+    /// </summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public bool WriteLanes(ulong* addresses, uint exec, int bytes, int warp)
+    {
+        if (bytes > Bytes)
+            return false;
+        ulong limit = (ulong)(Bytes - bytes), misaligned = (ulong)(bytes - 1);
+        uint high = _barrierTime << TimeShift, own = (uint)warp << 5, ownHigh = _warpTime[warp] << TimeShift, entry = (_time << TimeShift) | own;
+        int grains = Math.Max(bytes >> _shift, 1);
+        for (uint rest = exec; rest != 0; rest &= rest - 1)
         {
-            for (int n = 0; n < perLane; n++)
-                _writers[g++] = entry | (uint)lane;
+            int lane = BitOperations.TrailingZeroCount(rest);
+            ulong address = addresses[lane];
+            if (address > limit || (address & misaligned) != 0)
+                return false;
+            int first = (int)address >> _shift;
+            for (int g = first; g < first + grains; g++)
+            {
+                uint writer = _writers[g];
+                ulong readers = _readers[g];
+                if ((writer & InFlight) != 0 || (writer >= high && ((writer & WarpMask) != own || writer >= ownHigh))
+                    || (readers >> 32 >= _barrierTime && ((uint)readers & ~(1u << warp)) != 0))
+                    return false; // an own mark of this very instruction included: the exact look compares the values
+                _writers[g] = entry | (uint)lane;
+            }
         }
 
         return true;
@@ -150,11 +188,12 @@ internal sealed unsafe class SharedMemory : IDisposable
         if (count % 16 != 0)
             return false;
         Vector512<uint> low = Vector512.Create(_beginTime << TimeShift), high = Vector512.Create(_barrierTime << TimeShift);
-        Vector512<uint> bad = Vector512<uint>.Zero;
+        Vector512<uint> own = Vector512.Create((uint)warp << 5), ownHigh = Vector512.Create(_warpTime[warp] << TimeShift), bad = Vector512<uint>.Zero;
         for (int g = first; g < first + count; g += 16)
         {
             Vector512<uint> writer = Vector512.Load(_writers + g);
-            bad |= Vector512.LessThan(writer, low) | Vector512.GreaterThanOrEqual(writer, high) | (writer & Vector512.Create(InFlight));
+            Vector512<uint> others = ~Vector512.Equals(writer & Vector512.Create(WarpMask), own) | Vector512.GreaterThanOrEqual(writer, ownHigh);
+            bad |= Vector512.LessThan(writer, low) | (Vector512.GreaterThanOrEqual(writer, high) & others) | (writer & Vector512.Create(InFlight));
         }
 
         if (bad != Vector512<uint>.Zero)

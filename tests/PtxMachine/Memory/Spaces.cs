@@ -125,11 +125,7 @@ internal unsafe struct SharedSpace : ISpace
         return address <= (ulong)Math.Max(shared.Bytes - bytes, 0) && bytes <= shared.Bytes && shared.ReadRange((int)address, bytes, w.Index) ? shared.Data + address : null;
     }
 
-    public static byte* WriteRange(Warp w, ulong address, int bytes)
-    {
-        SharedMemory shared = w.Block.Shared;
-        return bytes <= shared.Bytes && address <= (ulong)(shared.Bytes - bytes) && shared.WriteRange((int)address, bytes / Warp.Lanes, w.Index) ? shared.Data + address : null;
-    }
+    public static byte* WriteRange(Warp w, ulong address, int bytes) => null; // each lane leaves its own mark
 
     public static void Count(Warp w, uint exec, int bytes, bool store)
     {
