@@ -54,14 +54,14 @@ internal sealed unsafe partial class AttentionKernels<TLanes, TFormat>
             query += 2 * Block;
         }
 
-        (even0A + odd0A).Store(scores);
-        (even0B + odd0B).Store(scores + Tile);
-        (even1A + odd1A).Store(scores + Stride);
-        (even1B + odd1B).Store(scores + Stride + Tile);
-        (even2A + odd2A).Store(scores + 2 * Stride);
-        (even2B + odd2B).Store(scores + 2 * Stride + Tile);
-        (even3A + odd3A).Store(scores + 3 * Stride);
-        (even3B + odd3B).Store(scores + 3 * Stride + Tile);
+        StoreScores(even0A + odd0A, scores);
+        StoreScores(even0B + odd0B, scores + Tile);
+        StoreScores(even1A + odd1A, scores + Stride);
+        StoreScores(even1B + odd1B, scores + Stride + Tile);
+        StoreScores(even2A + odd2A, scores + 2 * Stride);
+        StoreScores(even2B + odd2B, scores + 2 * Stride + Tile);
+        StoreScores(even3A + odd3A, scores + 3 * Stride);
+        StoreScores(even3B + odd3B, scores + 3 * Stride + Tile);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
@@ -90,10 +90,10 @@ internal sealed unsafe partial class AttentionKernels<TLanes, TFormat>
             query += 2 * Block;
         }
 
-        (even0 + odd0).Store(scores);
-        (even1 + odd1).Store(scores + Stride);
-        (even2 + odd2).Store(scores + 2 * Stride);
-        (even3 + odd3).Store(scores + 3 * Stride);
+        StoreScores(even0 + odd0, scores);
+        StoreScores(even1 + odd1, scores + Stride);
+        StoreScores(even2 + odd2, scores + 2 * Stride);
+        StoreScores(even3 + odd3, scores + 3 * Stride);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
@@ -116,8 +116,8 @@ internal sealed unsafe partial class AttentionKernels<TLanes, TFormat>
             query += 2 * Block;
         }
 
-        (even0 + odd0).Store(scores);
-        (even1 + odd1).Store(scores + Stride);
+        StoreScores(even0 + odd0, scores);
+        StoreScores(even1 + odd1, scores + Stride);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
@@ -137,6 +137,6 @@ internal sealed unsafe partial class AttentionKernels<TLanes, TFormat>
             query += 2 * Block;
         }
 
-        (even0 + odd0).Store(scores);
+        StoreScores(even0 + odd0, scores);
     }
 }

@@ -17,8 +17,8 @@ internal sealed unsafe partial class AttentionKernels<TLanes, TFormat> : Attenti
         float* to = block + 2 * column;
         for (int d = 0; d < headDim; d += 2)
         {
-            to[d * Block] = query[d] * scale;
-            to[d * Block + 1] = query[d + 1] * scale;
+            to[d * Block] = query[d] * scale * TFormat.QueryFactor;
+            to[d * Block + 1] = query[d + 1] * scale * TFormat.QueryFactor;
         }
     }
 
@@ -57,8 +57,12 @@ internal sealed unsafe partial class AttentionKernels<TLanes, TFormat> : Attenti
             float* s = weights.Floats + c * Stride;
             float largest = Largest(s, count);
             partial.Maximum[c] = largest;
-            TLanes reference = TLanes.Broadcast(Reference(largest));
-            for (int i = 0; i < count; i += Tile) TLanes.Exp(TLanes.Load(s + i) - reference).Store(s + i);
+            TLanes reference = TLanes.Broadcast(Reference(largest)), factor = TLanes.Broadcast(TFormat.LoadFactor);
+            for (int i = 0; i < count; i += Tile)
+            {
+                TLanes p = TLanes.Exp(TLanes.Load(s + i) - reference);
+                (TFormat.LoadFactor == 1f ? p : p * factor).Store(s + i);
+            }
         }
     }
 
@@ -86,6 +90,16 @@ internal sealed unsafe partial class AttentionKernels<TLanes, TFormat> : Attenti
 
             c += atOnce;
         }
+
+        for (int c = 0; TFormat.LoadFactor != 1f && c < columns; c++) partial.Sum[c] *= 1f / TFormat.LoadFactor;
+    }
+
+    /// <summary>Stores finished scores of a tile.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void StoreScores(TLanes sum, float* scores)
+    {
+        if (TFormat.LoadFactor != 1f) sum *= TLanes.Broadcast(TFormat.LoadFactor / TFormat.QueryFactor);
+        sum.Store(scores);
     }
 
     /// <summary>Columns of the next call; three are done as four, the last one padding.</summary>

@@ -1,7 +1,7 @@
 namespace Foretoken.Backends.Cpu;
 
 /// <summary>A run of slots of one head, as the kernels see it.</summary>
-internal readonly unsafe struct AttentionSlots(byte* pool, int* pages, KvPageFormat format, int first, int end, int prefetchEnd)
+internal readonly unsafe struct AttentionSlots(byte* pool, int* pages, KvPageFormat format, int first, int end, AttentionReach reach)
 {
     public KvPageFormat Format => format;
 
@@ -10,7 +10,7 @@ internal readonly unsafe struct AttentionSlots(byte* pool, int* pages, KvPageFor
     public int End => end;
 
     /// <summary>Whether this is the block of columns that fetches what comes next.</summary>
-    public bool Prefetches => prefetchEnd != 0;
+    public bool Prefetches => reach.End != 0;
 
     /// <summary>First slot rounded down to a key tile: index 0 of scores, weights and masks.</summary>
     public int Aligned => first & -KvPageFormat.TileSlots;
@@ -19,7 +19,7 @@ internal readonly unsafe struct AttentionSlots(byte* pool, int* pages, KvPageFor
     public int AlignedCount => (end - Aligned + KvPageFormat.TileSlots - 1) & -KvPageFormat.TileSlots;
 
     /// <summary>What to fetch from memory while this run is worked on, from <paramref name="offset"/> bytes on.</summary>
-    public AttentionAhead Ahead(int offset) => new(this, offset, prefetchEnd);
+    public AttentionAhead Ahead(int offset) => new(pool, pages, format, Aligned + CpuAttention.ChunkPositions, offset, reach);
 
     /// <summary>Slot behind the last of the run in the page of <paramref name="slot"/>.</summary>
     public int PageEnd(int slot) => Math.Min(end, (slot | (format.SlotsPerPage - 1)) + 1);
@@ -39,38 +39,66 @@ internal readonly unsafe struct AttentionSlots(byte* pool, int* pages, KvPageFor
     public byte* ValueRow(int slot) => Page(slot) + format.ValueOffset + (long)(slot & (format.SlotsPerPage - 1)) * format.ValueRowBytes;
 }
 
+/// <summary>How far a unit of work fetches ahead: to the end of its own slots, then into those of the unit that its thread will most likely take next.</summary>
+/// <param name="end">Slot behind the unit's last; 0: nothing is fetched.</param>
+/// <param name="nextPages">Pages of the next unit, or null.</param>
+/// <param name="nextSlot">Its first slot.</param>
+/// <param name="nextEnd">Slot behind its last.</param>
+internal readonly unsafe struct AttentionReach(int end, int* nextPages, int nextSlot, int nextEnd)
+{
+    public int End => end;
+
+    public int* NextPages => nextPages;
+
+    public int NextSlot => nextSlot;
+
+    public int NextEnd => nextEnd;
+}
+
 /// <summary>
 /// Bytes of keys and values to fetch while a run is worked on, as one stream that goes through the pages one chunk further on in the order of memory:
 /// long sequential streams are what the machine's own prefetchers follow.
 /// </summary>
 internal unsafe ref struct AttentionAhead
 {
-    private readonly AttentionSlots _slots;
-    private readonly int _end; // slot behind the last that is worth fetching
-    private int _slot;         // first of the page
-    private int _offset;       // in the page
+    private readonly byte* _pool;
+    private readonly KvPageFormat _format;
+    private AttentionReach _reach;
+    private int* _pages;
+    private int _slot;   // first of the page
+    private int _offset; // in the page
 
-    public AttentionAhead(scoped in AttentionSlots slots, int offset, int end)
+    public AttentionAhead(byte* pool, int* pages, KvPageFormat format, int slot, int offset, AttentionReach reach)
     {
-        _slots = slots;
-        _end = end;
-        _slot = slots.Aligned + CpuAttention.ChunkPositions;
-        if (_slot >= end) return;
-        int page = offset / slots.Format.PositionOffset;
-        _slot += page * slots.Format.SlotsPerPage;
-        _offset = offset - page * slots.Format.PositionOffset;
+        _pool = pool;
+        _format = format;
+        _reach = reach;
+        _pages = pages;
+        if (reach.End == 0) return;
+        int page = offset / format.PositionOffset;
+        _slot = (slot & -format.SlotsPerPage) + page * format.SlotsPerPage;
+        _offset = offset - page * format.PositionOffset;
     }
 
     /// <summary>Where the stream stands, or null behind the last page; then moves on by <paramref name="bytes"/>.</summary>
     public byte* Next(int bytes)
     {
-        if (_slot >= _end) return null;
-        byte* ahead = _slots.Page(_slot) + _offset;
-        _offset += bytes;
-        while (_offset >= _slots.Format.PositionOffset)
+        if (_slot >= _reach.End)
         {
-            _offset -= _slots.Format.PositionOffset;
-            _slot += _slots.Format.SlotsPerPage;
+            if (_reach.NextPages is null) return null;
+            int behind = _slot - ((_reach.End + _format.SlotsPerPage - 1) & -_format.SlotsPerPage);
+            _slot = (_reach.NextSlot & -_format.SlotsPerPage) + behind;
+            _pages = _reach.NextPages;
+            _reach = new AttentionReach(_reach.NextEnd, null, 0, 0);
+            if (_slot >= _reach.End) return null;
+        }
+
+        byte* ahead = _pool + (long)_pages[_slot >> _format.PageShift] * _format.PageBytes + _offset;
+        _offset += bytes;
+        while (_offset >= _format.PositionOffset)
+        {
+            _offset -= _format.PositionOffset;
+            _slot += _format.SlotsPerPage;
         }
 
         return ahead;

@@ -49,19 +49,21 @@ internal readonly unsafe ref struct AttentionUnit
     private int PaddedColumns => (Columns + Block - 1) / Block * Block;
 
     /// <summary>Attends to the piece's chunks; the keys that the tile's rows see there must be stored.</summary>
-    public void Run()
+    /// <param name="nextPiece">Piece of the unit that this thread will most likely take next, whose first chunk is fetched at the end; null: none.</param>
+    /// <param name="nextHead">Its KV head.</param>
+    public void Run(AttentionPiece? nextPiece, int nextHead)
     {
         PackQueries();
         if (_piece.IsWhole) _scratch.Total.Clear(PaddedColumns, _format.ValueDim);
         int slot = FirstSlotAt(Math.Max(_tile.Oldest, _piece.FirstChunk * Chunk), 0); // first committed slot that is not yet done
-        int prefetchEnd = _piece.IsLast ? _end : FirstSlotAt(_piece.EndChunk * Chunk, slot);
+        AttentionReach reach = ReachTo(nextPiece, nextHead, slot);
         for (int chunk = _piece.FirstChunk; chunk < _piece.EndChunk; chunk++)
         {
             int next = NextSlotAt((chunk + 1) * Chunk, slot);
             int first = slot, end = next;
             slot = next;
             if (next == _head->Committed) IncludePass(chunk, ref first, ref end);
-            if (first < end) Attend(chunk, first, end, prefetchEnd);
+            if (first < end) Attend(chunk, first, end, reach);
             else if (!_piece.IsWhole) _pass.Pieces.PartialOf(_piece, _kvHead, chunk).Clear(PaddedColumns, _format.ValueDim);
         }
 
@@ -75,6 +77,16 @@ internal readonly unsafe ref struct AttentionUnit
         for (int chunk = _tile.FirstChunk; chunk < _tile.EndChunk; chunk++)
             _scratch.Total.Fold(_pass.Pieces.PartialOf(_piece, _kvHead, chunk), Columns, _format.ValueDim);
         WriteOutput();
+    }
+
+    private AttentionReach ReachTo(AttentionPiece? next, int nextHead, int slot)
+    {
+        int end = _piece.IsLast ? _end : FirstSlotAt(_piece.EndChunk * Chunk, slot);
+        if (next is not { } piece) return new AttentionReach(end, null, 0, 0);
+        RowSegment segment = _pass.Rows.Segments[piece.Tile.Segment];
+        KvHeadSlots* head = _kv.Head(segment.Sequence, _pass.Layer, nextHead);
+        int first = Math.Max(piece.Tile.Oldest, piece.FirstChunk * Chunk) - (segment.BasePosition - head->Committed); // a guess where slots have gaps
+        return new AttentionReach(end, head->Pages, Math.Clamp(first, 0, head->Committed), head->Committed);
     }
 
     /// <summary>First committed slot from <paramref name="from"/> on whose position is at least <paramref name="position"/>.</summary>
@@ -122,17 +134,17 @@ internal readonly unsafe ref struct AttentionUnit
         end = Math.Max(end, passEnd);
     }
 
-    private void Attend(int chunk, int first, int end, int prefetchEnd)
+    private void Attend(int chunk, int first, int end, AttentionReach reach)
     {
         bool masked = _masks.Build(chunk, first, end, _direct);
         AttentionKernels kernels = _pass.Kernels;
         AttentionWeights weights = _scratch.Weights;
         int valueDim = _format.ValueDim;
-        var slots = new AttentionSlots(_kv.Pool, _head->Pages, _format, first, end, prefetchEnd);
+        var slots = new AttentionSlots(_kv.Pool, _head->Pages, _format, first, end, reach);
         kernels.Plan(slots, weights);
         for (int column = 0; column < Columns; column += Block)
         {
-            if (column == Block) slots = new AttentionSlots(_kv.Pool, _head->Pages, _format, first, end, prefetchEnd: 0); // all is fetched
+            if (column == Block) slots = new AttentionSlots(_kv.Pool, _head->Pages, _format, first, end, default); // all is fetched
             int columns = Math.Min(Block, Columns - column);
             AttentionPartial partial = _piece.IsWhole ? _scratch.Chunk : _pass.Pieces.PartialOf(_piece, _kvHead, chunk).From(column, valueDim);
             kernels.Scores(slots, columns, _scratch.Query + (long)column * _format.HeadDim, _scratch.QueryScale + column, weights);

@@ -133,7 +133,9 @@ public sealed unsafe class CpuAttention : IDisposable
                 AttentionStore.Rows(pass.Shape, segment, 0, segment.Count, pass.Kv, pass.Kv.Head(segment.Sequence, pass.Layer, kvHead), kvHead, pass.Qkv);
             }
 
-            new AttentionUnit(pass, piece, kvHead, scratch[thread]).Run();
+            int next = (chunk + 1) / pass.Shape.KvHeadCount;
+            new AttentionUnit(pass, piece, kvHead, scratch[thread]).Run(
+                next < pass.Pieces.PieceCount ? pass.Pieces.Pieces[next] : null, (chunk + 1) % pass.Shape.KvHeadCount);
         }
     }
 

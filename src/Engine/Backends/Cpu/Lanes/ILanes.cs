@@ -29,6 +29,9 @@ internal unsafe interface ILanes<TSelf>
     /// <summary>Sixteen pairs of IEEE halves, laid out as above. A half whose exponent is all ones reads as a finite number.</summary>
     static abstract void LoadHalfPairs(byte* source, out TSelf even, out TSelf odd);
 
+    /// <summary>The same times 2^−112, which saves the multiplication. A half below 2^−14 gives a denormal number.</summary>
+    static abstract void LoadUnbiasedHalfPairs(byte* source, out TSelf even, out TSelf odd);
+
     /// <summary>Reads 16 signed bytes.</summary>
     static abstract TSelf LoadBytes(sbyte* source);
 

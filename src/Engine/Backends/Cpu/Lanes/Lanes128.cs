@@ -51,6 +51,14 @@ internal readonly unsafe struct Lanes128 : ILanes<Lanes128>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void LoadHalfPairs(byte* source, out Lanes128 even, out Lanes128 odd)
     {
+        LoadUnbiasedHalfPairs(source, out even, out odd);
+        even *= Broadcast(ILanes<Lanes128>.HalfBias);
+        odd *= Broadcast(ILanes<Lanes128>.HalfBias);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void LoadUnbiasedHalfPairs(byte* source, out Lanes128 even, out Lanes128 odd)
+    {
         int* s = (int*)source;
         Vector128<int> a = Vector128.Load(s), b = Vector128.Load(s + 4), c = Vector128.Load(s + 8), d = Vector128.Load(s + 12);
         even = new(Half(a << 16), Half(b << 16), Half(c << 16), Half(d << 16));
@@ -137,10 +145,10 @@ internal readonly unsafe struct Lanes128 : ILanes<Lanes128>
     private static Vector128<float> ZeroUnless(Vector128<float> test, Vector128<float> value) =>
         Vector128.AndNot(value, Vector128.Equals(test, Vector128<float>.Zero));
 
-    /// <summary>The half in the upper 16 bits of each word.</summary>
+    /// <summary>The half in the upper 16 bits of each word, times 2^−112.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static Vector128<float> Half(Vector128<int> upper) =>
-        (upper >> 3 & Vector128.Create(ILanes<Lanes128>.HalfMask)).AsSingle() * Vector128.Create(ILanes<Lanes128>.HalfBias);
+        (upper >> 3 & Vector128.Create(ILanes<Lanes128>.HalfMask)).AsSingle();
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     internal static float Sum(Vector128<float> v) => (v[0] + v[2]) + (v[1] + v[3]);

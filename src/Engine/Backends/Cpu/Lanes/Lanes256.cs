@@ -45,10 +45,17 @@ internal readonly unsafe struct Lanes256 : ILanes<Lanes256>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void LoadHalfPairs(byte* source, out Lanes256 even, out Lanes256 odd)
     {
+        LoadUnbiasedHalfPairs(source, out even, out odd);
+        even *= Broadcast(ILanes<Lanes256>.HalfBias);
+        odd *= Broadcast(ILanes<Lanes256>.HalfBias);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void LoadUnbiasedHalfPairs(byte* source, out Lanes256 even, out Lanes256 odd)
+    {
         Vector256<int> a = Vector256.Load((int*)source), b = Vector256.Load((int*)source + 8), mask = Vector256.Create(ILanes<Lanes256>.HalfMask);
-        Vector256<float> bias = Vector256.Create(ILanes<Lanes256>.HalfBias);
-        even = new((a << 16 >> 3 & mask).AsSingle() * bias, (b << 16 >> 3 & mask).AsSingle() * bias);
-        odd = new((a >> 3 & mask).AsSingle() * bias, (b >> 3 & mask).AsSingle() * bias);
+        even = new((a << 16 >> 3 & mask).AsSingle(), (b << 16 >> 3 & mask).AsSingle());
+        odd = new((a >> 3 & mask).AsSingle(), (b >> 3 & mask).AsSingle());
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

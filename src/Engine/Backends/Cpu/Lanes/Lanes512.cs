@@ -36,10 +36,17 @@ internal readonly unsafe struct Lanes512 : ILanes<Lanes512>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void LoadHalfPairs(byte* source, out Lanes512 even, out Lanes512 odd)
     {
+        LoadUnbiasedHalfPairs(source, out even, out odd);
+        even *= Broadcast(ILanes<Lanes512>.HalfBias);
+        odd *= Broadcast(ILanes<Lanes512>.HalfBias);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void LoadUnbiasedHalfPairs(byte* source, out Lanes512 even, out Lanes512 odd)
+    {
         Vector512<int> pairs = Vector512.Load((int*)source), mask = Vector512.Create(ILanes<Lanes512>.HalfMask);
-        Vector512<float> bias = Vector512.Create(ILanes<Lanes512>.HalfBias);
-        even = new((pairs << 16 >> 3 & mask).AsSingle() * bias);
-        odd = new((pairs >> 3 & mask).AsSingle() * bias);
+        even = new((pairs << 16 >> 3 & mask).AsSingle());
+        odd = new((pairs >> 3 & mask).AsSingle());
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
