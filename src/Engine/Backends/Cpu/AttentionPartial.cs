@@ -42,17 +42,29 @@ internal readonly unsafe struct AttentionPartial(float* maximum, float* sum, flo
     /// </summary>
     public void Fold(in AttentionPartial next, int columns, int valueDim)
     {
-        for (int c = 0; c < columns; c++)
+        float* a = stackalloc float[4], b = stackalloc float[4];
+        for (int block = 0; block < columns; block += 4) // arrays are padded to whole blocks
         {
-            if (float.IsNegativeInfinity(next.Maximum[c]) && next.Sum[c] == 0f) continue; // else NaN takes its way
-            float largest = MathF.Max(Maximum[c], next.Maximum[c]);
-            float a = VectorMath.Exp(Maximum[c] - largest), b = VectorMath.Exp(next.Maximum[c] - largest);
-            Maximum[c] = largest;
-            Sum[c] = MathF.FusedMultiplyAdd(next.Sum[c], b, Sum[c] * a);
-            float* o = Output + (long)c * valueDim, n = next.Output + (long)c * valueDim;
-            Vector512<float> factorA = Vector512.Create(a), factorB = Vector512.Create(b);
-            for (int d = 0; d < valueDim; d += 16)
-                Vector512.FusedMultiplyAdd(Vector512.Load(n + d), factorB, Vector512.Load(o + d) * factorA).Store(o + d);
+            Vector128<float> maximum = Vector128.Load(Maximum + block), nextMaximum = Vector128.Load(next.Maximum + block);
+            Vector128<float> sum = Vector128.Load(Sum + block), nextSum = Vector128.Load(next.Sum + block);
+            Vector128<float> largest = Vector128.Max(maximum, nextMaximum);
+            Vector128<float> factor = VectorMath.Exp(maximum - largest), nextFactor = VectorMath.Exp(nextMaximum - largest);
+            Vector128<float> empty = Vector128.Equals(nextSum, Vector128<float>.Zero); // a sum that is no number takes its way
+            Vector128.ConditionalSelect(empty, maximum, largest).Store(Maximum + block);
+            Vector128.ConditionalSelect(empty, sum, Vector128.FusedMultiplyAdd(nextSum, nextFactor, sum * factor)).Store(Sum + block);
+            factor.Store(a);
+            nextFactor.Store(b);
+            for (int c = block; c < Math.Min(columns, block + 4); c++)
+            {
+                if (next.Sum[c] != 0f) AddScaled(Output + (long)c * valueDim, a[c - block], next.Output + (long)c * valueDim, b[c - block], valueDim);
+            }
         }
+    }
+
+    /// <summary>o = fma(n, b, o·a).</summary>
+    private static void AddScaled(float* o, float a, float* n, float b, int count)
+    {
+        Vector512<float> factorA = Vector512.Create(a), factorB = Vector512.Create(b);
+        for (int d = 0; d < count; d += 16) Vector512.FusedMultiplyAdd(Vector512.Load(n + d), factorB, Vector512.Load(o + d) * factorA).Store(o + d);
     }
 }
