@@ -61,7 +61,9 @@ internal readonly unsafe struct AttentionWeights(float* memory)
 {
     private const int WeightCount = AttentionScratch.Block * AttentionScratch.Slots * 3 / 2;
 
-    public static readonly int FloatCount = WeightCount + 16 + AttentionScratch.Slots / KvPageFormat.TileSlots * sizeof(AttentionPlace) / sizeof(float);
+    /// <summary>Floats of all parts, whole cache lines.</summary>
+    public static readonly int FloatCount =
+        (WeightCount + 16 + AttentionScratch.Slots / KvPageFormat.TileSlots * sizeof(AttentionPlace) / sizeof(float) + 15) / 16 * 16;
 
     /// <summary>Scores, then exp(s − m). // [4, Slots]</summary>
     public float* Floats => memory;
