@@ -7,7 +7,7 @@ namespace Foretoken.Tests.Generation;
 
 public class SchedulerSimulationTests(ITestOutputHelper output)
 {
-    private const int FastRuns = 160, SlowRuns = 8000, Batches = 2, TogetherRuns = 60;
+    private const int FastRuns = 160, SlowRuns = 4000, Batches = 2, TogetherRuns = 60;
 
     [Theory]
     [InlineData(0)]

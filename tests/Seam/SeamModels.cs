@@ -15,7 +15,7 @@ namespace Foretoken.Tests.Seam;
 /// </summary>
 public sealed class SeamModels : IDisposable
 {
-    public const int Vocab = 61, Context = 160, SlotsPerPage = 16;
+    public const int Vocab = 61, Context = 320, SlotsPerPage = 16;
     private const int MaxRows = SeamCombination.WholePrompt + SeamRequest.Count * RowBatch.MaxTreeRows;
     private readonly TempDirectory _directory = new();
     private readonly Dictionary<(WeightType Weights, int Threads), (CpuBackend Backend, Transformer Model)> _loaded = [];
