@@ -90,6 +90,19 @@ public class FaultTests
     }
 
     [Fact]
+    public void Read_only_data_must_not_be_written_by_the_same_launch()
+    {
+        Fault("ld.global.nc.u32 %r1, [%i];\nst.global.u32 [%i], %r1;", PtxFaultKind.ReadOnlyData);
+        Fault("ld.global.u32 %r1, [%i];\nst.global.u32 [%i], %r1;\nld.global.nc.u32 %r2, [%i];", PtxFaultKind.ReadOnlyData);
+        Run(Kernel("ld.global.nc.u32 %r1, [%i];\nst.global.u32 [%o], %r1;\nld.global.u32 %r2, [%o];"), Input);
+        using var machine = new PtxMachine(new PtxMachineOptions { GlobalBytes = 1 << 20 });
+        PtxModule module = machine.LoadModule(Kernel("ld.global.nc.u32 %r1, [%i];\nst.global.u32 [%o], %r1;"));
+        PtxBuffer a = machine.Upload(new uint[64]), b = machine.Upload(new uint[64]);
+        machine.Launch(module, "k", 1, 64, 0, a, b);
+        machine.Launch(module, "k", 1, 64, 0, b, a); // the marks last for one launch
+    }
+
+    [Fact]
     public void Barriers_must_be_reached_by_all()
     {
         Fault("setp.lt.u32 %p1, %r0, 5;\n@%p1 bar.sync 0;", PtxFaultKind.DivergentBarrier);

@@ -24,6 +24,9 @@ public enum PtxFaultKind
     /// <summary>Two threads accessed the same shared bytes, one of them writing, with no barrier between.</summary>
     SharedRace,
 
+    /// <summary>Data that the kernel reads as read-only (<c>ld.global.nc</c>) was written by the same launch.</summary>
+    ReadOnlyData,
+
     /// <summary>Some lanes reached an aligned barrier or warp operation and the others never did.</summary>
     DivergentBarrier,
 

@@ -65,7 +65,6 @@ internal sealed unsafe partial class KernelDecoder
         m.Take("weak");
         m.TakeAny("cta", "gpu", "sys", "cluster");
         m.TakeAny("ca", "cg", "cs", "cv", "lu", "wb", "wt");
-        m.Take("nc");
         hint = m.Take("L2::cache_hint");
         m.TakePrefix("L1::");
         m.TakePrefix("L2::");
@@ -74,11 +73,15 @@ internal sealed unsafe partial class KernelDecoder
 
     private void Load(DecodedOp op, InstructionStatement s, Modifiers m)
     {
+        op.I.Aligned = m.Take("nc");
         bool strong = TakeAccess(m, out bool hint);
         Space space = TakeSpace(m);
         int vector = TakeVector(m);
         PtxType type = m.TakeType();
         Count(s, hint ? 3 : 2);
+        if (op.I.Aligned && space != Space.Global)
+            throw Error($"'{s.Text}': .nc is for .global");
+        _kernel.HasReadOnlyLoads |= op.I.Aligned;
         space = Address(op, s.Operands[1], space);
         Strong(op, strong, space);
         Operand[] items = Items(s.Operands[0], vector);

@@ -52,6 +52,20 @@ internal sealed unsafe class Block : IDisposable
     public uint Y { get; private set; }
     public uint Z { get; private set; }
 
+    /// <summary>Pages of global memory with marks of this launch.</summary>
+    public HashSet<long> Pages { get; } = [];
+
+    private long _lastPage = -1;
+
+    public void Touch(ulong offset, int bytes)
+    {
+        for (long page = (long)offset >> GlobalMemory.PageShift; page <= ((long)offset + bytes - 1) >> GlobalMemory.PageShift; page++)
+        {
+            if (page != _lastPage)
+                Pages.Add(_lastPage = page);
+        }
+    }
+
     public void Dispose()
     {
         NativeMemory.AlignedFree(_memory);

@@ -35,6 +35,6 @@ internal unsafe struct Instruction
     public int Width;
     public int Count;
     public StepKind Kind;
-    public bool Aligned;
+    public bool Aligned; // of loads: .nc
     public bool Flag;
 }

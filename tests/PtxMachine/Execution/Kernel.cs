@@ -26,6 +26,8 @@ internal sealed unsafe class Kernel : IDisposable
 
     /// <summary>Blocks may talk to each other through global memory.</summary>
     public bool NeedsOneThread { get; set; }
+    /// <summary>Some loads are <c>.nc</c>: what they read must not be written by the launch.</summary>
+    public bool HasReadOnlyLoads { get; set; }
     public Instruction* Code { get; set; }
     public int CodeLength { get; set; }
     public byte* Constants { get; set; }

@@ -6,6 +6,7 @@ namespace Foretoken.Ptx.Execution;
 internal sealed unsafe class Launch
 {
     private const long MaxGridX = int.MaxValue, MaxGridYz = 65535, MaxThreads = 1024;
+    private readonly HashSet<long> _pages = []; // with marks in the shadow
     private long _next;
 
     public Launch(PtxMachineOptions options, GlobalMemory global, Kernel kernel, Dim3 grid, Dim3 block, int dynamicSharedBytes, byte[] parameters)
@@ -44,7 +45,14 @@ internal sealed unsafe class Launch
         fixed (byte* parameters = Parameters)
         {
             ParameterPointer = parameters;
-            return RunBlocks();
+            try
+            {
+                return RunBlocks();
+            }
+            finally
+            {
+                Global.ForgetMarks(_pages);
+            }
         }
     }
 
@@ -88,6 +96,22 @@ internal sealed unsafe class Launch
     private void Work(long blocks, PtxCounters total)
     {
         using var block = new Block(this);
+        try
+        {
+            WorkOn(block, blocks);
+        }
+        finally
+        {
+            lock (total)
+            {
+                total.Add(block.Counters);
+                _pages.UnionWith(block.Pages);
+            }
+        }
+    }
+
+    private void WorkOn(Block block, long blocks)
+    {
         while (true)
         {
             long n = Interlocked.Increment(ref _next) - 1;
@@ -100,9 +124,6 @@ internal sealed unsafe class Launch
                 _ => n,
             });
         }
-
-        lock (total)
-            total.Add(block.Counters);
     }
 
     /// <summary>A permutation of [0, count): a stride coprime to the count, from the seed.</summary>

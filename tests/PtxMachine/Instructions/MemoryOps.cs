@@ -8,7 +8,7 @@ namespace Foretoken.Ptx.Instructions;
 
 /// <summary>
 /// Loads and stores. A is the address (Width 64 or 32 bits), Immediate its offset, List the registers of the vector, Count their number; Mode 1: the access
-/// is volatile or relaxed; Flag: sign-extend. Loaded values are extended to the register, stored ones are the register's low bits.
+/// is volatile or relaxed; Flag: sign-extend; Aligned: .nc. Loaded values are extended to the register, stored ones are the register's low bits.
 /// </summary>
 internal static unsafe class MemoryOps
 {
@@ -41,6 +41,8 @@ internal static unsafe class MemoryOps
         if (exec == uint.MaxValue && i->Mode == 0 && IsRange(w, bytes) && TSpace.ReadRange(w, w.Address[0], bytes * Warp.Lanes) is var range && range != null)
         {
             CountRange<TSpace>(w, bytes, store: false);
+            if (i->Aligned)
+                GlobalSpace.ReadOnly(w, i, 0, w.Address[0], bytes * Warp.Lanes);
             for (int n = 0; n < count; n++)
                 Gather<TElement, TRegister>((TElement*)range + n, count, (TRegister*)w.At(i->List[n]), i);
             return;
@@ -72,6 +74,8 @@ internal static unsafe class MemoryOps
         {
             int lane = BitOperations.TrailingZeroCount(rest);
             var source = (TElement*)TSpace.Read(w, i, lane, w.Address[lane], bytes);
+            if (i->Aligned)
+                GlobalSpace.ReadOnly(w, i, lane, w.Address[lane], bytes);
             for (int n = 0; n < count; n++)
                 ((TRegister*)w.At(i->List[n]))[lane] = Extend<TElement, TRegister>(source[n], i);
         }
@@ -164,6 +168,8 @@ internal static unsafe class MemoryOps
         where TSpace : struct, ISpace
     {
         var source = (TElement*)TSpace.Read(w, i, 0, w.Address[0], bytes);
+        if (i->Aligned)
+            GlobalSpace.ReadOnly(w, i, 0, w.Address[0], bytes);
         bool perLane = (byte*)source != TSpace.Read(w, i, 1, w.Address[0], bytes); // local memory: an address means another place in every lane
         for (int n = 0; n < i->Count; n++)
         {

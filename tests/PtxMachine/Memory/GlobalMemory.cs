@@ -13,6 +13,10 @@ internal sealed unsafe class GlobalMemory : IDisposable
     public const ulong Base = 0x07F0_0000_0000;
 
     public const byte Allocated = 1, Written = 3;
+
+    /// <summary>During a launch that has read-only loads: read by one, and written.</summary>
+    public const byte ReadOnly = 4, Fresh = 8;
+    public const int PageShift = 12;
     private const long Gap = 256, Granule = 256;
     private const byte Poison = 0xFF; // NaN in every float type
     private readonly SortedDictionary<long, Allocation> _allocations = []; // by offset
@@ -161,6 +165,57 @@ internal sealed unsafe class GlobalMemory : IDisposable
         for (int i = 0; i < bytes; i += 32)
             all &= Vector256.Load(s + i);
         return all == Vector256.Create(bits);
+    }
+
+    /// <summary>Marks bytes as read-only; false: the launch wrote some of them.</summary>
+    public bool MarkReadOnly(ulong offset, int bytes)
+    {
+        var shadow = new Span<byte>(Shadow + offset, bytes);
+        if (bytes % 32 != 0)
+        {
+            foreach (ref byte b in shadow)
+            {
+                if ((b & Fresh) != 0)
+                    return false;
+                b |= ReadOnly;
+            }
+
+            return true;
+        }
+
+        Vector256<byte> mark = Vector256.Create(ReadOnly), all = Vector256<byte>.Zero;
+        for (int i = 0; i < bytes; i += 32)
+        {
+            Vector256<byte> old = Vector256.Load(Shadow + offset + i);
+            all |= old;
+            (old | mark).Store(Shadow + offset + i);
+        }
+
+        return (all & Vector256.Create(Fresh)) == Vector256<byte>.Zero;
+    }
+
+    /// <summary>Marks bytes as written by the launch; false: it read some of them as read-only.</summary>
+    public bool MarkFresh(ulong offset, int bytes)
+    {
+        foreach (ref byte b in new Span<byte>(Shadow + offset, bytes))
+        {
+            if ((b & ReadOnly) != 0)
+                return false;
+            b = Written | Fresh;
+        }
+
+        return true;
+    }
+
+    /// <summary>After a launch: forgets its marks on these pages.</summary>
+    public void ForgetMarks(IEnumerable<long> pages)
+    {
+        foreach (long page in pages)
+        {
+            long first = page << PageShift, end = Math.Min(first + (1 << PageShift), Capacity);
+            for (long at = first; at < end; at += 32)
+                (Vector256.Load(Shadow + at) & Vector256.Create(Written)).Store(Shadow + at);
+        }
     }
 
     /// <summary>Where an address lies, in words.</summary>

@@ -46,6 +46,13 @@ internal unsafe struct GlobalSpace : ISpace
         ulong offset = address - GlobalMemory.Base;
         if (offset > (ulong)(global.Capacity - bytes) || (address & (ulong)(bytes - 1)) != 0 || !global.IsAllocated(offset, bytes))
             throw Wrong(w, i, lane, address, bytes, "write");
+        if (w.Block.Launch.Kernel.HasReadOnlyLoads)
+        {
+            w.Block.Touch(offset, bytes);
+            return global.MarkFresh(offset, bytes) ? global.Data + offset
+                : throw w.Block.Fault(PtxFaultKind.ReadOnlyData, w, i, 1u << lane, $"a write to data that this launch reads as read-only (.nc); {global.Describe(address)}");
+        }
+
         Unsafe.InitBlockUnaligned(global.Shadow + offset, GlobalMemory.Written, (uint)bytes);
         return global.Data + offset;
     }
@@ -62,7 +69,7 @@ internal unsafe struct GlobalSpace : ISpace
     {
         GlobalMemory global = w.Block.Launch.Global;
         ulong offset = address - GlobalMemory.Base;
-        if (offset > (ulong)(global.Capacity - bytes) || !(global.RangeHas(offset, bytes, GlobalMemory.Written) || IsAllocated(global, offset, bytes)))
+        if (w.Block.Launch.Kernel.HasReadOnlyLoads || offset > (ulong)(global.Capacity - bytes) || !(global.RangeHas(offset, bytes, GlobalMemory.Written) || IsAllocated(global, offset, bytes)))
             return null;
         Unsafe.InitBlockUnaligned(global.Shadow + offset, GlobalMemory.Written, (uint)bytes);
         return global.Data + offset;
@@ -85,6 +92,16 @@ internal unsafe struct GlobalSpace : ISpace
         return inside
             ? w.Block.Fault(PtxFaultKind.UninitialisedMemory, w, i, lanes, $"a {what} of {bytes} bytes that nobody wrote; {global.Describe(address)}")
             : w.Block.Fault(PtxFaultKind.OutOfBounds, w, i, lanes, $"a {what} of {bytes} bytes; {global.Describe(address)}");
+    }
+
+    /// <summary>Bytes that a .nc load read.</summary>
+    public static void ReadOnly(Warp w, Instruction* i, int lane, ulong address, int bytes)
+    {
+        GlobalMemory global = w.Block.Launch.Global;
+        ulong offset = address - GlobalMemory.Base;
+        w.Block.Touch(offset, bytes);
+        if (!global.MarkReadOnly(offset, bytes))
+            throw w.Block.Fault(PtxFaultKind.ReadOnlyData, w, i, 1u << lane, $"a read-only (.nc) load of data that this launch wrote; {global.Describe(address)}");
     }
 
     private static bool IsAllocated(GlobalMemory global, ulong offset, int bytes)
