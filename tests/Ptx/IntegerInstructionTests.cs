@@ -50,6 +50,12 @@ public class IntegerInstructionTests
         cases.Add(Op("@G sad.s32 %d, %a, %b, %c", 32, 32, 32, 32, (a, b, c) => c + (ulong)Math.Abs(S(a, 32) - S(b, 32))));
         cases.Add(Op("add.cc.u32 %u, %a, %b; @G addc.u32 %d, %c, 0", 32, 32, 32, 32, (a, b, c) => c + ((a + b) >> 32)));
         cases.Add(Op("sub.cc.u32 %u, %a, %b; @G subc.u32 %d, %c, 0", 32, 32, 32, 32, (a, b, c) => c - (a < b ? 1UL : 0)));
+        cases.Add(Op("mad.lo.cc.u32 %u, %a, %b, %c; @G madc.hi.u32 %d, %a, %b, 0", 32, 32, 32, 32, (a, b, c) => ((a * b) + c) >> 32));
+        cases.Add(Op("@G sad.u64 %d, %a, %b, %c", 64, 64, 64, 64, (a, b, c) => c + (a > b ? a - b : b - a)));
+        cases.Add(Op("@G sad.s16 %d, %a, %b, %c", 16, 16, 16, 16, (a, b, c) => c + (ulong)Math.Abs(S(a, 16) - S(b, 16))));
+        cases.Add(Op("@G cnot.b32 %d, %a", 32, 32, 32, 32, (a, b, c) => a == 0 ? 1UL : 0));
+        cases.Add(Op("@G cvt.pack.sat.s8.s32.b32 %d, %a, %b, %c", 32, 32, 32, 32, (a, b, c) => (Saturate(S(a, 32), 8, true) & 255) << 8 | (Saturate(S(b, 32), 8, true) & 255) | c << 16));
+        cases.Add(Op("@G cvt.pack.sat.u16.s32 %d, %a, %b", 32, 32, 32, 32, (a, b, c) => Saturate(S(a, 32), 16, false) << 16 | Saturate(S(b, 32), 16, false)));
         Check(cases);
     }
 

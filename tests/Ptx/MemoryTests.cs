@@ -140,6 +140,32 @@ public class MemoryTests
     }
 
     [Fact]
+    public void Functions_take_registers_and_vector_registers_have_elements()
+    {
+        uint[] input = Numbers(128);
+        uint[] output = Run(Kernel("""
+            .reg .v2 .b32 %v;
+            mul.wide.u32 %rd1, %r0, 8;
+            ld.param.u64 %rd2, [pi];
+            add.s64 %rd2, %rd2, %rd1;
+            ld.global.v2.u32 %v, [%rd2];
+            call (%r3), weigh, (%v.x, 3);
+            add.s32 %r3, %r3, %v.y;
+            st.global.u32 [%o], %r3;
+            """, """
+            .func (.reg.u32 out) weigh(.reg.u32 value, .reg .u32 factor)
+            {
+            mul.lo.u32 value, value, factor;
+            add.s32 out, value, 1;
+            ret;
+            }
+
+            """), input);
+        for (int t = 0; t < 64; t++)
+            Assert.Equal((input[2 * t] * 3) + 1 + input[(2 * t) + 1], output[t]);
+    }
+
+    [Fact]
     public void Divergent_loops_and_nested_branches_reconverge_per_lane()
     {
         // collatz steps of t + 1

@@ -13,6 +13,9 @@ internal sealed unsafe partial class KernelDecoder
         {
             case "add" or "sub":
                 return Sum(op, s, m);
+            case "madc" or "mad" when s.Modifiers.Contains("cc") || s.Opcode == "madc":
+                CarryingProduct(op, s, m);
+                return true;
             case "mul" or "mad" or "mul24" or "mad24":
                 return Product(op, s, m);
             case "addc" or "subc":
@@ -115,6 +118,31 @@ internal sealed unsafe partial class KernelDecoder
         Emit(op, type.Bits() == 64 ? &BitOps.Carry<ulong> : &BitOps.Carry<uint>);
     }
 
+    /// <summary>mad.cc and madc: a half of the product, then a sum with carry.</summary>
+    private void CarryingProduct(DecodedOp op, InstructionStatement s, Modifiers m)
+    {
+        Count(s, 4);
+        string part = m.TakeAny("lo", "hi") ?? throw Error($"'{s.Text}' needs .lo or .hi");
+        bool sets = m.Take("cc");
+        PtxType type = m.TakeType();
+        var product = new DecodedOp { I = { Line = op.I.Line, Guard = op.I.Guard } };
+        product.Uses.AddRange(op.Uses);
+        product.I.D = NewRegister(type.Bits());
+        product.Defs.Add(product.I.D);
+        product.Fields |= OperandFields.D;
+        A(product, s.Operands[1], type);
+        B(product, s.Operands[2], type);
+        Emit(product, Handled(ProductOf(part, type), s, type));
+        op.I.Flag = sets;
+        op.I.Mode = s.Opcode == "madc" ? 2 : 0;
+        D(op, s.Operands[0], type);
+        op.I.A = product.I.D;
+        op.Uses.Add(product.I.D);
+        op.Fields |= OperandFields.A;
+        B(op, s.Operands[3], type);
+        Emit(op, type.Bits() == 64 ? &BitOps.Carry<ulong> : &BitOps.Carry<uint>);
+    }
+
     private static Handler SumOf(PtxType type) => type.Bits() switch { 16 => &Loops.Vector2<uint, Narrow2<Add<uint>>>, 64 => &Loops.Vector2<ulong, Add<ulong>>, 32 => &Loops.Vector2<uint, Add<uint>>, _ => null };
 
     private static Handler Difference(PtxType type) => type.Bits() switch { 16 => &Loops.Vector2<uint, Narrow2<Subtract<uint>>>, 64 => &Loops.Vector2<ulong, Subtract<ulong>>, 32 => &Loops.Vector2<uint, Subtract<uint>>, _ => null };
@@ -161,8 +189,12 @@ internal sealed unsafe partial class KernelDecoder
 
     private static Handler SadOf(PtxType type) => type switch
     {
-        PtxType.U32 => &Loops.Lane3<uint, uint, uint, uint, SadUnsigned32>,
-        PtxType.S32 => &Loops.Lane3<int, int, int, int, SadSigned32>,
+        PtxType.U16 => &Loops.Lane3<uint, uint, uint, uint, SadUnsigned16>,
+        PtxType.S16 => &Loops.Lane3<uint, uint, uint, uint, SadSigned16>,
+        PtxType.U32 => &Loops.Lane3<uint, uint, uint, uint, Sad<uint>>,
+        PtxType.S32 => &Loops.Lane3<int, int, int, int, Sad<int>>,
+        PtxType.U64 => &Loops.Lane3<ulong, ulong, ulong, ulong, Sad<ulong>>,
+        PtxType.S64 => &Loops.Lane3<long, long, long, long, Sad<long>>,
         _ => null,
     };
 
@@ -260,10 +292,16 @@ internal sealed unsafe partial class KernelDecoder
 
     private static Handler NotOf(PtxType type) => type.Bits() switch { 64 => &Loops.Vector1<ulong, Not<ulong>>, 16 => &Loops.Vector1<uint, Narrow1<Not<uint>>>, _ => &Loops.Vector1<uint, Not<uint>> };
 
+    private static Handler IsZeroOf(PtxType type) => type.Bits() == 64 ? &Loops.Lane1<ulong, ulong, IsZero<ulong>> : &Loops.Lane1<uint, uint, IsZero<uint>>;
+
     private bool Complement(DecodedOp op, InstructionStatement s, Modifiers m)
     {
         if (s.Opcode == "cnot")
-            throw Error("'cnot' is not supported");
+        {
+            One(op, s, m, &IsZeroOf);
+            return true;
+        }
+
         if (!m.Take("pred"))
         {
             One(op, s, m, &NotOf);

@@ -92,8 +92,8 @@ internal sealed unsafe partial class KernelDecoder
 
         (Scope caller, int callerReturn, int line) = (_scope, _returnLabel, _line);
         Scope body = new(ModuleScope());
-        Bind(body, function.Parameters, arguments);
-        Bind(body, function.Returns, results);
+        Bind(body, function.Parameters, arguments, isResult: false);
+        Bind(body, function.Returns, results, isResult: true);
         (_scope, _returnLabel) = (body, end);
         Statements(function.Body!);
         _labels[end] = _ops.Count;
@@ -112,15 +112,45 @@ internal sealed unsafe partial class KernelDecoder
         return scope;
     }
 
-    private void Bind(Scope body, List<Variable> formals, Operand[] actuals)
+    private void Bind(Scope body, List<Variable> formals, Operand[] actuals, bool isResult)
     {
         for (int n = 0; n < formals.Count; n++)
         {
+            if (formals[n].Space == Space.Generic)
+            {
+                BindRegister(body, formals[n], actuals[n], isResult);
+                continue;
+            }
+
             Symbol actual = actuals[n].Kind == OperandKind.Name ? Find(actuals[n].Name) : default;
             if (actual.Kind != SymbolKind.Variable || actual.Space != Space.Local)
                 throw Error("arguments of calls are .param variables");
             body.TryAdd(formals[n].Name, actual);
         }
+    }
+
+    /// <summary>A parameter in a register: results are the caller's register itself, arguments a copy that the body may change.</summary>
+    private void BindRegister(Scope body, Variable formal, Operand actual, bool isResult)
+    {
+        int bits = formal.Type.Bits();
+        if (formal.Type == PtxType.Pred)
+            throw Error("predicates as parameters are not supported");
+        if (isResult)
+        {
+            Symbol target = Find(actual.Name);
+            if (target.Kind != SymbolKind.Register || target.Bits != bits)
+                throw Error($"'{actual.Name}' is no register of {bits} bits");
+            body.TryAdd(formal.Name, target);
+            return;
+        }
+
+        var copy = new DecodedOp { I = { Line = _line } };
+        copy.I.D = NewRegister(bits);
+        copy.Defs.Add(copy.I.D);
+        copy.Fields |= OperandFields.D;
+        A(copy, actual, formal.Type);
+        Emit(copy, bits == 64 ? &Loops.Vector1<ulong, Move<ulong>> : &Loops.Vector1<uint, Move<uint>>);
+        body.TryAdd(formal.Name, new Symbol(SymbolKind.Register, copy.I.D, bits, Space.Generic, 0));
     }
 
     private bool Barrier(DecodedOp op, InstructionStatement s, Modifiers m)

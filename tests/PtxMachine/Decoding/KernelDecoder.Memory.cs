@@ -132,6 +132,8 @@ internal sealed unsafe partial class KernelDecoder
     private Operand[] Items(Operand operand, int vector)
     {
         Operand[] items = operand.Kind == OperandKind.Vector ? operand.Items : [operand];
+        if (vector > 1 && operand.Kind == OperandKind.Name) // a vector register: its elements
+            items = [.. "xyzw"[..Math.Min(vector, 4)].Select(e => new Operand { Kind = OperandKind.Name, Name = $"{operand.Name}.{e}" })];
         if (items.Length != vector || vector > 4)
             throw Error(vector > 4 ? "vectors of 8 need sm_100" : $"{vector} registers expected, {items.Length} found");
         return items;

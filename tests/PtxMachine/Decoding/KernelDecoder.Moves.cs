@@ -286,6 +286,12 @@ internal sealed unsafe partial class KernelDecoder
 
     private void Convert(DecodedOp op, InstructionStatement s, Modifiers m)
     {
+        if (m.Take("pack"))
+        {
+            PackSaturated(op, s, m);
+            return;
+        }
+
         string? rounding = m.TakeAny("rn", "rz", "rm", "rp", "rna"), integral = m.TakeAny("rni", "rzi", "rmi", "rpi");
         bool flush = m.Take("ftz"), saturate = m.Take("sat"), relu = m.Take("relu"), finite = m.Take("satfinite");
         PtxType target = m.TakeType(), source = m.TakeType();
@@ -334,6 +340,26 @@ internal sealed unsafe partial class KernelDecoder
         op.I.Width = sourceBits;
         op.I.Count = targetBits;
         Emit(op, FastConversion(op, source, target, sourceBits, targetBits));
+    }
+
+    /// <summary>cvt.pack.sat.type.s32{.b32} d, a, b{, c}: two clamped numbers, a the upper; 8-bit ones go below the low half of c.</summary>
+    private void PackSaturated(DecodedOp op, InstructionStatement s, Modifiers m)
+    {
+        m.Take("sat");
+        PtxType target = m.TakeType(), source = m.TakeType(), rest = m.TakeType();
+        bool narrow = target.Bits() == 8;
+        if (source != PtxType.S32 || !target.IsInteger() || target.Bits() > 16 || narrow != (rest == PtxType.B32))
+            throw Error($"'{s.Text}' is not supported");
+        Count(s, narrow ? 4 : 3);
+        op.I.Q = (int)target;
+        D(op, s.Operands[0], PtxType.B32);
+        A(op, s.Operands[1], source);
+        B(op, s.Operands[2], source);
+        op.I.C = Constant(0, false);
+        op.Fields |= OperandFields.C;
+        if (narrow)
+            C(op, s.Operands[3], PtxType.B32);
+        Emit(op, &Conversions.PackSaturated);
     }
 
     private static bool Is8BitFloat(PtxType type) => type is PtxType.E4M3x2 or PtxType.E5M2x2;

@@ -54,6 +54,22 @@ internal static unsafe class Conversions
         }
     }
 
+    /// <summary>cvt.pack.sat.</summary>
+    public static void PackSaturated(Warp w, Instruction* i, uint exec)
+    {
+        int* a = (int*)w.At(i->A), b = (int*)w.At(i->B);
+        uint* c = (uint*)w.At(i->C), d = (uint*)w.At(i->D);
+        var type = (PtxType)i->Q;
+        int bits = type.Bits();
+        uint mask = (1u << bits) - 1;
+        for (uint rest = exec; rest != 0; rest &= rest - 1)
+        {
+            int lane = BitOperations.TrailingZeroCount(rest);
+            uint high = (uint)(int)Clamp(a[lane], type) & mask, low = (uint)(int)Clamp(b[lane], type) & mask;
+            d[lane] = (high << bits) | low | (bits == 8 ? c[lane] << 16 : 0);
+        }
+    }
+
     public static ulong Convert(ulong bits, PtxType source, PtxType target, int mode, int registerBits)
     {
         var rounding = (Rounding)(mode & RoundingMask);

@@ -180,14 +180,28 @@ internal struct SubtractSaturate32 : ILane2<int, int, int>
     public static int Apply(int a, int b) => (int)Math.Clamp((long)a - b, int.MinValue, int.MaxValue);
 }
 
-internal struct SadUnsigned32 : ILane3<uint, uint, uint, uint>
+/// <summary>sad: c + |a − b|.</summary>
+internal struct Sad<T> : ILane3<T, T, T, T>
+    where T : IBinaryInteger<T>
 {
-    public static uint Apply(uint a, uint b, uint c) => c + (a < b ? b - a : a - b);
+    public static T Apply(T a, T b, T c) => unchecked(c + (a < b ? b - a : a - b));
 }
 
-internal struct SadSigned32 : ILane3<int, int, int, int>
+internal struct SadUnsigned16 : ILane3<uint, uint, uint, uint>
 {
-    public static int Apply(int a, int b, int c) => unchecked(c + (a < b ? b - a : a - b));
+    public static uint Apply(uint a, uint b, uint c) => (ushort)Sad<uint>.Apply(a, b, c);
+}
+
+internal struct SadSigned16 : ILane3<uint, uint, uint, uint>
+{
+    public static uint Apply(uint a, uint b, uint c) => (ushort)Sad<int>.Apply((short)a, (short)b, (short)c);
+}
+
+/// <summary>cnot: 1 for zero, else 0.</summary>
+internal struct IsZero<T> : ILane1<T, T>
+    where T : IBinaryInteger<T>
+{
+    public static T Apply(T a) => T.IsZero(a) ? T.One : T.Zero;
 }
 
 internal struct Popc32 : ILane1<uint, uint>

@@ -31,7 +31,7 @@ internal static class PtxLexer
             else if (IsWordStart(c) || (c == '.' && at + 1 < text.Length && IsWordStart(text[at + 1])))
             {
                 at++;
-                while (at < text.Length && (IsWordPart(text[at]) || IsScope(text, at)))
+                while (at < text.Length && ((IsWordPart(text[at]) && !(c == '.' && text[at] == '.')) || IsScope(text, at))) // .param.u64 is two directives
                     at += text[at] == ':' ? 2 : 1;
                 tokens.Add(new Token(c == '.' ? TokenKind.Directive : TokenKind.Word, text[start..at], 0, false, line));
             }

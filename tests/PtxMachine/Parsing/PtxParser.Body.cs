@@ -68,6 +68,7 @@ internal sealed partial class PtxParser
     private void RegisterDeclaration(List<Statement> body)
     {
         int line = Next().Line;
+        int elements = Take(".v2") ? 2 : Take(".v4") ? 4 : 1;
         Token typeName = Next();
         if (!PtxTypes.TryParse(typeName.Text.TrimStart('.'), out PtxType type))
             throw new PtxParseException(_file, line, $"unknown register type '{typeName.Text}'");
@@ -81,7 +82,8 @@ internal sealed partial class PtxParser
                 Expect(">");
             }
 
-            body.Add(new RegisterStatement(type, name, count, line));
+            foreach (string element in elements == 1 ? [""] : new[] { ".x", ".y", ".z", ".w" }[..elements])
+                body.Add(new RegisterStatement(type, name + element, count, line));
         }
         while (Take(","));
         Expect(";");

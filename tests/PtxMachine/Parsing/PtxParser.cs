@@ -194,9 +194,6 @@ internal sealed partial class PtxParser
         {
             if (!Current.Is(".param") && !Current.Is(".reg"))
                 throw Error($"a parameter expected, '{Current.Text}' found");
-            bool register = Current.Is(".reg");
-            if (register)
-                throw Error("parameters in registers are not supported; use .param (clang does)");
             list.AddRange(Variables(isExtern: false, isParameter: true));
             if (!Take(",") && !Current.Is(")"))
                 throw Error($"',' or ')' expected, '{Current.Text}' found");
@@ -213,6 +210,7 @@ internal sealed partial class PtxParser
         Space space = spaceName switch
         {
             ".global" => Space.Global, ".const" => Space.Const, ".shared" => Space.Shared, ".local" => Space.Local, ".param" => Space.Param,
+            ".reg" => Space.Generic, // a parameter in a register
             _ => throw Error($"unknown space '{spaceName}'"),
         };
         int alignment = 0;
