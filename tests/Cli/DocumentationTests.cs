@@ -13,6 +13,7 @@ public sealed partial class DocumentationTests
     [InlineData("README.md")]
     [InlineData("docs/map.md")]
     [InlineData("docs/step.md")]
+    [InlineData("docs/gguf.md")]
     [InlineData("docs/cuda.md")]
     [InlineData("docs/seam.md")]
     public void Links_lead_to_files(string page)

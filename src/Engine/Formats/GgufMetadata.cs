@@ -83,7 +83,7 @@ public sealed class GgufMetadata
         return texts;
     }
 
-    /// <summary>An array of whole numbers of 32 bits at most, or null where the key is missing.</summary>
+    /// <summary>An array of whole numbers, or null where the key is missing.</summary>
     public long[]? Integers(string key)
     {
         if (Find(key) is not { } e) return null;
