@@ -31,6 +31,19 @@ public interface IBackend : IDisposable
     /// <summary>The type in which the backend holds a matrix that comes as <paramref name="type"/>, where nobody asks for another.</summary>
     WeightType Holds(WeightType type) => type;
 
+    /// <summary>
+    /// Announces a matrix, so that a backend can hold all weights in one allocation. After <see cref="Prepare"/>, every weight before the first is loaded;
+    /// whoever loads single weights need not announce them.
+    /// </summary>
+    void PlanMatrix(WeightType type, int outFeatures, int inFeatures)
+    {
+    }
+
+    /// <summary>Announces a vector; see <see cref="PlanMatrix"/>.</summary>
+    void PlanVector(int elements)
+    {
+    }
+
     /// <summary>Packs matrices, stacked along output features, into one weight of the backend's own layout.</summary>
     TensorHandle LoadMatrix(string name, WeightType type, ReadOnlySpan<IRowSource> parts);
 

@@ -83,7 +83,9 @@ public static class ModelLoader
         options.Backend.Prepare(config.Shape, options.MaxRows, options.MaxLogitRows, options.Plan);
         try
         {
-            TransformerWeights weights = new WeightPacker(source, options).Pack();
+            var packer = new WeightPacker(source, options);
+            packer.Plan();
+            TransformerWeights weights = packer.Pack();
             source.VerifyUnchanged();
             return new LoadedModel(source.Origin, config, type, new Transformer(options.Backend, config.Shape, weights),
                 options.WeightType is null ? source.Note : null);
@@ -113,6 +115,15 @@ public static class ModelLoader
         private readonly Dictionary<(WeightRole, int), WeightSpec> _specs = WeightSpec.Of(source.Config).ToDictionary(s => (s.Role, s.Layer));
         private long _bytesRead;
         private long _totalBytes;
+        private bool _planning; // weights are announced, not read
+
+        /// <summary>Announces every weight to the backend.</summary>
+        public void Plan()
+        {
+            _planning = true;
+            Pack();
+            _planning = false;
+        }
 
         public TransformerWeights Pack()
         {
@@ -143,6 +154,14 @@ public static class ModelLoader
         private TensorHandle Matrix(string name, int layer, params ReadOnlySpan<WeightRole> roles)
         {
             options.Cancellation.ThrowIfCancellationRequested();
+            if (_planning)
+            {
+                int outFeatures = 0;
+                foreach (WeightRole role in roles) outFeatures += _specs[(role, layer)].OutFeatures;
+                options.Backend.PlanMatrix(TypeOf(layer, roles), outFeatures, _specs[(roles[0], layer)].InFeatures);
+                return TensorHandle.None;
+            }
+
             var parts = new IRowSource[roles.Length];
             for (int p = 0; p < parts.Length; p++) parts[p] = source.Matrix(_specs[(roles[p], layer)]);
             TensorHandle handle = options.Backend.LoadMatrix(NameOf(name, layer), TypeOf(layer, roles), parts);
@@ -167,6 +186,14 @@ public static class ModelLoader
         private TensorHandle Vector(string name, int layer, params ReadOnlySpan<WeightRole> roles)
         {
             if (!_specs.ContainsKey((roles[0], layer))) return TensorHandle.None;
+            if (_planning)
+            {
+                int elements = 0;
+                foreach (WeightRole role in roles) elements += _specs[(role, layer)].OutFeatures;
+                options.Backend.PlanVector(elements);
+                return TensorHandle.None;
+            }
+
             var values = new List<float>();
             foreach (WeightRole role in roles) values.AddRange(source.Vector(_specs[(role, layer)]));
             TensorHandle handle = options.Backend.LoadVector(NameOf(name, layer), values.ToArray());

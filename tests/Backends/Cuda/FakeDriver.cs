@@ -39,6 +39,9 @@ internal sealed unsafe partial class FakeDriver : IDisposable
 
     public nuint TotalBytes { get; init; } = 1 << 20;
 
+    /// <summary>Bytes that other processes hold.</summary>
+    public nuint Taken { get; init; }
+
     public int LocalBytes { get; init; }
 
     /// <summary>The compiler's complaint about every module; null = none.</summary>
@@ -58,7 +61,7 @@ internal sealed unsafe partial class FakeDriver : IDisposable
     /// <summary>What was not given back.</summary>
     public string Leaks => string.Join(", ", _handles.Values.Concat(_memory.Keys.Select(_ => "memory")).Order(StringComparer.Ordinal));
 
-    private nuint Used => (nuint)_memory.Values.Sum(b => (long)b);
+    private nuint Used => Taken + (nuint)_memory.Values.Sum(b => (long)b);
 
     public CudaPlatform Platform() => CudaPlatform.Over(new CudaDriver(Table()));
 

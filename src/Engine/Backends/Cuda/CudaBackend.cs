@@ -109,12 +109,11 @@ public sealed unsafe partial class CudaBackend : IBackend
 
     public TensorHandle LoadMatrix(string name, WeightType type, ReadOnlySpan<IRowSource> parts)
     {
-        MemoryPlan plan = _plan ?? throw new InvalidOperationException("Prepare comes first.");
         var packer = new FragmentPacker(name, type, parts);
         ProductShape shape = packer.Shape;
         long bytes = (long)shape.Strips * packer.StripBytes, scales = (long)shape.Strips * packer.StripScales;
         _device.MakeCurrent();
-        DeviceArena arena = DeviceArena.Allocate(_device, DeviceArena.Padded(bytes) + DeviceArena.Padded(scales * sizeof(ushort)), $"The weight {name}", plan);
+        DeviceArena arena = ArenaFor(name, BytesOf(type, packer.OutFeatures, packer.InFeatures));
         var matrix = new CudaMatrix
         {
             Name = name, Type = type, OutFeatures = packer.OutFeatures, InFeatures = packer.InFeatures, Shape = shape,
@@ -128,9 +127,8 @@ public sealed unsafe partial class CudaBackend : IBackend
 
     public TensorHandle LoadVector(string name, ReadOnlySpan<float> values)
     {
-        MemoryPlan plan = _plan ?? throw new InvalidOperationException("Prepare comes first.");
         _device.MakeCurrent();
-        DeviceArena arena = DeviceArena.Allocate(_device, values.Length * sizeof(float), $"The weight {name}", plan);
+        DeviceArena arena = ArenaFor(name, DeviceArena.Padded((long)values.Length * sizeof(float)));
         DevicePointer<float> vector = arena.Take<float>("weights", name, $"[{values.Length}] F32", values.Length);
         _loader!.Upload(values, vector);
         _weights.Add(vector);

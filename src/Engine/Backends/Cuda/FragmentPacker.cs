@@ -9,6 +9,9 @@ namespace Foretoken.Backends.Cuda;
 /// </summary>
 internal sealed unsafe class FragmentPacker
 {
+    /// <summary>f16 scales of one unit of one strip of 8-bit weights.</summary>
+    public const int UnitScales = 64;
+
     private readonly IRowSource[] _parts;
     private readonly WeightType _type;
     private readonly ProductShape _shape;
@@ -43,7 +46,7 @@ internal sealed unsafe class FragmentPacker
     public int StripBytes => _shape.Units * ProductShape.UnitBytes;
 
     /// <summary>f16 scales of a strip; 0 where the type has none.</summary>
-    public int StripScales => _type == WeightType.Int8 ? _shape.Units * 64 : 0;
+    public int StripScales => _type == WeightType.Int8 ? _shape.Units * UnitScales : 0;
 
     /// <summary>Reads the rows of one strip and packs them. Strips may be packed by several threads at a time.</summary>
     /// <param name="strip">Number of the strip.</param>

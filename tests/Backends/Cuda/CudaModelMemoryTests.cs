@@ -1,0 +1,41 @@
+using Foretoken.Backends;
+using Foretoken.Backends.Cuda;
+using Foretoken.Generation;
+using Foretoken.Memory;
+using Foretoken.Tests.Generation;
+
+namespace Foretoken.Tests.Backends.Cuda;
+
+/// <summary>Loads a tiny model onto a device that computes nothing: where its memory comes from, and what is left of it.</summary>
+public sealed class CudaModelMemoryTests(TinyModelFixture model) : IClassFixture<TinyModelFixture>
+{
+    [Theory]
+    [InlineData(WeightType.BF16)]
+    [InlineData(WeightType.Int8)]
+    public void All_weights_are_one_allocation_and_nothing_is_left_after_disposal(WeightType type)
+    {
+        using var fake = new FakeDriver { TotalBytes = 64 << 20 };
+        using (LanguageModel loaded = model.Load(Options(fake) with { WeightType = type }))
+        {
+            Assert.Equal(4, fake.Calls.Count(c => c == "cuMemAlloc_v2")); // activations, the rows of a pass, weights, keys and values
+            Assert.Contains(loaded.Plan.Entries, e => e.Group == "weights" && e.Name == "layer 0 qkv");
+        }
+
+        Assert.Equal("", fake.Leaks);
+    }
+
+    [Fact]
+    public void Model_that_does_not_fit_is_a_budget_error_before_a_weight_is_copied_or_a_kernel_runs()
+    {
+        using var fake = new FakeDriver { TotalBytes = 64 << 20, Taken = (64 << 20) - 800_000 };
+        string message = Assert.Throws<OutOfMemoryBudgetException>(() => model.Load(Options(fake))).Message;
+        Assert.Contains("bytes on CUDA device 0 (Fake 0)", message, StringComparison.Ordinal);
+        Assert.Empty(fake.Launches);
+        Assert.Equal("", fake.Leaks);
+    }
+
+    private static LanguageModelOptions Options(FakeDriver fake) => new()
+    {
+        Device = ComputeDevice.Cuda, CudaPlatform = fake.Platform(), Threads = 1, MaxSequences = 2, ContextLength = 64, MaxRows = 16,
+    };
+}
