@@ -31,12 +31,13 @@ public class GovernorTests
     }
 
     [Fact]
-    public void The_price_of_keys_is_learned_from_growing_contexts()
+    public void Keys_cost_what_their_bytes_do_beside_those_of_the_weights()
     {
-        var model = new StepCostModel(8) { PriorPerKey = 0.001 };
+        var model = new StepCostModel(8) { PriorPerKey = 0.0005 };
         for (int i = 0; i < 4000; i++) model.Observe(new StepCost(1, 0, 200 + i, 0, 1000 + (200 + i) / 2));
-        Assert.InRange(model.Predict(1, 4200), 3000, 3200);
-        Assert.InRange(model.PerKey, 0.2, 0.8);
+        Assert.InRange(model.Predict(1, 4200), 3050, 3150);
+        Assert.InRange(model.Predict(1, 200), 1080, 1120);
+        Assert.InRange(model.PerKey, 0.49, 0.51);
     }
 
     [Fact]

@@ -18,12 +18,12 @@ internal sealed record DraftChoice(string Text, Func<CliHost, string, DrafterOpt
     public static Flag<DraftChoice> Flag() => new(
         "--draft",
         "DRAFTER",
-        "Who drafts tokens: none; auto, which chooses in every step among ngram, suffix, recycling, a draft model beside the target and none what has paid so far; ngram repeats what followed the same tokens before; suffix likewise, with "
+        "Who drafts tokens, which changes the speed only: auto, the default, chooses in every step among ngram, suffix, recycling, a draft model beside the target and none what has paid so far; none decodes plainly; ngram repeats what followed the same tokens before; suffix likewise, with "
         + "alternatives, also over earlier requests; recycling proposes the model's own second thoughts; swift lets the model skip layers of its own; model=DIR lets a smaller model of the same vocabulary draft; "
         + "ngram+recycling merges two. =K sets the most drafts of a step. oracle=A,K runs every request plainly first and then drafts K tokens "
         + $"of its answer per step ({DefaultDepth} where ,K is left out), each right with probability A: what a drafter of that acceptance would be worth.",
         Parse,
-        None);
+        new DraftChoice("auto", Auto));
 
     /// <exception cref="UsageException">An unknown drafter, or a setting out of range.</exception>
     public static DraftChoice Parse(string text, string source)

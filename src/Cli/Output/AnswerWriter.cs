@@ -42,7 +42,7 @@ internal static class AnswerWriter
             host.Output.Flush(); // before the statistics, where both go to one terminal
             if (marks is not null) host.Error.WriteLine(host.OutputIsTerminal ? marks.Legend : $"{marks.Legend}\n{aside.ToString().TrimEnd('\n')}");
             host.Error.WriteLine(Describe(session, model));
-            if (model.Governor is { } governor) host.Error.WriteLine($"[auto: {governor.Report.Explain()}]");
+            if (marks is not null && model.Governor is { } governor) host.Error.WriteLine($"[auto: {governor.Report.Explain()}]");
             if (Advice(session.Statistics, model) is { } advice) host.Error.WriteLine(advice);
         }
 

@@ -15,6 +15,12 @@ public interface IBackend : IDisposable
     /// <summary>Bytes of memory that weights and buffers share with whatever else runs there.</summary>
     long MemoryBytes => MemoryBudget.MachineBytes;
 
+    /// <summary>Whether passes may leave out sublayers whose rows are then cut off the cache again (<see cref="Models.LayerSkips"/>).</summary>
+    bool SkipsSublayers => true;
+
+    /// <summary>Whether logits lie in host memory anyway, so that reading those of every row costs nothing more.</summary>
+    bool LogitsOnHost => true;
+
     /// <summary>Where a cache for this backend keeps keys and values; null = in host memory. From <see cref="Prepare"/> on, for one cache.</summary>
     IKvStore? KvStore => null;
 

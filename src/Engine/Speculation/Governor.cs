@@ -14,6 +14,8 @@ public sealed class Governor : IDrafter
     private const double ModelMargin = 1.01;    // by which a draft model must beat what is there already
     private const int ProbeDepth = 2;
     private const float DepthPrior = 0.6f;
+    private const int FirstCalls = 8;           // of a drafter: the fastest counts, as code is compiled and caches fill
+    private const int LongestInterval = 2048;
     private const double CostRate = 1.0 / 16, ValueRate = 1.0 / 3;
     private readonly GovernorOptions _options;
     private readonly IDrafter[] _drafters;
@@ -25,7 +27,7 @@ public sealed class Governor : IDrafter
     private readonly DraftSelection _selection;
     private readonly DraftRequest[] _limited;         // [sequences]
     private readonly long[] _accepted;                // one per drafter
-    private long _plainSteps, _draftedSteps;
+    private long _steps, _plainSteps, _draftedSteps;
     private Choice _choice;
 
     internal Governor(GovernorOptions options, DrafterContext context, IDrafter[] drafters)
@@ -66,6 +68,7 @@ public sealed class Governor : IDrafter
     public void Propose(ReadOnlySpan<DraftRequest> requests, TokenForest forest)
     {
         _choice = default;
+        _steps++;
         for (int d = 0; d < _uses.Length; d++) _uses[d].Called = false;
         bool room = false;
         double keys = 0;
@@ -81,7 +84,7 @@ public sealed class Governor : IDrafter
         _selection.Begin(requests);
         for (int d = 0; d < _drafters.Length; d++)
         {
-            if (!_drafters[d].RunsModel && IsDue(ref _uses[d])) Ask(d, requests, int.MaxValue);
+            if (!_drafters[d].RunsModel && IsDue(d)) Ask(d, requests, int.MaxValue);
         }
 
         _choice = _selection.Choose(requests, _costs, keysPerRow, keys, Stopwatch.GetTimestamp() - start);
@@ -89,7 +92,7 @@ public sealed class Governor : IDrafter
         {
             if (!_drafters[d].RunsModel) continue;
             int depth = BestDepth(d, requests, keysPerRow, keys);
-            if (depth == 0 && !IsDue(ref _uses[d])) continue;
+            if (depth == 0 && !IsDue(d)) continue;
             Ask(d, requests, depth > 0 ? depth : ProbeDepth);
             _choice = _selection.Choose(requests, _costs, keysPerRow, keys, Stopwatch.GetTimestamp() - start);
         }
@@ -145,11 +148,23 @@ public sealed class Governor : IDrafter
         foreach (IDrafter drafter in _drafters) drafter.Dispose();
     }
 
-    /// <summary>Whether to ask a drafter: always one that pays, one that does not after a while.</summary>
-    private bool IsDue(ref DrafterUse use)
+    /// <summary>
+    /// Whether to ask a drafter: always one that pays or is not known yet, one that does not pay after a while. A model is then asked twice: the first time it has to
+    /// read what it missed, and only the second tells what it costs.
+    /// </summary>
+    private bool IsDue(int d)
     {
-        if (use.Value > use.Cost || ++use.Skipped >= use.Interval) return true;
-        return false;
+        ref DrafterUse use = ref _uses[d];
+        if (use.SteadyCalls < FirstCalls || use.Value > use.Cost) return true;
+        if (use.Again)
+        {
+            use.Again = false;
+            return true;
+        }
+
+        if (++use.Skipped < use.Interval) return false;
+        use.Again = _drafters[d].RunsModel;
+        return true;
     }
 
     private void Ask(int d, ReadOnlySpan<DraftRequest> requests, int depth)
@@ -175,15 +190,24 @@ public sealed class Governor : IDrafter
         use.Proposed += forest.Count - requests.Length;
         use.Depth = 1;
         for (int t = 0; t < requests.Length; t++) use.Depth = Math.Max(use.Depth, forest.DepthOf(t));
-        use.CostPerDepth = Mean(use.CostPerDepth, ticks / use.Depth, use.Calls);
-        use.Cost = Mean(use.Cost, ticks, use.Calls);
+        bool steady = !_drafters[d].RunsModel || use.LastStep == _steps - 1;
+        use.LastStep = _steps;
+        if (!steady)
+        {
+            use.Return = use.Return == 0 ? ticks : use.Return + (ticks - use.Return) * ValueRate;
+            return;
+        }
+
+        use.SteadyCalls++;
+        use.CostPerDepth = Mean(use.CostPerDepth, ticks / use.Depth, use.SteadyCalls);
+        use.Cost = Mean(use.Cost, ticks, use.SteadyCalls);
     }
 
     /// <summary>Depth at which a draft model brings most tokens per tick, by the acceptance that it has had; 0 if it does not beat what is chosen already.</summary>
     private int BestDepth(int d, ReadOnlySpan<DraftRequest> requests, double keysPerRow, double keys)
     {
         ref DrafterUse use = ref _uses[d];
-        if (use.Calls == 0) return 0;
+        if (use.SteadyCalls == 0) return 0;
         int limit = Math.Min(_drafters[d].MaxNodes, AcceptanceModel.MaxDepth), best = 0;
         double bestRate = _choice.Rate * ModelMargin, tokens = requests.Length, all = 1, ratio = 0;
         foreach (DraftRequest r in requests) ratio += _acceptance[d].Ratio(r.Sequence) / requests.Length;
@@ -212,7 +236,7 @@ public sealed class Governor : IDrafter
             use.Chosen += nodes;
             double value = tokens * perToken - nodes * perNode;
             use.Value += (value - use.Value) * ValueRate;
-            int longest = (int)Math.Clamp(Math.Ceiling(use.Cost / (_options.Curiosity * plain)), 1, 512);
+            int longest = (int)Math.Clamp(Math.Ceiling((use.Cost + use.Return) / (_options.Curiosity * plain)), 1, LongestInterval);
             use.Interval = use.Value > use.Cost ? 1 : Math.Min(longest, use.Interval * 2);
         }
     }
@@ -240,8 +264,8 @@ public sealed class Governor : IDrafter
 
     private static double Mean(double mean, double value, long count)
     {
-        if (count > 8) value = Math.Min(value, 3 * mean); // interrupted
-        return mean + (value - mean) * Math.Max(1.0 / count, CostRate);
+        if (count <= FirstCalls) return count == 1 ? value : Math.Min(mean, value);
+        return mean + (Math.Min(value, 3 * mean) - mean) * CostRate; // what took longer was interrupted
     }
 
     private static double Microseconds(double ticks) => ticks * 1e6 / Stopwatch.Frequency;
@@ -251,6 +275,10 @@ public sealed class Governor : IDrafter
         public double Value;        // ticks that a call spares, by what was chosen of it
         public double Cost;         // ticks of a call
         public double CostPerDepth; // ticks of a call per depth of its deepest tree
+        public double Return;       // ticks of a model's call after it was not asked for some steps
+        public long SteadyCalls;    // calls that cost what they cost when made every step
+        public long LastStep;       // of the last call
+        public bool Again;          // to be asked in the next step too
         public int Interval;        // steps between calls while it does not pay
         public int Skipped;         // steps since the last call
         public int Depth;           // of its deepest tree in the last call

@@ -20,6 +20,8 @@ public sealed record GovernorOptions(params IReadOnlyList<DrafterOptions> Drafte
         CheckNodes();
         if (Drafters.Count is < 1 or > 16) throw new ArgumentException($"The Governor chooses among 1 to 16 drafters, not {Drafters.Count}.");
         if (!(Curiosity > 0 && Curiosity <= 1)) throw new ArgumentException($"Curiosity is {Curiosity}: it must be above 0 and at most 1.");
-        return new Governor(this, context, DrafterSet.Create(Drafters, context));
+        bool readsLogits = context.Target.Backend.LogitsOnHost;
+        DrafterOptions[] used = [.. Drafters.Where(d => readsLogits || d is not RecyclingOptions || Drafters.Count == 1)]; // every logit would have to be fetched
+        return new Governor(this, context, DrafterSet.Create(used, context));
     }
 }

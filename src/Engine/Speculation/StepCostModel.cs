@@ -5,7 +5,7 @@ namespace Foretoken.Speculation;
 
 /// <summary>
 /// What a pass of n rows costs: a(n) + b · keys read. Begins with priors (a pass reads all weights once; another row costs a share of that; keys cost what
-/// their bytes do) and learns a for every row count that occurs and b for all. Row counts that have not occurred follow the nearest that has, by the slope
+/// their bytes do) and learns a for every row count that occurs, b following a(1). Row counts that have not occurred follow the nearest that has, by the slope
 /// learned so far: kernels favour some row counts, so neighbours are not averaged.
 /// </summary>
 internal sealed class StepCostModel
@@ -16,7 +16,7 @@ internal sealed class StepCostModel
     private const int Stale = 500;              // passes after which a row count that was not seen gets the benefit of the doubt
     private const int Settled = 3;              // passes that must have been seen before anything is compared
     private const double Slowest = 1.0 / 32;    // weight of the newest observation of a row count that is known well
-    private const double SlopeRate = 0.1, KeyRate = 0.02;
+    private const double SlopeRate = 0.1;
     private const double OutlierShare = 0.5;    // a pass that was interrupted moves nothing by more than this share
     private const double Unevenness = 1.15;     // by which a pass may cost more than one of more rows
     private readonly double[] _fixed;           // [rows + 1] a(n) in ticks as measured
@@ -24,7 +24,6 @@ internal sealed class StepCostModel
     private readonly long[] _last;              // [rows + 1] pass of the last observation
     private readonly double[] _table;           // [rows + 1] a(n) as predicted
     private double _slope = PriorSlope;
-    private double _perKey;                     // b in ticks
     private long _passes;
 
     /// <param name="maxRows">Most rows of a pass that are told apart; larger passes are not learned from.</param>
@@ -34,7 +33,7 @@ internal sealed class StepCostModel
         for (int rows = 1; rows <= maxRows; rows++) _table[rows] = 1 + _slope * (rows - 1);
     }
 
-    /// <summary>Bytes of keys and values of one token over all heads per byte of weights: the prior of b in passes of one row.</summary>
+    /// <summary>Bytes of keys and values of one token over all heads per byte of weights: b in passes of one row.</summary>
     public double PriorPerKey { get; init; }
 
     /// <summary>Whether enough has been seen to compare anything.</summary>
@@ -44,10 +43,10 @@ internal sealed class StepCostModel
     public int MaxRows => _fixed.Length - 1;
 
     /// <summary>b in ticks per key.</summary>
-    public double PerKey => _perKey;
+    public double PerKey => PriorPerKey * _table[1];
 
     /// <summary>Ticks of a pass.</summary>
-    public double Predict(int rows, double keysRead) => Fixed(rows) + _perKey * keysRead;
+    public double Predict(int rows, double keysRead) => Fixed(rows) + PerKey * keysRead;
 
     /// <summary>a(n) in ticks: measured, or extended from the nearest measured row count.</summary>
     public double Fixed(int rows) => rows <= MaxRows ? _table[rows] : _table[MaxRows] * Growth(MaxRows, rows);
@@ -59,18 +58,18 @@ internal sealed class StepCostModel
     {
         int rows = cost.Rows;
         if (rows < 1 || rows > MaxRows || cost.PromptRows > 0) return; // prompt rows give no logits
-        if (_perKey == 0 && _passes == 0) _perKey = PriorPerKey * cost.VerifyTicks / (1 + PriorPerKey * cost.KeysRead);
-        double alone = Math.Max(cost.VerifyTicks - _perKey * cost.KeysRead, 0.1 * cost.VerifyTicks);
+        double alone = rows == 1 || _passes == 0
+            ? cost.VerifyTicks / (1 + PriorPerKey * cost.KeysRead)
+            : Math.Max(cost.VerifyTicks - PerKey * cost.KeysRead, 0.3 * cost.VerifyTicks);
         if (_seen[rows] < FirstPasses)
         {
             _fixed[rows] = _seen[rows] == 0 ? alone : Math.Min(_fixed[rows], alone);
         }
         else
         {
-            double predicted = _fixed[rows] + _perKey * cost.KeysRead;
+            double predicted = _fixed[rows] + PerKey * cost.KeysRead;
             double error = Math.Clamp(cost.VerifyTicks - predicted, -OutlierShare * predicted, OutlierShare * predicted);
             _fixed[rows] = Math.Max(_fixed[rows] + error * Slowest, 0.05 * predicted);
-            if (cost.KeysRead > 0) _perKey = Math.Max(0, _perKey + KeyRate * error / cost.KeysRead);
         }
 
         _seen[rows]++;
@@ -104,7 +103,7 @@ internal sealed class StepCostModel
     /// <summary>What passes of <paramref name="to"/> rows cost over passes of <paramref name="from"/>, by the slope.</summary>
     private double Growth(int from, int to) => (1 + _slope * (to - 1)) / (1 + _slope * (from - 1));
 
-    /// <summary>The prior of b: how many passes of one row reading one token's keys and values costs, by bytes.</summary>
+    /// <summary>b by bytes: how many passes of one row reading one token's keys and values costs, by bytes.</summary>
     public static double PriorFor(TransformerShape shape, KvLayout layout)
     {
         double perLayer = 2.0 * shape.HiddenSize * (shape.HeadCount + shape.KvHeadCount) * shape.HeadDim + 3.0 * shape.HiddenSize * shape.IntermediateSize;

@@ -47,6 +47,8 @@ public sealed record SwiftOptions : DrafterOptions
         ArgumentOutOfRangeException.ThrowIfLessThan(MinLayers, 3);
         if (!(SkipRatio > 0 && SkipRatio < 1)) throw new ArgumentException($"SkipRatio is {SkipRatio}: it must be between 0 and 1.");
         if (!(MinConfidence >= 0 && MinConfidence <= 1)) throw new ArgumentException($"MinConfidence is {MinConfidence}: it must be between 0 and 1.");
+        if (!context.Target.Backend.SkipsSublayers)
+            throw new DrafterException($"swift leaves out sublayers, which passes on {context.Target.Backend.Name} cannot: use another drafter, or the processor.");
         int layers = context.Target.Shape.LayerCount;
         return layers >= MinLayers
             ? new SwiftDrafter(this, context)

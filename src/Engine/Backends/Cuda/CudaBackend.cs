@@ -41,6 +41,10 @@ public sealed unsafe partial class CudaBackend : IBackend
 
     public string Name => $"cuda-sm{_device.Info.Capabilities.Major}{_device.Info.Capabilities.Minor}" + (_options.FloatActivations ? "-f32" : "");
 
+    public bool SkipsSublayers => false; // its graphs are recorded for whole passes
+
+    public bool LogitsOnHost => false;
+
     public long MemoryBytes => _device.Info.Capabilities.TotalBytes;
 
     /// <summary>Where a cache keeps keys and values that this backend attends to; give it to <see cref="KvCache.KvCacheOptions.Store"/>.</summary>
