@@ -13,6 +13,7 @@ public sealed partial class DocumentationTests
     [InlineData("README.md")]
     [InlineData("docs/map.md")]
     [InlineData("docs/step.md")]
+    [InlineData("docs/cpu.md")]
     [InlineData("docs/gguf.md")]
     [InlineData("docs/cuda.md")]
     [InlineData("docs/seam.md")]
