@@ -49,6 +49,40 @@ public class TrainerTests
     }
 
     [Fact]
+    public void A_finished_run_whose_recipe_is_made_longer_goes_on_as_if_it_had_always_been_so()
+    {
+        RecipePoint[] points = [new() { Tokens = 0, Factor = 1 }, new() { Tokens = 2000, Factor = 0.1 }, new() { Tokens = 4000, Factor = 0.5 }];
+        string directory = Directory.CreateTempSubdirectory("foretoken-longer-").FullName;
+        try
+        {
+            using var whole = new Trainer(Recipe(3), new CopySource(8), threads: 1);
+            while (!whole.State.Finished) whole.Step();
+            using (var first = new Trainer(Recipe(2), new CopySource(8), threads: 1))
+            {
+                while (!first.State.Finished) first.Step();
+                first.Save(directory);
+            }
+            using var second = new Trainer(Recipe(3), new CopySource(8), threads: 1);
+            Assert.True(second.Resume(directory));
+            Assert.False(second.State.Finished);
+            while (!second.State.Finished) second.Step();
+            Assert.Equal(whole.Model.Values.Span.ToArray(), second.Model.Values.Span.ToArray());
+        }
+        finally
+        {
+            Directory.Delete(directory, recursive: true);
+        }
+
+        TrainingRecipe Recipe(int count)
+        {
+            TrainingRecipe recipe = CopySource.Recipe(1000);
+            recipe.Schedule = new RecipeSchedule { Kind = "piecewise", WarmupSteps = 1, Points = [.. points.Take(count)] };
+            recipe.Mixture[0].Later = [new RecipeWeight { FromTokens = 2000, Weight = 5 }];
+            return recipe;
+        }
+    }
+
+    [Fact]
     public void A_checkpoint_of_another_model_is_refused()
     {
         string directory = Directory.CreateTempSubdirectory("foretoken-layout-").FullName;

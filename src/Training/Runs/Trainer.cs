@@ -57,6 +57,7 @@ public sealed unsafe class Trainer : IDisposable
         if (state.Buckets.Count != _source.Buckets.Count)
             throw new RecipeException($"{runDirectory}: the checkpoint has {state.Buckets.Count} buckets, the recipe's mixture {_source.Buckets.Count}; use another --out directory.");
         State = state;
+        State.Finished = IsFinished(); // a recipe that was made longer goes on
         _sampler.NextExample = state.NextExample;
         _curriculum = MakeCurriculum();
         return true;
@@ -98,9 +99,11 @@ public sealed unsafe class Trainer : IDisposable
         State.Tokens += tokens;
         State.NextExample = _sampler.NextExample;
         State.ElapsedSeconds += Stopwatch.GetElapsedTime(started).TotalSeconds;
-        State.Finished = schedule.Kind == "piecewise" ? State.Tokens >= schedule.Points[^1].Tokens : State.Step >= LastStep();
+        State.Finished = IsFinished();
         return new StepReport(State.Step, tokens, loss, _gradients.Norm, factor, raised);
     }
+
+    private bool IsFinished() => _recipe.Schedule.Kind == "piecewise" ? State.Tokens >= _recipe.Schedule.Points[^1].Tokens : State.Step >= LastStep();
 
     private int LastStep()
     {
