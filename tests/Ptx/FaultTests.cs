@@ -108,7 +108,8 @@ public class FaultTests
         Fault("setp.lt.u32 %p1, %r0, 5;\n@%p1 bar.sync 0;", PtxFaultKind.DivergentBarrier);
         Fault("setp.lt.u32 %p1, %r0, 5;\n@%p1 bra L;\nbar.sync 0;\nbra E;\nL:\nbar.sync 0;\nE:", PtxFaultKind.DivergentBarrier);
         Fault("setp.lt.u32 %p1, %r0, 5;\n@%p1 bra L;\nbar.warp.sync -1;\nbra E;\nL:\nshfl.sync.idx.b32 %r1, %r0, 0, 31, -1;\nE:", PtxFaultKind.DivergentBarrier);
-        Fault("setp.lt.u32 %p1, %r0, 32;\n@%p1 bra L;\nbar.sync 1;\nbra E;\nL:\nbar.sync 2;\nE:", PtxFaultKind.Deadlock);
+        PtxFaultException deadlock = Fault("setp.lt.u32 %p1, %r0, 32;\n@%p1 bra L;\nbar.sync 1;\nbra E;\nL:\nbar.sync 2;\nE:", PtxFaultKind.Deadlock);
+        Assert.Contains("warp 0 in line 22, warp 1 in line 19", deadlock.Message, StringComparison.Ordinal);
         Run(Kernel("setp.lt.u32 %p1, %r0, 32;\n@%p1 ret;\nbar.sync 0;\nst.global.u32 [%o], %r0;"), Input); // the others exited
     }
 

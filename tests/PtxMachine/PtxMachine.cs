@@ -134,7 +134,17 @@ public sealed unsafe class PtxMachine : IDisposable
 
     internal PtxCounters Launch(Kernel kernel, Dim3 grid, Dim3 block, int sharedBytes, byte[] arguments)
     {
-        PtxCounters counters = new Launch(Options, Global, kernel, grid, block, sharedBytes, arguments).Run();
+        var launch = new Launch(Options, Global, kernel, grid, block, sharedBytes, arguments);
+        PtxCounters counters;
+        try
+        {
+            counters = launch.Run();
+        }
+        finally
+        {
+            launch.ForgetMarks();
+        }
+
         lock (_lock)
         {
             if (!_counters.TryGetValue(kernel.Name, out PtxCounters? sum))
@@ -155,7 +165,9 @@ public sealed unsafe class PtxMachine : IDisposable
             KernelParameter parameter = kernel.Parameters[n];
             byte[] value = Bytes(arguments[n]);
             if (value.Length != parameter.Bytes)
-                throw new PtxFaultException(PtxFaultKind.InvalidLaunch, $"InvalidLaunch: kernel {kernel.Name}: argument {n} ({parameter.Name}) has {parameter.Bytes} bytes, a {arguments[n].GetType().Name} was given");
+                throw new PtxFaultException(
+                    PtxFaultKind.InvalidLaunch,
+                    $"InvalidLaunch: kernel {kernel.Name}: argument {n} ({parameter.Name}) has {parameter.Bytes} bytes, a {arguments[n].GetType().Name} was given");
             value.CopyTo(bytes, parameter.Offset);
         }
 

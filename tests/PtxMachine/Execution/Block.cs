@@ -212,10 +212,18 @@ internal sealed unsafe class Block : IDisposable
         foreach (Warp warp in Warps)
         {
             if (warp.Status == WarpStatus.AtBarrier)
-                throw Fault(PtxFaultKind.Deadlock, warp, warp.BarrierInstruction, warp.Live, "the warps wait at barriers that the others never reach");
+                throw Fault(PtxFaultKind.Deadlock, warp, warp.BarrierInstruction, warp.Live, $"the warps wait at barriers that the others never reach: {WhereWarpsWait()}");
         }
 
         return false;
+    }
+
+    private string WhereWarpsWait()
+    {
+        var places = new List<string>();
+        foreach (Warp warp in Warps)
+            places.Add(warp.Status == WarpStatus.AtBarrier ? $"warp {warp.Index} in line {warp.BarrierInstruction->Line}" : $"warp {warp.Index} has exited");
+        return string.Join(", ", places);
     }
 
     private bool OnlyExitedMissing(BarrierState barrier)

@@ -6,7 +6,6 @@ namespace Foretoken.Ptx.Execution;
 internal sealed unsafe class Launch
 {
     private const long MaxGridX = int.MaxValue, MaxGridYz = 65535, MaxThreads = 1024;
-    private readonly HashSet<long> _pages = []; // with marks in the shadow
     private long _next;
 
     public Launch(PtxMachineOptions options, GlobalMemory global, Kernel kernel, Dim3 grid, Dim3 block, int dynamicSharedBytes, byte[] parameters)
@@ -45,14 +44,7 @@ internal sealed unsafe class Launch
         fixed (byte* parameters = Parameters)
         {
             ParameterPointer = parameters;
-            try
-            {
-                return RunBlocks();
-            }
-            finally
-            {
-                Global.ForgetMarks(_pages);
-            }
+            return RunBlocks();
         }
     }
 
@@ -92,6 +84,11 @@ internal sealed unsafe class Launch
         if (!condition)
             throw new PtxFaultException(PtxFaultKind.InvalidLaunch, $"InvalidLaunch: kernel {Kernel.Name}: {message}");
     }
+
+    /// <summary>Takes back the marks of read-only loads and of writes; call after <see cref="Run"/>, whatever its end.</summary>
+    public void ForgetMarks() => Global.ForgetMarks(_pages);
+
+    private readonly HashSet<long> _pages = []; // of global memory, with marks
 
     private void Work(long blocks, PtxCounters total)
     {

@@ -73,13 +73,6 @@ internal sealed unsafe partial class Warp
         }
     }
 
-    /// <summary>Program counters and lanes of the groups, for messages.</summary>
-    public IEnumerable<(int Pc, uint Lanes)> Groups()
-    {
-        for (int g = 0; g < _groups; g++)
-            yield return (_pc[g], _mask[g]);
-    }
-
     private void Add(int pc, uint lanes)
     {
         _pc[_groups] = pc;
@@ -365,7 +358,11 @@ internal sealed unsafe partial class Warp
 
     private PtxFaultException Stuck()
     {
-        Instruction* i = Block.Launch.Kernel.Code + _pc[0];
-        return Block.Fault(PtxFaultKind.DivergentBarrier, this, i, _mask[0], "lanes of the warp wait here for lanes that never come");
+        Instruction* code = Block.Launch.Kernel.Code;
+        string others = string.Join(", ", Enumerable.Range(1, Math.Max(_groups - 1, 0)).Select(g => $"lanes 0x{_mask[g]:x8} wait in line {LineOf(g)}"));
+        return Block.Fault(PtxFaultKind.DivergentBarrier, this, code + _pc[0], _mask[0],
+            "lanes of the warp wait here for lanes that never come" + (others.Length > 0 ? $"; {others}" : ""));
+
+        int LineOf(int g) => Block.Launch.Kernel.Code[_pc[g]].Line;
     }
 }
