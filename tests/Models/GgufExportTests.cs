@@ -1,5 +1,7 @@
 using Foretoken.Backends;
+using Foretoken.Backends.Cpu;
 using Foretoken.Formats;
+using Foretoken.Memory;
 using Foretoken.Models;
 using Foretoken.Models.Export;
 using Foretoken.Numerics;
@@ -193,6 +195,23 @@ public sealed class GgufExportTests : IDisposable
             Assert.Throws<ArgumentException>(() => writer.Add(bad));
         Assert.Throws<ArgumentException>(() => writer.Add("k", "again"));
         Assert.Throws<InvalidOperationException>(() => writer.Write(new MemoryStream())); // tensor a writes no bytes
+    }
+
+    /// <summary>The value projection of some layers is Q6_K beside Q4_K queries and keys: all keep their type, none is widened.</summary>
+    [Fact]
+    public void Mixed_files_are_held_in_the_types_of_the_file()
+    {
+        string path = Convert(new TinyModel { Family = "llama", Hidden = 256, Heads = 8, HeadDim = 32, KvHeads = 2, Intermediate = 512, Layers = 4 }.Write(_directory.File("model")), "q4_k_m");
+        var plan = new MemoryPlan();
+        using (CpuBackend backend = CpuBackend.Create(new CpuOptions { Threads = 2 }))
+            ModelLoader.Load(path, new LoadOptions { Backend = backend, Plan = plan, MaxRows = 4, MaxLogitRows = 4 });
+        string[] wide = [.. plan.Entries.Where(e => e.Group == "weights" && e.Shape.Contains(", ", StringComparison.Ordinal)).Where(e => !e.Shape.Contains(" Q", StringComparison.Ordinal)).Select(e => e.Name)];
+        Assert.Empty(wide);
+        using var exact = new ModelRunner(path, WeightType.F32);
+        using var held = new ModelRunner(path);
+        float[] expected = exact.Run(Ids, Ids.Length), actual = held.Run(Ids, Ids.Length);
+        Assert.Equal(actual, held.Run(Ids, 1));
+        Assert.InRange(Logits.RootMeanSquareDifference(expected, actual), 1e-4, 0.1);
     }
 
     private static ExportOptions Options(string type) => new() { Mix = WeightMix.Find(type)!, Name = "test" };

@@ -53,6 +53,14 @@ public interface IBackend : IDisposable
     /// <summary>Packs matrices, stacked along output features, into one weight of the backend's own layout.</summary>
     TensorHandle LoadMatrix(string name, WeightType type, ReadOnlySpan<IRowSource> parts);
 
+    /// <summary>Whether <see cref="Stack"/> is offered.</summary>
+    bool StacksTypes => false;
+
+    /// <summary>Makes one weight of matrices of different types, stacked along output features (q, k and v of mixed files).</summary>
+    /// <exception cref="NotSupportedException">The backend stacks only what <see cref="LoadMatrix"/> packs in one type.</exception>
+    TensorHandle Stack(string name, ReadOnlySpan<TensorHandle> matrices) =>
+        throw new NotSupportedException($"{Name} holds {name} in one type only: load the model with a weight type such as int8.");
+
     /// <summary>Loads a vector of f32 (norm gains, biases).</summary>
     TensorHandle LoadVector(string name, ReadOnlySpan<float> values);
 

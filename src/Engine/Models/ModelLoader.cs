@@ -1,4 +1,5 @@
 using System.Runtime.ExceptionServices;
+using System.Runtime.InteropServices;
 using Foretoken.Backends;
 using Foretoken.Formats;
 using Foretoken.Memory;
@@ -151,36 +152,58 @@ public static class ModelLoader
             SlidingWindow = source.Config.SlidingWindows[i],
         };
 
+        /// <summary>
+        /// Parts of different types (q, k and v of mixed files) keep each its own where the backend can stack them; gate and up, which meet in one panel, and
+        /// all parts elsewhere share the type that holds both.
+        /// </summary>
         private TensorHandle Matrix(string name, int layer, params ReadOnlySpan<WeightRole> roles)
+        {
+            var handles = new List<TensorHandle>();
+            bool mixed = SameType(layer, roles) < roles.Length;
+            if (mixed && options.Backend.StacksTypes && roles.Length != 2)
+            {
+                for (int first = 0, count; first < roles.Length; first += count)
+                {
+                    count = SameType(layer, roles[first..]);
+                    handles.Add(Matrix(name, layer, roles.Slice(first, count), TypeOf(layer, roles[first])));
+                }
+            }
+            else
+            {
+                handles.Add(Matrix(name, layer, roles, mixed ? options.Backend.Holds(WeightType.F32) : TypeOf(layer, roles[0])));
+            }
+
+            if (_planning) return TensorHandle.None;
+            Report(name, layer, roles);
+            return handles.Count == 1 ? handles[0] : options.Backend.Stack(NameOf(name, layer), CollectionsMarshal.AsSpan(handles));
+        }
+
+        private TensorHandle Matrix(string name, int layer, ReadOnlySpan<WeightRole> roles, WeightType type)
         {
             options.Cancellation.ThrowIfCancellationRequested();
             if (_planning)
             {
                 int outFeatures = 0;
                 foreach (WeightRole role in roles) outFeatures += _specs[(role, layer)].OutFeatures;
-                options.Backend.PlanMatrix(TypeOf(layer, roles), outFeatures, _specs[(roles[0], layer)].InFeatures);
+                options.Backend.PlanMatrix(type, outFeatures, _specs[(roles[0], layer)].InFeatures);
                 return TensorHandle.None;
             }
 
             var parts = new IRowSource[roles.Length];
             for (int p = 0; p < parts.Length; p++) parts[p] = source.Matrix(_specs[(roles[p], layer)]);
-            TensorHandle handle = options.Backend.LoadMatrix(NameOf(name, layer), TypeOf(layer, roles), parts);
-            Report(name, layer, roles);
-            return handle;
+            return options.Backend.LoadMatrix(NameOf(name, layer), type, parts);
         }
 
-        /// <summary>The asked type, else the one that holds all parts exactly.</summary>
-        private WeightType TypeOf(int layer, ReadOnlySpan<WeightRole> roles)
+        /// <summary>How many of the first <paramref name="roles"/> have one type.</summary>
+        private int SameType(int layer, ReadOnlySpan<WeightRole> roles)
         {
-            if (options.WeightType is { } asked) return asked;
-            WeightType type = options.Backend.Holds(source.WeightTypeOf(_specs[(roles[0], layer)]));
-            foreach (WeightRole role in roles)
-            {
-                if (options.Backend.Holds(source.WeightTypeOf(_specs[(role, layer)])) != type) return options.Backend.Holds(WeightType.F32);
-            }
-
-            return type;
+            int count = 1;
+            while (count < roles.Length && TypeOf(layer, roles[count]) == TypeOf(layer, roles[0])) count++;
+            return count;
         }
+
+        /// <summary>The asked type, else the one in which the backend holds the weight.</summary>
+        private WeightType TypeOf(int layer, WeightRole role) => options.WeightType ?? options.Backend.Holds(source.WeightTypeOf(_specs[(role, layer)]));
 
         /// <summary>None where the model has no such vector.</summary>
         private TensorHandle Vector(string name, int layer, params ReadOnlySpan<WeightRole> roles)

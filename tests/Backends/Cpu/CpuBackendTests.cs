@@ -91,6 +91,25 @@ public class CpuBackendTests
         }
     }
 
+    /// <summary>q and k in one type, v in another, as in files of mixed types.</summary>
+    [Fact]
+    public void Projections_of_different_types_are_computed_each_in_its_own()
+    {
+        using var rig = new CpuRig(WeightType.Int4, KvType.F32, mixedValues: WeightType.Int8, qwen: false);
+        using var plain = new CpuRig(WeightType.Int4, KvType.F32, qwen: false);
+        int[] tokens = Tokens(7, 30);
+        float[][] alone = Run(rig, tokens, 1);
+        AssertSame(alone, Run(rig, tokens, 9), "chunks");
+        Assert.NotEqual(Run(plain, tokens, 9)[^1], alone[^1]);
+        using CpuRig exact = new(WeightType.F32, KvType.F32, qwen: false);
+        float[] reference = Run(exact, tokens, 9)[^1];
+        Assert.True(Distance(reference, alone[^1]) < Distance(reference, Run(plain, tokens, 9)[^1]) * 1.05);
+        Assert.Contains(rig.Plan.Entries, e => e.Name == "layer 0 qkv" && e.Shape.Contains("Int8", StringComparison.Ordinal));
+        Assert.Contains(rig.Plan.Entries, e => e.Name == "layer 0 qkv" && e.Shape.Contains("Int4", StringComparison.Ordinal));
+    }
+
+    private static double Distance(float[] a, float[] b) => Math.Sqrt(a.Zip(b, (x, y) => (double)(x - y) * (x - y)).Sum());
+
     [Fact]
     public void A_step_allocates_nothing()
     {

@@ -15,13 +15,13 @@ internal sealed class CpuRig : IDisposable
     private readonly Transformer _model;
     private readonly RowBatch _rows = new(MaxRows);
 
-    public CpuRig(WeightType type, KvType kvType, IsaLevel? level = null, int threads = 2, bool qwen = true)
+    public CpuRig(WeightType type, KvType kvType, IsaLevel? level = null, int threads = 2, bool qwen = true, WeightType? mixedValues = null)
     {
         _backend = CpuBackend.Create(new CpuOptions { Threads = threads, IsaLevel = level });
         ModelConfig config = Config(qwen, type.ColumnMultiple() > 1);
-        using var source = new RandomSource(config, 9);
+        using ModelSource source = mixedValues is { } values ? new MixedSource(new RandomSource(config, 9), type, values) : new RandomSource(config, 9);
         _model = ModelLoader.Load(
-            source, new LoadOptions { Backend = _backend, Plan = Plan, MaxRows = MaxRows, MaxLogitRows = MaxRows, WeightType = type }).Transformer;
+            source, new LoadOptions { Backend = _backend, Plan = Plan, MaxRows = MaxRows, MaxLogitRows = MaxRows, WeightType = mixedValues is null ? type : null }).Transformer;
         var layout = new KvLayout(config.Shape.LayerCount, config.Shape.KvHeadCount, config.Shape.HeadDim, kvType, 16);
         _cache = new PagedKvCache(
             new KvCacheOptions
@@ -104,6 +104,24 @@ internal sealed class CpuRig : IDisposable
     {
         _cache.Dispose();
         _backend.Dispose();
+    }
+
+    /// <summary>A source whose value projections have a type of their own.</summary>
+    private sealed class MixedSource(ModelSource inner, WeightType type, WeightType values) : ModelSource
+    {
+        public override string Origin => inner.Origin;
+
+        public override ModelConfig Config => inner.Config;
+
+        public override WeightType DefaultWeightType => type;
+
+        public override WeightType WeightTypeOf(WeightSpec spec) => spec.Role == WeightRole.Value ? values : type;
+
+        public override IRowSource Matrix(WeightSpec spec) => inner.Matrix(spec);
+
+        public override float[] Vector(WeightSpec spec) => inner.Vector(spec);
+
+        public override long StoredBytes(WeightSpec spec) => inner.StoredBytes(spec);
     }
 
     /// <param name="qwen">Qwen3, else Qwen2.</param>

@@ -12,7 +12,7 @@ public sealed unsafe class CpuBackend : IBackend
 {
     private readonly CpuKernels _kernels;
     private readonly bool _ownsTeam;
-    private readonly List<IDisposable?> _owned = []; // by handle: PanelMatrix or NativeBuffer
+    private readonly List<IDisposable?> _owned = []; // by handle: PanelStack or NativeBuffer
     private MemoryPlan? _plan;
     private CpuActivations? _buffers;
     private CpuAttention? _attention;
@@ -72,12 +72,21 @@ public sealed unsafe class CpuBackend : IBackend
     }
 
     public TensorHandle LoadMatrix(string name, WeightType type, ReadOnlySpan<IRowSource> parts) =>
-        Own(PanelPacker.Pack(name, type, parts, Team, _plan ?? throw new InvalidOperationException("Prepare comes first.")));
+        Own(new PanelStack([PanelPacker.Pack(name, type, parts, Team, _plan ?? throw new InvalidOperationException("Prepare comes first."))], Owns: true));
+
+    public bool StacksTypes => true;
+
+    public TensorHandle Stack(string name, ReadOnlySpan<TensorHandle> matrices)
+    {
+        var parts = new PanelMatrix[matrices.Length];
+        for (int i = 0; i < parts.Length; i++) parts[i] = Matrix(matrices[i]);
+        return Own(new PanelStack(parts, Owns: false));
+    }
 
     public TensorHandle LoadVector(string name, ReadOnlySpan<float> values)
     {
         MemoryPlan plan = _plan ?? throw new InvalidOperationException("Prepare comes first.");
-        NativeBuffer buffer = plan.Allocate("weights", name, $"[{values.Length}] F32", CpuActivations.RoundUp(values.Length, 16) * sizeof(float));
+        NativeBuffer buffer = plan.Allocate("weights", name, $"[{values.Length}] F32", (CpuActivations.RoundUp(values.Length, 16) + 16) * sizeof(float)); // part of a stack may end anywhere
         values.CopyTo(buffer.Span<float>(0, values.Length));
         return Own(buffer);
     }
@@ -116,11 +125,17 @@ public sealed unsafe class CpuBackend : IBackend
     public void NormQkvRope(int layer, LayerWeights weights)
     {
         TransformerShape shape = Shape;
-        ProductArguments product = Normalized(weights.InputNorm, weights.Qkv);
-        product.Bias = Vector(weights.QkvBias);
-        product.Output = Buffers.Qkv;
-        product.OutputStride = Buffers.QkvStride;
-        Multiply(product);
+        int feature = 0;
+        foreach (PanelMatrix matrix in Matrices(weights.Qkv).Parts)
+        {
+            ProductArguments product = Normalized(weights.InputNorm, matrix);
+            product.Bias = weights.QkvBias.Exists ? Vector(weights.QkvBias) + feature : null;
+            product.Output = Buffers.Qkv + feature;
+            product.OutputStride = Buffers.QkvStride;
+            Multiply(product);
+            feature += matrix.OutFeatures;
+        }
+
         _kernels.RotateHeads(
             new HeadRotationArguments
             {
@@ -156,7 +171,7 @@ public sealed unsafe class CpuBackend : IBackend
 
     public void Mlp(int layer, LayerWeights weights)
     {
-        ProductArguments product = Normalized(weights.PostAttentionNorm, weights.GateUp);
+        ProductArguments product = Normalized(weights.PostAttentionNorm, Matrix(weights.GateUp));
         if (!product.Matrix.Paired)
             throw new ArgumentException($"{product.Matrix.Name} must be loaded from two parts of equal height, gate and up.", nameof(weights));
         product.Output = Buffers.Gated;
@@ -210,14 +225,17 @@ public sealed unsafe class CpuBackend : IBackend
         return new TensorHandle(_owned.Count - 1);
     }
 
-    private PanelMatrix Matrix(TensorHandle handle) => (PanelMatrix)_owned[handle.Index]!;
+    private PanelMatrix Matrix(TensorHandle handle) => Matrices(handle).Parts is [var only]
+        ? only
+        : throw new ArgumentException("A stack of matrices of different types can only be the q, k and v projections.", nameof(handle));
+
+    private PanelStack Matrices(TensorHandle handle) => (PanelStack)_owned[handle.Index]!;
 
     private float* Vector(TensorHandle handle) => handle.Exists ? (float*)((NativeBuffer)_owned[handle.Index]!).Pointer : null;
 
     /// <summary>A product with the RMSNorm of the hidden rows.</summary>
-    private ProductArguments Normalized(TensorHandle gain, TensorHandle weight)
+    private ProductArguments Normalized(TensorHandle gain, PanelMatrix matrix)
     {
-        PanelMatrix matrix = Matrix(weight);
         ProductArguments product = Product(matrix);
         RowInputArguments input = InputArguments(matrix, Buffers.Hidden, Buffers.HiddenStride, Shape.HiddenSize);
         input.Gain = Vector(gain);
@@ -279,6 +297,16 @@ public sealed unsafe class CpuBackend : IBackend
     {
         if (elements > 16 * 1024) Team.Run(ref job, rows);
         else for (int r = 0; r < rows; r++) job.Execute(r, 0);
+    }
+
+    /// <summary>Matrices stacked along output features: usually one.</summary>
+    private sealed record PanelStack(PanelMatrix[] Parts, bool Owns) : IDisposable
+    {
+        public void Dispose()
+        {
+            if (!Owns) return;
+            foreach (PanelMatrix part in Parts) part.Dispose();
+        }
     }
 
     /// <summary>hidden[r] = table[token[r]].</summary>
