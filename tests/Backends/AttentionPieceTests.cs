@@ -10,8 +10,9 @@ public sealed class AttentionPieceTests
     [Theory]
     [InlineData(1, 1, 1)]  // one thread: nothing to share
     [InlineData(2, 1, 2)]  // 2600 tokens are eleven chunks: two pieces of at least four
-    [InlineData(2, 8, 2)]  // eight KV heads: two pieces each, so that 16 shares meet two threads
-    [InlineData(2, 16, 1)] // sixteen are enough as they are
+    [InlineData(2, 4, 2)]  // four KV heads: two pieces each, so that eight shares meet two threads
+    [InlineData(2, 8, 1)]  // eight are enough as they are
+    [InlineData(4, 8, 2)]  // but not for four threads
     public void Long_tiles_are_cut_until_every_thread_finds_enough(int threads, int kvHeads, int expected)
     {
         var test = new AttentionCase { Heads = kvHeads, KvHeads = kvHeads, HeadDim = 8, MaxTokens = 2700 };

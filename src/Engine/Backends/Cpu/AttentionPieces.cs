@@ -35,7 +35,7 @@ internal readonly record struct AttentionPiece(AttentionTile Tile, int FirstChun
 internal sealed unsafe class AttentionPieces : IDisposable
 {
     /// <summary>Shares of the work that each thread should find, so that none waits long for another at the end.</summary>
-    private const int PerThread = 8;
+    private const int PerThread = 4;
 
     /// <summary>A piece has at least this many chunks; what rows of a pass span, so that the last piece holds all their keys.</summary>
     private const int MinChunks = 4;

@@ -44,11 +44,9 @@ internal sealed unsafe partial class Int8AttentionKernels<TLanes, TWords>
         for (; tile < end; tile++)
         {
             sbyte* row = tile->Values + 2 * dim;
-            byte* ahead = tile->AheadOfValues + dim * step / 4; // eight lines per block of 32 dims
+            byte* ahead = tile->AheadOfValues + (valueDim / 8 + dim / 8) * step; // the softmax has fetched the first lines
             for (int pair = 0; pair < Tile / 2; pair++)
             {
-                Prefetch(ahead);
-                ahead += step;
                 Prefetch(ahead);
                 ahead += step;
                 TWords v0 = TWords.LoadBytes(row);
@@ -112,11 +110,11 @@ internal sealed unsafe partial class Int8AttentionKernels<TLanes, TWords>
         for (; tile < end; tile++)
         {
             sbyte* row = tile->Values + 2 * dim;
-            byte* ahead = tile->AheadOfValues + dim * step / 4; // eight lines per block of 32 dims
+            byte* ahead = tile->AheadOfValues + (valueDim / 8 + dim / 8) * step; // the softmax has fetched the first lines
             for (int pair = 0; pair < Tile / 2; pair++)
             {
-                Prefetch(ahead);
-                ahead += step;
+                if ((pair & 1) == 0) Prefetch(ahead);
+                ahead += step / 2;
                 TWords v0 = TWords.LoadBytes(row);
                 TWords v1 = TWords.LoadBytes(row + 32);
                 TWords w0 = TWords.Broadcast(w[pair]);
@@ -158,11 +156,11 @@ internal sealed unsafe partial class Int8AttentionKernels<TLanes, TWords>
         for (; tile < end; tile++)
         {
             sbyte* row = tile->Values + 2 * dim;
-            byte* ahead = tile->AheadOfValues + dim * step / 4; // eight lines per block of 32 dims
+            byte* ahead = tile->AheadOfValues + (valueDim / 8 + dim / 8) * step; // the softmax has fetched the first lines
             for (int pair = 0; pair < Tile / 2; pair++)
             {
-                Prefetch(ahead);
-                ahead += step;
+                if ((pair & 1) == 0) Prefetch(ahead);
+                ahead += step / 2;
                 TWords v0 = TWords.LoadBytes(row);
                 TWords v1 = TWords.LoadBytes(row + 32);
                 TWords w0 = TWords.Broadcast(w[pair]);
@@ -193,11 +191,11 @@ internal sealed unsafe partial class Int8AttentionKernels<TLanes, TWords>
         for (; tile < end; tile++)
         {
             sbyte* row = tile->Values + 2 * dim;
-            byte* ahead = tile->AheadOfValues + dim * step / 4; // eight lines per block of 32 dims
+            byte* ahead = tile->AheadOfValues + (valueDim / 8 + dim / 8) * step; // the softmax has fetched the first lines
             for (int pair = 0; pair < Tile / 2; pair++)
             {
-                Prefetch(ahead);
-                ahead += step;
+                if ((pair & 1) == 0) Prefetch(ahead);
+                ahead += step / 2;
                 TWords v0 = TWords.LoadBytes(row);
                 TWords v1 = TWords.LoadBytes(row + 32);
                 TWords w0 = TWords.Broadcast(w[pair]);

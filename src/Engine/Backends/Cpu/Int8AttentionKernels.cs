@@ -72,7 +72,8 @@ internal sealed unsafe partial class Int8AttentionKernels<TLanes, TWords> : Atte
             float* s = weights.Floats + c * Stride;
             float largest = Largest(s, count);
             partial.Maximum[c] = largest;
-            float scaled = Weigh(weights.Places, s, count, Reference(largest), out partial.Sum[c]);
+            int lines = slots.Prefetches ? slots.Format.ValueDim / 8 / columns : 0;
+            float scaled = Weigh(weights.Places, s, count, Reference(largest), c * lines * Line, lines, out partial.Sum[c]);
             bool zero = scaled < Int8Quantizer.ZeroBelow;
             weights.Units[c] = zero ? 0f : scaled / Largest16;
             short* words = weights.Words + c * Stride;
@@ -86,14 +87,17 @@ internal sealed unsafe partial class Int8AttentionKernels<TLanes, TWords> : Atte
     /// <param name="scores">Scores of one column. // [count]</param>
     /// <param name="count">Slots; whole tiles.</param>
     /// <param name="reference">What is subtracted from the scores.</param>
+    /// <param name="ahead">Bytes from the beginning of what a place fetches during the values.</param>
+    /// <param name="lines">Lines to fetch there per tile, as the memory would be idle otherwise.</param>
     /// <param name="sum">l: sum of the weights without the scales.</param>
     /// <returns>W, or NaN if a weight or the scale of a visible slot is not a number; then the sum is NaN too.</returns>
-    private static float Weigh(AttentionPlace* place, float* scores, int count, float reference, out float sum)
+    private static float Weigh(AttentionPlace* place, float* scores, int count, float reference, int ahead, int lines, out float sum)
     {
         TLanes m = TLanes.Broadcast(reference), units = TLanes.Broadcast(SumUnits), rounder = TLanes.Broadcast(Rounder), zero = TLanes.Zero;
         TLanes largest = zero, sums = zero, notNumbers = zero;
         for (int i = 0; i < count; i += Tile, place++)
         {
+            for (int line = 0; line < lines; line++) Prefetch(place->AheadOfValues + ahead + line * Line);
             TLanes p = TLanes.Exp(TLanes.Load(scores + i) - m);
             sums = TLanes.AddBits(sums, TLanes.MultiplyAdd(p, units, rounder));
             TLanes w = TLanes.ZeroUnless(p, p * TLanes.Load(place->ValueScales)); // hidden slots may hold anything
