@@ -1,3 +1,5 @@
+using System.Runtime.CompilerServices;
+
 namespace Foretoken.Backends.Cpu;
 
 /// <summary>A run of slots of one head, as the kernels see it.</summary>
@@ -65,8 +67,9 @@ internal unsafe ref struct AttentionAhead
     private readonly KvPageFormat _format;
     private AttentionReach _reach;
     private int* _pages;
-    private int _slot;   // first of the page
-    private int _offset; // in the page
+    private int _slot;     // first of the page
+    private byte* _at;     // in the page
+    private byte* _end;    // of the page's keys, values and scales
 
     public AttentionAhead(byte* pool, int* pages, KvPageFormat format, int slot, int offset, AttentionReach reach)
     {
@@ -77,30 +80,49 @@ internal unsafe ref struct AttentionAhead
         if (reach.End == 0) return;
         int page = offset / format.PositionOffset;
         _slot = (slot & -format.SlotsPerPage) + page * format.SlotsPerPage;
-        _offset = offset - page * format.PositionOffset;
+        Open(offset - page * format.PositionOffset);
     }
 
     /// <summary>Where the stream stands, or null behind the last page; then moves on by <paramref name="bytes"/>.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public byte* Next(int bytes)
     {
+        byte* at = _at;
+        _at += bytes;
+        if (_at >= _end) Turn();
+        return at;
+    }
+
+    /// <summary>Goes on in the page in which the stream now stands.</summary>
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private void Turn()
+    {
+        if (_end is null)
+        {
+            _at = null;
+            return;
+        }
+
+        int offset = (int)(_at - _end);
+        for (_slot += _format.SlotsPerPage; offset >= _format.PositionOffset; offset -= _format.PositionOffset) _slot += _format.SlotsPerPage;
+        Open(offset);
+    }
+
+    private void Open(int offset)
+    {
+        _at = _end = null;
         if (_slot >= _reach.End)
         {
-            if (_reach.NextPages is null) return null;
+            if (_reach.NextPages is null) return;
             int behind = _slot - ((_reach.End + _format.SlotsPerPage - 1) & -_format.SlotsPerPage);
             _slot = (_reach.NextSlot & -_format.SlotsPerPage) + behind;
             _pages = _reach.NextPages;
             _reach = new AttentionReach(_reach.NextEnd, null, 0, 0);
-            if (_slot >= _reach.End) return null;
+            if (_slot >= _reach.End) return;
         }
 
-        byte* ahead = _pool + (long)_pages[_slot >> _format.PageShift] * _format.PageBytes + _offset;
-        _offset += bytes;
-        while (_offset >= _format.PositionOffset)
-        {
-            _offset -= _format.PositionOffset;
-            _slot += _format.SlotsPerPage;
-        }
-
-        return ahead;
+        byte* page = _pool + (long)_pages[_slot >> _format.PageShift] * _format.PageBytes;
+        _at = page + offset;
+        _end = page + _format.PositionOffset;
     }
 }

@@ -33,22 +33,27 @@ internal sealed unsafe partial class Int8AttentionKernels<TLanes, TWords> : Atte
     /// <summary>Scores fetch the first half of what comes next, values the second; a place without anything to fetch points to itself.</summary>
     public override void Plan(in AttentionSlots slots, in AttentionWeights weights)
     {
-        int count = slots.AlignedCount / Tile, bytes = slots.Format.SlotBytes * Tile / 2, scaleBytes = slots.Format.ValueScaleOffset - slots.Format.KeyScaleOffset;
+        KvPageFormat format = slots.Format;
+        int count = slots.AlignedCount / Tile, bytes = format.SlotBytes * Tile / 2, inPage = slots.Aligned & (format.SlotsPerPage - 1);
         AttentionAhead first = slots.Ahead(0), second = slots.Ahead(count * bytes);
-        for (int i = 0; i < count; i++)
+        AttentionPlace* place = weights.Places, end = place + count;
+        for (int slot = slots.Aligned; place < end; inPage = 0, slot = (slot | (format.SlotsPerPage - 1)) + 1)
         {
-            int slot = slots.Aligned + i * Tile;
-            float* scales = slots.KeyScales(slot);
-            byte* keys = slots.KeyTile(slot), aheadOfKeys = first.Next(bytes), aheadOfValues = second.Next(bytes);
-            weights.Places[i] = new AttentionPlace
+            byte* page = slots.Page(slot), keys = page + inPage / Tile * format.KeyTileBytes, values = page + format.ValueOffset + inPage * format.ValueRowBytes;
+            float* scales = (float*)(page + format.KeyScaleOffset) + inPage;
+            for (; inPage < format.SlotsPerPage && place < end; inPage += Tile, place++)
             {
-                Keys = (sbyte*)keys,
-                Values = (sbyte*)slots.ValueRow(slot),
-                KeyScales = scales,
-                ValueScales = (float*)((byte*)scales + scaleBytes),
-                AheadOfKeys = aheadOfKeys is null ? keys : aheadOfKeys,
-                AheadOfValues = aheadOfValues is null ? keys : aheadOfValues,
-            };
+                byte* aheadOfKeys = first.Next(bytes), aheadOfValues = second.Next(bytes);
+                place->Keys = (sbyte*)keys;
+                place->Values = (sbyte*)values;
+                place->KeyScales = scales;
+                place->ValueScales = scales + format.SlotsPerPage;
+                place->AheadOfKeys = aheadOfKeys is null ? keys : aheadOfKeys;
+                place->AheadOfValues = aheadOfValues is null ? keys : aheadOfValues;
+                keys += format.KeyTileBytes;
+                values += Tile * format.ValueRowBytes;
+                scales += Tile;
+            }
         }
     }
 
