@@ -19,6 +19,13 @@ public sealed class PtxCounters
     /// <summary>Distinct 32-byte sectors per warp instruction, summed: what the memory system is asked for before any cache.</summary>
     public long GlobalLoadSectors { get; set; }
     public long GlobalStoreSectors { get; set; }
+
+    /// <summary>
+    /// Distinct 32-byte sectors per launch, summed over launches: what must come from memory, or go there, when the caches hold what is used again. Counted only
+    /// with <see cref="PtxMachineOptions.CountDistinctSectors"/>.
+    /// </summary>
+    public long GlobalLoadDistinctSectors { get; set; }
+    public long GlobalStoreDistinctSectors { get; set; }
     public long GlobalAtomics { get; set; }
 
     /// <summary>Shared accesses by warps, and the passes over the 32 banks that they needed beyond the fewest possible.</summary>
@@ -40,6 +47,8 @@ public sealed class PtxCounters
         GlobalStoreBytes += other.GlobalStoreBytes;
         GlobalLoadSectors += other.GlobalLoadSectors;
         GlobalStoreSectors += other.GlobalStoreSectors;
+        GlobalLoadDistinctSectors += other.GlobalLoadDistinctSectors;
+        GlobalStoreDistinctSectors += other.GlobalStoreDistinctSectors;
         GlobalAtomics += other.GlobalAtomics;
         SharedAccesses += other.SharedAccesses;
         SharedBankConflicts += other.SharedBankConflicts;

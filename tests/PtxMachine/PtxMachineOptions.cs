@@ -52,6 +52,9 @@ public sealed record PtxMachineOptions
     /// <summary>Count sectors and bank conflicts.</summary>
     public bool Count { get; init; } = true;
 
+    /// <summary>Count distinct sectors per launch too; needs a bit per sector of the device's memory.</summary>
+    public bool CountDistinctSectors { get; init; }
+
     /// <summary>Instructions after which a warp counts as hanging.</summary>
     public long InstructionLimit { get; init; } = 1L << 33;
 

@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.Globalization;
 using Foretoken.Backends;
 using Foretoken.Backends.Cpu;
+using Foretoken.Backends.Cuda;
 using Foretoken.Cli.Benchmarks;
 using Foretoken.Cli.Options;
 using Foretoken.Cli.Output;
@@ -73,7 +74,9 @@ internal sealed class BenchCommand : CliCommand
     {
         CliHost host = context.Host;
         BenchKind[] kinds = Kinds(Value(context, _kind));
-        if (_device.Get(context) != ComputeDevice.Cpu) throw new UsageException($"{_device.Name} cuda is not available for bench: available is cpu.");
+        bool cuda = _device.Get(context) == ComputeDevice.Cuda;
+        if (cuda && kinds.Any(k => k is not (BenchKind.Decode or BenchKind.Rows)))
+            throw new UsageException($"{_device.Name} cuda is for decode and rows.");
         TableFormat? format = Format(context);
         string? shape = _shape.GetBeside(_model.GivenOnLine(context), context), model = _model.GetBeside(_shape.GivenOnLine(context), context);
         if (shape is not null && model is not null) throw new UsageException("--shape and --model exclude each other: give one.");
@@ -108,6 +111,7 @@ internal sealed class BenchCommand : CliCommand
 
         if (kinds.Contains(BenchKind.Spec)) return Spec(context, shape, model, options, repeats, format, host);
 
+        if (cuda) options = options with { ContextLength = sizes.Tokens + options.MaxRows };
         using ModelSource source = shape is null
             ? ModelLoader.Open(ModelLocator.Find(model, host))
             : new RandomSource(NamedShapes.Create(shape, Math.Max(options.ContextLength, 1)));
@@ -120,7 +124,22 @@ internal sealed class BenchCommand : CliCommand
                 + "lower --tokens, --prompt, --depth or --depths.");
         }
 
-        return Measure(source, name, kinds, sizes, options, kv, repeats, format, host);
+        return cuda
+            ? Cuda(source, name, kinds.Contains(BenchKind.Rows) ? sizes.Rows : [], sizes.Tokens, options, repeats, format, host)
+            : Measure(source, name, kinds, sizes, options, kv, repeats, format, host);
+    }
+
+    private static int Cuda(
+        ModelSource source, string name, IReadOnlyList<int> rows, int tokens, DirectModelOptions options, int repeats, TableFormat? format, CliHost host)
+    {
+        using var bench = new CudaBench(
+            source, options.WeightType, options.KvType, options.ContextLength, options.MaxRows, host.Cuda ?? CudaPlatform.Find(), host.Interrupt);
+        CudaBenchResult result = bench.Run(tokens, rows, repeats, host.Interrupt);
+        if (format is { } f) CudaBench.WriteTable(host.Output, f, name, bench.WeightType, result);
+        else host.Output.WriteLine(CudaBench.Json(name, bench.WeightType, result));
+        host.Error.WriteLine(string.Create(
+            CultureInfo.InvariantCulture, $"[{result.Device}, {result.WeightBytes / 1e6:F1} MB of weights per pass, read at {result.ReadGigabytesPerSecond:F0} GB/s, medians of {repeats}]"));
+        return ExitCode.Success;
     }
 
     private int Spec(CommandContext context, string? shape, string? model, DirectModelOptions sizes, int repeats, TableFormat? format, CliHost host)

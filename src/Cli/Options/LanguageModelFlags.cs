@@ -1,4 +1,5 @@
 using Foretoken.Backends;
+using Foretoken.Backends.Cuda;
 using Foretoken.Cli.Output;
 using Foretoken.Generation;
 
@@ -13,13 +14,14 @@ internal sealed class LanguageModelFlags
     private readonly Flag<int> _context = ModelFlags.Context();
     private readonly Flag<int> _threads = ModelFlags.Threads();
     private readonly Flag<ComputeDevice> _device = ModelFlags.Device();
+    private readonly Flag<bool> _activations = ModelFlags.Activations();
     private readonly Flag<KvChoice> _kv = KvChoice.Flag();
     private readonly Flag<DraftChoice> _draft = DraftChoice.Flag();
 
     public Flag<string?> Model => _model;
 
     /// <summary>All flags, in the order of the help text.</summary>
-    public IEnumerable<Flag> All => [_model, _type, _kvType, _context, _threads, _device, _kv, _draft];
+    public IEnumerable<Flag> All => [_model, _type, _kvType, _context, _threads, _device, _activations, _kv, _draft];
 
     /// <summary>Reads and checks all flags; nothing is loaded.</summary>
     /// <param name="context">The command line.</param>
@@ -30,6 +32,7 @@ internal sealed class LanguageModelFlags
         {
             Device = _device.Get(context),
             CudaPlatform = context.Host.Cuda,
+            Cuda = new CudaOptions { FloatActivations = _activations.Get(context) },
             WeightType = _type.Get(context),
             KvType = _kvType.Get(context),
             KvPolicy = _kv.Get(context).Policy,

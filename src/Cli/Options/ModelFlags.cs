@@ -54,6 +54,11 @@ internal static class ModelFlags
         "--context", "N", "Longest prompt and answer together, in tokens; 0 takes the model's, at most 8192.",
         Parse.Integer(0, Models.ModelConfig.MaxContext, "0 takes the model's."), 0);
 
+    /// <summary>True: f32.</summary>
+    public static Flag<bool> Activations() => new(
+        "--activations", "TYPE", "On cuda, inputs of products with bf16 weights: bf16, or f32, which gives the processor's answers and costs speed.",
+        Parse.Choice(new Dictionary<string, bool> { ["bf16"] = false, ["f32"] = true }), false);
+
     public static Flag<ComputeDevice> Device() => new(
         "--device", "NAME", "Where the model runs: cpu, or cuda (an NVIDIA GPU).",
         Parse.Choice(new Dictionary<string, ComputeDevice> { ["cpu"] = ComputeDevice.Cpu, ["cuda"] = ComputeDevice.Cuda }), ComputeDevice.Cpu);

@@ -6,6 +6,7 @@ namespace Foretoken.Ptx.Execution;
 internal sealed unsafe class Launch
 {
     private const long MaxGridX = int.MaxValue, MaxGridYz = 65535, MaxThreads = 1024;
+    private readonly ulong[] _loaded, _stored; // a bit per sector of 32 bytes; empty when they are not counted
     private long _next;
 
     public Launch(PtxMachineOptions options, GlobalMemory global, Kernel kernel, Dim3 grid, Dim3 block, int dynamicSharedBytes, byte[] parameters)
@@ -17,6 +18,8 @@ internal sealed unsafe class Launch
         BlockSize = block;
         DynamicSharedBytes = dynamicSharedBytes;
         Parameters = parameters; // [kernel.ParameterBytes]
+        _loaded = options.CountDistinctSectors ? new ulong[(global.Capacity >> 11) + 1] : [];
+        _stored = options.CountDistinctSectors ? new ulong[(global.Capacity >> 11) + 1] : [];
         SharedBytes = kernel.StaticSharedBytes + dynamicSharedBytes;
         Require(grid.X is > 0 and <= MaxGridX && grid.Y is > 0 and <= MaxGridYz && grid.Z is > 0 and <= MaxGridYz, $"the grid {grid} is empty or too large");
         Require(block.X is > 0 and <= 1024 && block.Y is > 0 and <= 1024 && block.Z is > 0 and <= 64 && BlockThreads <= MaxThreads, $"a block of {block} threads is empty or has more than {MaxThreads}");
@@ -44,9 +47,28 @@ internal sealed unsafe class Launch
         fixed (byte* parameters = Parameters)
         {
             ParameterPointer = parameters;
-            return RunBlocks();
+            return WithDistinctSectors(RunBlocks());
         }
     }
+
+    /// <summary>Notes that a sector of global memory was used.</summary>
+    /// <param name="sector">Number of the sector, from the memory's beginning.</param>
+    /// <param name="store">Written; else read.</param>
+    public void MarkSector(ulong sector, bool store)
+    {
+        ulong[] marks = store ? _stored : _loaded;
+        if (marks.Length > 0)
+            Interlocked.Or(ref marks[sector >> 6], 1UL << (int)(sector & 63));
+    }
+
+    private PtxCounters WithDistinctSectors(PtxCounters counters)
+    {
+        counters.GlobalLoadDistinctSectors = Marked(_loaded);
+        counters.GlobalStoreDistinctSectors = Marked(_stored);
+        return counters;
+    }
+
+    private static long Marked(ulong[] marks) => marks.Sum(m => (long)System.Numerics.BitOperations.PopCount(m));
 
     private PtxCounters RunBlocks()
     {

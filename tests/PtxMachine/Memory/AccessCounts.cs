@@ -18,8 +18,10 @@ internal static unsafe class AccessCounts
         for (uint rest = exec; rest != 0; rest &= rest - 1)
         {
             ulong sector = w.Address[BitOperations.TrailingZeroCount(rest)] >> SectorShift;
-            if (!IsIn(seen, count, sector))
-                seen[count++] = sector;
+            if (IsIn(seen, count, sector))
+                continue;
+            seen[count++] = sector;
+            w.Block.Launch.MarkSector(sector - (GlobalMemory.Base >> SectorShift), store);
         }
 
         Add(w.Block.Counters, store, (long)BitOperations.PopCount(exec) * bytes, count);
@@ -28,8 +30,12 @@ internal static unsafe class AccessCounts
     /// <summary>A warp's lanes side by side from an address on.</summary>
     public static void GlobalRange(Warp w, ulong address, int bytes, bool store)
     {
-        if (w.Block.Launch.Options.Count)
-            Add(w.Block.Counters, store, bytes, (long)(((address + (ulong)bytes - 1) >> SectorShift) - (address >> SectorShift) + 1));
+        if (!w.Block.Launch.Options.Count)
+            return;
+        ulong first = address >> SectorShift, last = (address + (ulong)bytes - 1) >> SectorShift;
+        Add(w.Block.Counters, store, bytes, (long)(last - first + 1));
+        for (ulong sector = first; sector <= last && w.Block.Launch.Options.CountDistinctSectors; sector++)
+            w.Block.Launch.MarkSector(sector - (GlobalMemory.Base >> SectorShift), store);
     }
 
     /// <summary>

@@ -23,7 +23,6 @@ internal sealed unsafe class CudaKvStore : IKvStore
     private readonly List<int> _lists = new(1024);       // where each list of commands begins
     private readonly List<int> _commands = new(4096);    // kind, from, to
     private readonly HashSet<int> _copied = [];          // pages of the open copies
-    private DeviceArena? _arena;
     private PinnedBuffer? _staging;
     private CudaEvent? _read;
     private HostKvView? _view;
@@ -84,12 +83,12 @@ internal sealed unsafe class CudaKvStore : IKvStore
         TableStride = TableHead + pagesPerHead;
         TablesPerSequence = layout.LayerCount * layout.KvHeadCount;
         long ints = (long)tables * TablesPerSequence * TableStride, bytes = (long)pages * BytesPerPage;
-        _arena = DeviceArena.Allocate(
+        DeviceArena arena = DeviceArena.Allocate(
             _device, DeviceArena.Padded(bytes) + DeviceArena.Padded(ints * sizeof(int)) + DeviceArena.Padded(StagingInts * sizeof(int)),
             "The KV cache", _plan);
-        Pool = _arena.Take<byte>("kv", "device pages", $"[pages {pages}, {BytesPerPage} bytes]", bytes);
-        Tables = _arena.Take<int>("kv", "device slot tables", $"[tables {(long)tables * TablesPerSequence}, {TableStride}] int32", ints);
-        _commandInts = _arena.Take<int>("kv", "commands", $"[{StagingInts}] int32", StagingInts);
+        Pool = arena.Take<byte>("kv", "device pages", $"[pages {pages}, {BytesPerPage} bytes]", bytes);
+        Tables = arena.Take<int>("kv", "device slot tables", $"[tables {(long)tables * TablesPerSequence}, {TableStride}] int32", ints);
+        _commandInts = arena.Take<int>("kv", "commands", $"[{StagingInts}] int32", StagingInts);
         _staging = PinnedBuffer.Allocate(_device, "kv", "commands, host", $"[{StagingInts}] int32", StagingInts * sizeof(int), _plan);
         _read = CudaEvent.Create(_device);
         _shadow = new int[ints];
@@ -168,14 +167,6 @@ internal sealed unsafe class CudaKvStore : IKvStore
         }
 
         if (used > 0) Update(used);
-    }
-
-    /// <summary>Frees the pages; the device's end would too.</summary>
-    public void Dispose()
-    {
-        _read?.Dispose();
-        _staging?.Dispose();
-        _arena?.Dispose();
     }
 
     private void Append(long head, Command command, int from, int to)

@@ -20,7 +20,7 @@ internal readonly record struct ProductShape(int Strips, int Units, int Pieces, 
     private const int MaxPieces = 8, MaxWarps = 8;
 
     /// <summary>K of one piece at least, so that pieces written and read stay far below the weights.</summary>
-    private const int MinPieceLength = 512;
+    private const int MinPieceLength = 1024;
 
     /// <summary>Elements of a row of activations: K rounded up to a whole unit of every weight type.</summary>
     public static int PaddedLength(int inFeatures) => (inFeatures + 63) / 64 * 64;
