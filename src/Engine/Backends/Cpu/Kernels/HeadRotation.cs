@@ -37,7 +37,7 @@ internal unsafe struct HeadRotation<TLanes> : IParallelJob
     where TLanes : struct, ILanes<TLanes>
 {
     /// <summary>Below this many elements the calling thread does all rows.</summary>
-    private const long InlineElements = 32 * 1024;
+    private const long InlineElements = 8 * 1024;
 
     private HeadRotationArguments _p;
 

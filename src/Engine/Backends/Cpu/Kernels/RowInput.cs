@@ -46,7 +46,7 @@ internal unsafe struct RowInput<TLanes> : IParallelJob
     where TLanes : struct, ILanes<TLanes>
 {
     /// <summary>Below this many elements the calling thread does all rows.</summary>
-    private const long InlineElements = 16 * 1024;
+    private const long InlineElements = 4 * 1024;
 
     private RowInputArguments _p;
     private bool _copies;
