@@ -1,5 +1,6 @@
 using Foretoken.Generation;
 using Foretoken.Numerics;
+using Foretoken.Sampling;
 using Foretoken.Speculation;
 using Foretoken.Training.Evaluation;
 using Foretoken.Training.Tasks;
@@ -63,6 +64,9 @@ internal sealed class SpecCell(string drafter, string bucket)
 
     public long Steps { get; private set; }
 
+    /// <summary>Steps after the first of each answer, which reads the prompt too.</summary>
+    public long TimedSteps { get; private set; }
+
     public long Drafted { get; private set; }
 
     public double DecodeMilliseconds { get; private set; }
@@ -88,6 +92,7 @@ internal sealed class SpecCell(string drafter, string bucket)
     {
         Tokens += s.GeneratedTokens;
         Steps += s.Steps;
+        TimedSteps += Math.Max(0, s.Steps - 1);
         Drafted += s.DraftedTokens;
         DecodeMilliseconds += s.DecodeMilliseconds;
         DraftMilliseconds += s.DraftMilliseconds;
@@ -103,6 +108,7 @@ internal sealed class SpecCell(string drafter, string bucket)
     {
         Tokens += other.Tokens;
         Steps += other.Steps;
+        TimedSteps += other.TimedSteps;
         Drafted += other.Drafted;
         DecodeMilliseconds += other.DecodeMilliseconds;
         DraftMilliseconds += other.DraftMilliseconds;
@@ -115,23 +121,24 @@ internal sealed class SpecCell(string drafter, string bucket)
     }
 
     /// <summary>Time of drafting per step, in plain steps.</summary>
-    public double DraftCost(SpecCell plain) => DraftMilliseconds / Steps / PlainStep(plain);
+    public double DraftCost(SpecCell plain) => DraftMilliseconds / TimedSteps / PlainStep(plain);
 
     /// <summary>Time of verifying per step, in plain steps.</summary>
-    public double VerifyCost(SpecCell plain) => VerifyMilliseconds / Steps / PlainStep(plain);
+    public double VerifyCost(SpecCell plain) => VerifyMilliseconds / TimedSteps / PlainStep(plain);
 
     /// <summary>Speed-up that accepted length and the two costs predict.</summary>
     public double Predicted(SpecCell plain) => MeanAcceptedLength / (DraftCost(plain) + VerifyCost(plain));
 
-    private static double PlainStep(SpecCell plain) => (plain.VerifyMilliseconds + plain.DraftMilliseconds) / plain.Steps;
+    private static double PlainStep(SpecCell plain) => (plain.VerifyMilliseconds + plain.DraftMilliseconds) / plain.TimedSteps;
 }
 
 /// <summary>
 /// Measures drafters per bucket of the held-out questions: every question is answered plainly and with each drafter in turn, so that all see the same
-/// moments of the machine. No question comes twice, so that drafters that remember have nothing to remember it by. Greedy, one request at a time.
+/// moments of the machine. No question comes twice, so that drafters that remember have nothing to remember it by. One request at a time.
 /// </summary>
-internal sealed class SpecBench(LanguageModel model, IReadOnlyList<string> names, int maxTokens, int repeats, CancellationToken cancel)
+internal sealed class SpecBench(LanguageModel model, IReadOnlyList<string> names, int maxTokens, float temperature, int repeats, CancellationToken cancel)
 {
+    private const ulong Seed = 7;
     private readonly SwitchedDrafter _drafters = (SwitchedDrafter)model.Drafter;
     private readonly Dictionary<(int, string), SpecCell> _cells = [];
 
@@ -203,7 +210,7 @@ internal sealed class SpecBench(LanguageModel model, IReadOnlyList<string> names
 
     private (int[] Tokens, double Milliseconds) Answer(int drafter, SpecQuestion question, int[]? record, bool measured)
     {
-        var options = new GenerationOptions { MaxTokens = maxTokens };
+        var options = new GenerationOptions { MaxTokens = maxTokens, Sampling = new SamplingOptions { Temperature = temperature, Seed = Seed } };
         _drafters.Selected = drafter;
         if (drafter >= 0 && _drafters[drafter] is OracleDrafter oracle)
         {

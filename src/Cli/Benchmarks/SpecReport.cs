@@ -68,7 +68,7 @@ internal static class SpecReport
             .Append("td,th{padding:.2rem .6rem;text-align:right;border-bottom:1px solid #ddd}td:first-child,th:first-child,td:nth-child(2),th:nth-child(2){text-align:left}")
             .Append("svg{background:#fafafa;margin:.5rem 0}text{font:11px system-ui,sans-serif;fill:#444}</style>");
         html.Append("<h1>Speculative decoding: ").Append(Escape(model)).Append("</h1><p>").Append(Escape(machine))
-            .Append(" Greedy, one request at a time, every question answered plainly and with each drafter in turn; speed-ups are medians over repeats.</p>");
+            .Append(" One request at a time, every question answered plainly and with each drafter in turn; speed-ups are medians over repeats.</p>");
         html.Append("<p>").Append(string.Join(" ", drafters.Select((d, i) => $"<span style=\"color:{Color(i)}\">■</span> {Escape(d)}"))).Append("</p>");
         html.Append("<h2>Speed-up by bucket</h2>").Append(SpeedUps(cells, drafters));
         html.Append("<h2>Acceptance by depth</h2><p>Share of drafted positions whose token was accepted, all buckets.</p>").Append(Depths(cells, drafters));

@@ -12,10 +12,11 @@ namespace Foretoken.Cli.Benchmarks;
 /// <param name="Drafters">As for --draft, each by itself.</param>
 /// <param name="Limit">Questions of a bucket per repeat.</param>
 /// <param name="MaxTokens">Most tokens of an answer.</param>
+/// <param name="Temperature">0 = greedy.</param>
 /// <param name="Repeats">Repeats, each over other questions.</param>
 /// <param name="Html">Where to write the page; null = nowhere.</param>
 /// <param name="Format">The table's format; null = JSON.</param>
-internal sealed record SpecRequest(IReadOnlyList<DraftChoice> Drafters, int Limit, int MaxTokens, int Repeats, string? Html, TableFormat? Format);
+internal sealed record SpecRequest(IReadOnlyList<DraftChoice> Drafters, int Limit, int MaxTokens, float Temperature, int Repeats, string? Html, TableFormat? Format);
 
 /// <summary>Loads a model with all drafters and measures them.</summary>
 internal static class SpecRunner
@@ -53,12 +54,12 @@ internal static class SpecRunner
     private static int Run(LanguageModel model, string name, IReadOnlyList<SpecQuestion> questions, SpecRequest request, CliHost host)
     {
         string[] names = [.. request.Drafters.Select(d => Path.GetFileName(d.Text.Contains('/', StringComparison.Ordinal) ? d.Text : "/" + d.Text))];
-        var bench = new SpecBench(model, names, request.MaxTokens, request.Repeats, host.Interrupt);
+        var bench = new SpecBench(model, names, request.MaxTokens, request.Temperature, request.Repeats, host.Interrupt);
         IReadOnlyList<SpecCell> cells;
         using (var progress = new ProgressLine(host)) cells = bench.Run(questions, (text, fraction) => progress.Report((text, fraction)));
         string machine = string.Create(
             CultureInfo.InvariantCulture,
-            $"{name}, weights {model.Loaded.WeightType.ToString().ToLowerInvariant()}, {model.BackendName}, {Environment.ProcessorCount} processors, {questions.Count} questions.");
+            $"{name}, weights {model.Loaded.WeightType.ToString().ToLowerInvariant()}, {model.BackendName}, {Environment.ProcessorCount} processors, {questions.Count} questions, {(request.Temperature == 0 ? "greedy" : $"temperature {request.Temperature.ToString(CultureInfo.InvariantCulture)}")}.");
         if (request.Format is { } format) SpecReport.ToTable(cells).Write(host.Output, format);
         else host.Output.WriteLine(SpecReport.Json(name, cells, bench.Governor));
         if (request.Html is { } path)

@@ -36,6 +36,7 @@ internal sealed class BenchCommand : CliCommand
     private readonly Flag<IReadOnlyList<DraftChoice>?> _drafters;
     private readonly Flag<int> _limit;
     private readonly Flag<int> _maxTokens;
+    private readonly Flag<float> _temperature;
     private readonly Flag<string?> _html;
     private readonly Switch _json = new("--json", "One JSON object.");
     private readonly Switch _csv = new("--csv", "Comma-separated values.");
@@ -66,6 +67,7 @@ internal sealed class BenchCommand : CliCommand
         _drafters = Add(new Flag<IReadOnlyList<DraftChoice>?>("--drafters", "NAMES", "Drafters of spec, as for --draft, separated by spaces; without it, those at hand.", Drafters, null));
         _limit = Add(new Flag<int>("--limit", "N", "Questions of a bucket in a repeat of spec.", Parse.Integer(1, 10_000, "4 is usual."), 4));
         _maxTokens = Add(new Flag<int>("--max-tokens", "N", "Most tokens of an answer of spec.", Parse.Integer(1, MaximumContext, "256 is usual."), 256));
+        _temperature = Add(new Flag<float>("--temperature", "T", "Temperature of spec.", Parse.Number(0, 100, "0 is greedy."), 0));
         _html = Add(new Flag<string?>("--html", "FILE", "A page with the table and charts of spec.", Parse.NotEmpty, null));
         foreach (Flag flag in new Flag[] { _json, _csv, _markdown }) Add(flag);
     }
@@ -147,7 +149,7 @@ internal sealed class BenchCommand : CliCommand
         string? directory = shape is null ? ModelLocator.Find(model, host) : null, html = _html.Get(context);
         int maxTokens = _maxTokens.Get(context);
         IReadOnlyList<DraftChoice> drafters = _drafters.Get(context) ?? SpecRunner.Defaults(directory);
-        var request = new SpecRequest(drafters, _limit.Get(context), maxTokens, repeats, html, format);
+        var request = new SpecRequest(drafters, _limit.Get(context), maxTokens, _temperature.Get(context), repeats, html, format);
         var options = new LanguageModelOptions
         {
             WeightType = sizes.WeightType, KvType = sizes.KvType, KvPolicy = sizes.KvPolicy, Threads = sizes.Threads, MaxSequences = 1, Cancellation = host.Interrupt,

@@ -148,7 +148,7 @@ public sealed class DecodeLoop
             for (int r = 0; r < s.PromptRows; r++, position++)
                 parent = _rows.Add(s.Sequence.History.Tokens[position], position, index, parent, wantsLogits: false);
             if (s.HasRoot) PlaceTree(tree++, s.Sequence, position, parent, ref logits);
-            _keysRead += (long)(_rows.Count - first) * _cache.LiveTokens(index, 0, 0);
+            _keysRead += (long)((1 + StepCost.FurtherRow * (_rows.Count - first - 1)) * _cache.LiveTokens(index, 0, 0));
         }
     }
 

@@ -52,10 +52,10 @@ public sealed class GenerationStatistics
     /// <summary>Committed tokens that preemptions gave up.</summary>
     public int PreemptedTokens { get; private set; }
 
-    /// <summary>Time that steps of this request spent on drafting, the others' drafts included.</summary>
+    /// <summary>Time that this request's steps after its first token spent on drafting, the others' drafts included.</summary>
     public double DraftMilliseconds => _draftTicks * 1000.0 / Stopwatch.Frequency;
 
-    /// <summary>Time that steps of this request spent on verifying: forward pass, acceptance and commit, the others' rows included.</summary>
+    /// <summary>Time that this request's steps after its first token spent on verifying: forward pass, acceptance and commit, the others' rows included.</summary>
     public double VerifyMilliseconds => _verifyTicks * 1000.0 / Stopwatch.Frequency;
 
     /// <summary>Share of drafted positions, those that verification came to, whose token was accepted; 0 without drafts.</summary>
@@ -107,8 +107,12 @@ public sealed class GenerationStatistics
     /// <param name="cost">What the step took.</param>
     internal void MarkStep(int drafted, int depth, in Acceptance acceptance, in StepCost cost)
     {
-        _draftTicks += cost.DraftTicks;
-        _verifyTicks += cost.VerifyTicks;
+        if (_firstToken != 0)
+        {
+            _draftTicks += cost.DraftTicks;
+            _verifyTicks += cost.VerifyTicks;
+        }
+
         if (_firstToken == 0) _firstToken = Stopwatch.GetTimestamp();
         Steps++;
         DraftedTokens += drafted;

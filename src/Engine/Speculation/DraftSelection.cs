@@ -9,6 +9,8 @@ namespace Foretoken.Speculation;
 /// </summary>
 internal sealed class DraftSelection
 {
+    /// <summary>By which drafts must be expected to beat plain decoding: the best of many estimates is too good on average.</summary>
+    private const double Margin = 1.05;
     private readonly TokenForest _merged;
     private readonly float[] _path;     // [nodes] probability that the node and all before it are right
     private readonly byte[] _sources;   // [nodes] drafter that made the node as likely as it is
@@ -78,7 +80,7 @@ internal sealed class DraftSelection
 
         _order.AsSpan(0, candidates).Sort();
         _perTree.AsSpan(0, roots).Clear();
-        double tokens = roots, bestTokens = roots, bestTicks = spent + costs.Predict(roots, keys);
+        double plain = spent + costs.Predict(roots, keys), tokens = roots, bestTokens = roots, bestTicks = plain;
         int kept = 0, best = 0;
         for (int i = 0; i < candidates; i++)
         {
@@ -93,6 +95,7 @@ internal sealed class DraftSelection
             (bestTokens, bestTicks, best) = (tokens, ticks, kept);
         }
 
+        if (bestTokens * plain < Margin * roots * bestTicks) (best, bestTokens, bestTicks) = (0, roots, plain);
         for (int i = 0; i < best; i++) _chosen[(int)(uint)_order[i]] = true;
         return new Choice(best, bestTokens, bestTicks);
     }

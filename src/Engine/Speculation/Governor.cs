@@ -26,6 +26,7 @@ public sealed class Governor : IDrafter
     private readonly PagedKvCache _cache;
     private readonly DraftSelection _selection;
     private readonly DraftRequest[] _limited;         // [sequences]
+    private readonly long[] _asked;                   // [drafters, sequences] step of the last call with the sequence
     private readonly long[] _accepted;                // one per drafter
     private long _steps, _plainSteps, _draftedSteps;
     private Choice _choice;
@@ -52,6 +53,8 @@ public sealed class Governor : IDrafter
         _selection = new DraftSelection(sequences, sequences * nodes, context.Plan);
         _limited = new DraftRequest[sequences];
         _accepted = new long[drafters.Length];
+        _asked = new long[drafters.Length * sequences];
+        _asked.AsSpan().Fill(-1);
     }
 
     public string Name => _options.Name;
@@ -80,7 +83,7 @@ public sealed class Governor : IDrafter
 
         if (!room || !_costs.Ready) return; // the first step is plain: it says what a pass costs
         long start = Stopwatch.GetTimestamp();
-        double keysPerRow = keys / requests.Length;
+        double keysPerRow = StepCost.FurtherRow * keys / requests.Length;
         _selection.Begin(requests);
         for (int d = 0; d < _drafters.Length; d++)
         {
@@ -139,6 +142,7 @@ public sealed class Governor : IDrafter
         for (int d = 0; d < _drafters.Length; d++)
         {
             _acceptance[d].Release(sequence);
+            _asked[d * _limited.Length + sequence] = -1;
             _drafters[d].Release(sequence);
         }
     }
@@ -190,8 +194,14 @@ public sealed class Governor : IDrafter
         use.Proposed += forest.Count - requests.Length;
         use.Depth = 1;
         for (int t = 0; t < requests.Length; t++) use.Depth = Math.Max(use.Depth, forest.DepthOf(t));
-        bool steady = !_drafters[d].RunsModel || use.LastStep == _steps - 1;
-        use.LastStep = _steps;
+        bool steady = true;
+        foreach (DraftRequest r in requests)
+        {
+            ref long asked = ref _asked[d * _limited.Length + r.Sequence];
+            steady &= !_drafters[d].RunsModel || asked == _steps - 1;
+            asked = _steps;
+        }
+
         if (!steady)
         {
             use.Return = use.Return == 0 ? ticks : use.Return + (ticks - use.Return) * ValueRate;
@@ -277,7 +287,6 @@ public sealed class Governor : IDrafter
         public double CostPerDepth; // ticks of a call per depth of its deepest tree
         public double Return;       // ticks of a model's call after it was not asked for some steps
         public long SteadyCalls;    // calls that cost what they cost when made every step
-        public long LastStep;       // of the last call
         public bool Again;          // to be asked in the next step too
         public int Interval;        // steps between calls while it does not pay
         public int Skipped;         // steps since the last call
