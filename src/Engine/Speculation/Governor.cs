@@ -108,12 +108,12 @@ public sealed class Governor : IDrafter
     {
         for (int d = 0; d < _drafters.Length; d++)
         {
-            if (_uses[d].Called)
-            {
-                for (int t = 0; t < requests.Length; t++) Learn(d, requests[t], acceptances[t], t);
-            }
-
+            ref DrafterUse use = ref _uses[d];
+            if (!use.Called) continue; // what it would have learned is not worth the time while it is not asked
+            long start = Stopwatch.GetTimestamp();
+            for (int t = 0; t < requests.Length; t++) Learn(d, requests[t], acceptances[t], t);
             _drafters[d].Observe(requests, acceptances, forest);
+            use.LearnCost = Mean(use.LearnCost, Stopwatch.GetTimestamp() - start, use.Calls);
         }
 
         if (_choice.Nodes > 0)
@@ -159,7 +159,7 @@ public sealed class Governor : IDrafter
     private bool IsDue(int d)
     {
         ref DrafterUse use = ref _uses[d];
-        if (use.SteadyCalls < FirstCalls || use.Value > use.Cost) return true;
+        if (use.SteadyCalls < FirstCalls || use.Value > use.Cost + use.LearnCost) return true;
         if (use.Again)
         {
             use.Again = false;
@@ -246,8 +246,8 @@ public sealed class Governor : IDrafter
             use.Chosen += nodes;
             double value = tokens * perToken - nodes * perNode;
             use.Value += (value - use.Value) * ValueRate;
-            int longest = (int)Math.Clamp(Math.Ceiling((use.Cost + use.Return) / (_options.Curiosity * plain)), 1, LongestInterval);
-            use.Interval = use.Value > use.Cost ? 1 : Math.Min(longest, use.Interval * 2);
+            int longest = (int)Math.Clamp(Math.Ceiling((use.Cost + use.LearnCost + use.Return) / (_options.Curiosity * plain)), 1, LongestInterval);
+            use.Interval = use.Value > use.Cost + use.LearnCost ? 1 : Math.Min(longest, use.Interval * 2);
         }
     }
 
@@ -285,6 +285,7 @@ public sealed class Governor : IDrafter
         public double Value;        // ticks that a call spares, by what was chosen of it
         public double Cost;         // ticks of a call
         public double CostPerDepth; // ticks of a call per depth of its deepest tree
+        public double LearnCost;    // ticks of learning from a call
         public double Return;       // ticks of a model's call after it was not asked for some steps
         public long SteadyCalls;    // calls that cost what they cost when made every step
         public bool Again;          // to be asked in the next step too
