@@ -45,6 +45,12 @@ internal static class LaneHarness
             Case c = cases[n];
             const int count = Threads * Rounds;
             ulong[] a = Inputs(random, count, c.A, draw), b = Inputs(random, count, c.B, draw), third = Inputs(random, count, c.C, draw);
+            for (int t = 0; t < count; t++) // equal and opposite pairs: ties, and zeros of either sign
+            {
+                if (random.Next(6) == 0)
+                    b[t] = (a[t] ^ (random.Next(2) == 0 ? 0 : 1UL << (c.A - 1))) & Mask(c.B);
+            }
+
             PtxBuffer output = machine.Allocate(count * 8), pa = machine.Upload(a), pb = machine.Upload(b), pc = machine.Upload(third);
             foreach (bool guarded in new[] { false, true })
             {
