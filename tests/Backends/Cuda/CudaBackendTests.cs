@@ -116,6 +116,47 @@ public sealed class CudaBackendTests
         Assert.Equal(greedy, host);
     }
 
+    [Fact]
+    public void Company_drafts_and_stored_prefixes_give_the_bits_of_plain_decoding_alone()
+    {
+        using var directory = new TempDirectory();
+        new TinyModel { Layers = 1 }.Write(directory.Path);
+        using var machine = new MachineDevice();
+        int[] shared = [.. Enumerable.Range(0, 37).Select(i => i % 11 * 20 + 3)];
+        int[][] prompts = [.. Enumerable.Range(0, 4).Select(i => (int[])[.. shared, .. Enumerable.Range(0, 3 + i).Select(t => 40 + i * t)])];
+        GenerationOptions Request(int i) => new()
+        {
+            MaxTokens = 12, IgnoreEndTokens = true, Sampling = new SamplingOptions { Temperature = i % 2, TopP = 0.9f, Seed = (ulong)i, LogProbs = true },
+        };
+        LanguageModelOptions options = new()
+        {
+            Device = ComputeDevice.Cuda, CudaPlatform = machine.Platform, ContextLength = 96, MaxSequences = 1, MaxRows = 24, PrefillChunk = 16,
+        };
+        var alone = new List<(int[] Tokens, float[] LogProbs)>();
+        using (LanguageModel model = LanguageModel.Load(directory.Path, options))
+        {
+            for (int i = 0; i < prompts.Length; i++)
+            {
+                using GenerationSession session = model.Generate(prompts[i], Request(i));
+                while (session.MoveNext()) { }
+                alone.Add((session.Tokens.ToArray(), session.LogProbs.ToArray()));
+            }
+        }
+
+        using LanguageModel busy = LanguageModel.Load(directory.Path, options with { MaxSequences = 3, MaxPrefixes = 8, Draft = new NgramOptions() });
+        using (GenerationSession first = busy.Generate(prompts[0], Request(0)))
+            while (first.MoveNext()) { } // leaves its prefix
+        GenerationSession[] sessions = [.. prompts.Select((p, i) => busy.Generate(p, Request(i)))];
+        for (bool more = true; more;) more = sessions.Count(s => s.MoveNext()) > 0;
+        for (int i = 0; i < prompts.Length; i++)
+        {
+            Assert.Equal(alone[i].Tokens, sessions[i].Tokens.ToArray());
+            Assert.Equal(alone[i].LogProbs, sessions[i].LogProbs.ToArray());
+            Assert.True(sessions[i].Statistics.ReusedTokens > 0, "no prefix was reused");
+            sessions[i].Dispose();
+        }
+    }
+
     private static int[] Answer(string directory, MachineDevice machine, int[] prompt, SamplingOptions sampling, DrafterOptions? draft)
     {
         using LanguageModel model = LanguageModel.Load(directory, new LanguageModelOptions

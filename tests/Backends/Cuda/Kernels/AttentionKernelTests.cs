@@ -89,6 +89,22 @@ public sealed class AttentionKernelTests
     }
 
     [Fact]
+    public void A_fork_copies_the_page_that_it_writes()
+    {
+        AttentionCase test = new() { MaxTokens = 64, SlotsPerPage = 16, HeadDim = 16 };
+        using var harness = new CudaAttentionHarness(test, 32);
+        int sequence = harness.NewSequence();
+        int[] prompt = Tokens(21); // a whole page, and one that both will write
+        harness.RunChain(sequence, prompt);
+        int fork = harness.Cache.TryFork(sequence);
+        Assert.True(harness.Cache.TryReserve(fork, 40));
+        float[][] second = harness.RunChain(fork, [9, 4]), first = harness.RunChain(sequence, [2, 7]);
+        AttentionReference.AssertClose(test.Type, AttentionReference.Output(test, [.. prompt, 9, 4]), second[1], "fork");
+        AttentionReference.AssertClose(test.Type, AttentionReference.Output(test, [.. prompt, 2, 7]), first[1], "source");
+        AttentionReference.AssertClose(test.Type, AttentionReference.Output(test, [.. prompt, 9, 4, 5]), harness.RunChain(fork, [5])[0], "fork, later");
+    }
+
+    [Fact]
     public void Sequences_of_a_pass_do_not_see_each_other()
     {
         AttentionCase test = new() { MaxTokens = 64, SlotsPerPage = 16, HeadDim = 16, Heads = 6, KvHeads = 2 };
