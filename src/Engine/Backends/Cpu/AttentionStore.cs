@@ -1,3 +1,4 @@
+using System.Runtime.Intrinsics;
 using Foretoken.Backends.Cpu.Kernels;
 using Foretoken.Numerics;
 
@@ -6,6 +7,9 @@ namespace Foretoken.Backends.Cpu;
 /// <summary>Writes keys and values of the running pass into their slots, rounded to the cache's type and laid out as <see cref="KvPageFormat"/> says.</summary>
 internal static unsafe class AttentionStore
 {
+    /// <summary>1.5 · 2^23: adding it rounds a small number to the nearest integer, ties to even, which then stands in the low mantissa bits.</summary>
+    private const float Rounder = 12582912f;
+
     /// <summary>Stores rows <paramref name="from"/>..<paramref name="to"/>−1 (indices in the segment) of one KV head.</summary>
     public static void Rows(
         TransformerShape shape, in RowSegment segment, int from, int to, HostKvView kv, KvHeadSlots* head, int kvHead, float* qkv)
@@ -94,17 +98,45 @@ internal static unsafe class AttentionStore
     /// </summary>
     private static float WriteBytes(sbyte* to, int pairStep, int step, float* from, int count)
     {
-        float largest = 0f;
-        for (int d = 0; d < count; d++) largest = MathF.Max(largest, MathF.Abs(from[d])); // NaN propagates
+        float largest = LargestMagnitude(from, count);
         float inverse = largest < Int8Quantizer.ZeroBelow ? 0f : 127f / largest;
-        for (int d = 0; d < count; d += 2, to += pairStep)
+        Vector256<float> inverses = Vector256.Create(inverse), rounder = Vector256.Create(Rounder);
+        uint* rounded = stackalloc uint[Vector256<float>.Count];
+        int d = 0;
+        for (; d + Vector256<float>.Count <= count; d += Vector256<float>.Count)
         {
-            to[0] = (sbyte)MathF.Round(from[d] * inverse);
-            to[step] = (sbyte)MathF.Round(from[d + 1] * inverse);
+            (Vector256.Load(from + d) * inverses + rounder).AsUInt32().Store(rounded);
+            for (int i = 0; i < Vector256<float>.Count; i += 2, to += pairStep)
+            {
+                to[0] = (sbyte)rounded[i];
+                to[step] = (sbyte)rounded[i + 1];
+            }
+        }
+
+        for (; d < count; d += 2, to += pairStep)
+        {
+            to[0] = (sbyte)BitConverter.SingleToUInt32Bits(from[d] * inverse + Rounder);
+            to[step] = (sbyte)BitConverter.SingleToUInt32Bits(from[d + 1] * inverse + Rounder);
         }
 
         if (inverse == 0f) return 0f;
         return float.IsFinite(largest) ? largest / 127f : float.NaN;
+    }
+
+    /// <summary>The largest magnitude of <paramref name="count"/> numbers; NaN if one is.</summary>
+    public static float LargestMagnitude(float* from, int count)
+    {
+        float largest = 0f;
+        int d = 0;
+        if (count >= Vector256<float>.Count)
+        {
+            Vector256<float> magnitudes = Vector256<float>.Zero;
+            for (; d + Vector256<float>.Count <= count; d += Vector256<float>.Count) magnitudes = Vector256.Max(magnitudes, Vector256.Abs(Vector256.Load(from + d)));
+            for (int i = 0; i < Vector256<float>.Count; i++) largest = MathF.Max(largest, magnitudes[i]);
+        }
+
+        for (; d < count; d++) largest = MathF.Max(largest, MathF.Abs(from[d])); // NaN propagates
+        return largest;
     }
 
     /// <summary>Rounding of an f32 to 16 bits.</summary>

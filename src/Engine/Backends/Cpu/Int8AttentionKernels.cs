@@ -59,14 +59,21 @@ internal sealed unsafe partial class Int8AttentionKernels<TLanes, TWords> : Atte
 
     public override void PackQuery(float* query, int headDim, float scale, float* block, int column, float* queryScale)
     {
-        float largest = 0f;
-        for (int d = 0; d < headDim; d++) largest = MathF.Max(largest, MathF.Abs(query[d])); // NaN propagates
+        float largest = AttentionStore.LargestMagnitude(query, headDim);
         float limit = Math.Min(Largest16, int.MaxValue / (sbyte.MaxValue * headDim));
         bool zero = largest < Int8Quantizer.ZeroBelow;
         float factor = zero ? 0f : limit / largest;
         *queryScale = zero ? 0f : float.IsFinite(largest) ? largest / limit * scale : float.NaN;
-        int* to = (int*)block + column;
-        for (int d = 0; d < headDim; d += 2) to[d / 2 * Block] = Word(query[d], factor) | Word(query[d + 1], factor) << 16;
+        int* to = (int*)block + column, words = stackalloc int[ILanes<TLanes>.Count / 2];
+        TLanes factors = TLanes.Broadcast(factor), rounder = TLanes.Broadcast(Rounder);
+        int d = 0;
+        for (; d + ILanes<TLanes>.Count <= headDim; d += ILanes<TLanes>.Count)
+        {
+            TLanes.MultiplyAdd(TLanes.Load(query + d), factors, rounder).StoreLowWords((short*)words);
+            for (int pair = 0; pair < ILanes<TLanes>.Count / 2; pair++) to[(d / 2 + pair) * Block] = words[pair];
+        }
+
+        for (; d < headDim; d += 2) to[d / 2 * Block] = Word(query[d], factor) | Word(query[d + 1], factor) << 16;
     }
 
     public override void Softmax(in AttentionSlots slots, int columns, in AttentionWeights weights, in AttentionPartial partial)
