@@ -95,9 +95,9 @@ public class ConversionTests
     }
 
     [Fact]
-    public void Names_are_those_of_the_file_format()
+    public void Names_of_plain_types_are_those_of_the_file_format()
     {
-        foreach (DType type in Enum.GetValues<DType>())
+        foreach (DType type in Enum.GetValues<DType>().Where(t => !t.IsBlock()))
         {
             Assert.True(DTypes.TryParse(type.FileName(), out DType back));
             Assert.Equal(type, back);
