@@ -95,7 +95,7 @@ public sealed class ArithmeticTask : SplitTask
         return operands;
     }
 
-    private static (int Left, int Right) Factors(SeededRandom random, int level, bool single) => level switch
+    internal static (int Left, int Right) Factors(SeededRandom random, int level, bool single) => level switch
     {
         <= 2 => (random.Next(1, 10), random.Next(0, 10)),
         3 or 4 => (random.Next(2, 100), random.Next(2, 10)),
@@ -114,20 +114,20 @@ public sealed class ArithmeticTask : SplitTask
         _ => random.Next(1, random.Chance(0.45) ? 100 : random.Chance(0.85) ? 1000 : 10_000),
     };
 
-    /// <summary>Keeps products within three digits by two and dividends within three digits at every node.</summary>
-    private static bool Fits(Expression node)
+    /// <summary>Keeps products within three digits by two and dividends below <paramref name="dividends"/> at every node.</summary>
+    internal static bool Fits(Expression node, int dividends = 1000)
     {
         if (node.IsNumber)
         {
             return true;
         }
         int left = node.Left.Value ?? 0, right = node.Right.Value ?? 0;
-        return Fits(node.Left) && Fits(node.Right)
+        return Fits(node.Left, dividends) && Fits(node.Right, dividends)
             && (node.Operation != '*' || (Math.Max(left, right) < 1000 && Math.Min(left, right) < 100))
-            && (node.Operation != '/' || left < 1000);
+            && (node.Operation != '/' || left < dividends);
     }
 
-    private static string Question(SeededRandom random, Phrasing phrasing, Expression expression)
+    internal static string Question(SeededRandom random, Phrasing phrasing, Expression expression)
     {
         bool single = expression.Left.IsNumber && expression.Right.IsNumber;
         double roll = single ? random.NextDouble() : 0;

@@ -48,7 +48,7 @@ public sealed class Expression
         }
     }
 
-    /// <summary>Replaces the letters a, b, c, d of a shape such as "(a+b)*c" by the operands.</summary>
+    /// <summary>Replaces the letters a, b, c, ... of a shape such as "(a+b)*c" by the operands.</summary>
     public static Expression FromShape(string shape, IReadOnlyList<int> operands)
     {
         int at = 0;
