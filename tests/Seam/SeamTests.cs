@@ -8,7 +8,7 @@ namespace Foretoken.Tests.Seam;
 /// <summary>
 /// Speculation, eviction, batching, chunking, preemption, prefix reuse and threads compose without changing a bit: every answer equals plain decoding alone,
 /// tokens and log-probability bits. A sample that holds every combination of any three axes runs always; of the full product one part of 32 runs in the slow
-/// category, and <c>FORETOKEN_EQUALITY=k/n</c> chooses part k of n (0/1 is all of it, well over half an hour on two cores).
+/// category, and <c>FORETOKEN_EQUALITY=k/n</c> chooses part k of n (0/1 is all of it, about twenty minutes on two cores).
 /// </summary>
 public sealed class SeamTests(SeamModels models, ITestOutputHelper output) : IClassFixture<SeamModels>
 {
