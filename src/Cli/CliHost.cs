@@ -41,10 +41,7 @@ internal sealed class CliHost : IDisposable
     /// <summary>Progress lines are drawn only where they can be erased again.</summary>
     public bool ShowsProgress => ErrorIsTerminal && Environment("TERM") != "dumb";
 
-    /// <summary>Colour on stderr: only on a terminal and without NO_COLOR (https://no-color.org).</summary>
-    public bool ErrorColor => ShowsProgress && string.IsNullOrEmpty(Environment("NO_COLOR"));
-
-    /// <summary>Colour on stdout, likewise.</summary>
+    /// <summary>Colour on stdout: only on a terminal and without NO_COLOR (https://no-color.org).</summary>
     public bool OutputColor => OutputIsTerminal && Environment("TERM") != "dumb" && string.IsNullOrEmpty(Environment("NO_COLOR"));
 
     /// <summary>The host of the running process.</summary>
@@ -95,6 +92,7 @@ internal sealed class CliHost : IDisposable
         private const int BrokenPipeUnix = 32; // EPIPE
         private const int BrokenPipeWindows = unchecked((int)0x8007006D), NoDataWindows = unchecked((int)0x800700E8);
 
+        // what follows up to Write is Stream's contract for a stream that neither reads nor seeks
         public override bool CanRead => false;
 
         public override bool CanSeek => false;

@@ -60,9 +60,6 @@ public readonly record struct KvStatistics
     /// <summary>Live tokens of the mean (sequence, layer, KV head).</summary>
     public double LiveTokensPerHead => Sequences == 0 ? 0 : (double)LiveSlots / ((long)Sequences * Heads);
 
-    /// <summary>Bytes read by the mean pass.</summary>
-    public double BytesReadPerPass => Passes == 0 ? 0 : (double)BytesRead / Passes;
-
     /// <summary>Tokens per live slot at this moment; 1 = nothing evicted.</summary>
     public double PresentCompression => LiveSlots == 0 ? 1 : (double)Tokens * Heads / LiveSlots;
 

@@ -91,9 +91,6 @@ public sealed class SwiftDrafter : IDrafter
 
     public bool RunsModel => true;
 
-    /// <summary>The sublayers that are left out now.</summary>
-    public LayerSkips Skips => _search.Current;
-
     /// <summary>Share of drafted tokens that were right lately.</summary>
     public double Matchness => _search.Matchness;
 

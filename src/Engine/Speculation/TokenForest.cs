@@ -109,9 +109,6 @@ public sealed class TokenForest
     /// <summary>The parent node, or −1 for a root.</summary>
     public int Parent(int node) => _parents[node];
 
-    /// <summary>Whether drafters that can should draw at random.</summary>
-    public bool KeepsDistributions => _vocab > 0;
-
     /// <summary>
     /// Says that the children of <paramref name="node"/> will be draws from one distribution, without replacement, in the order of <see cref="AddDrawn"/>.
     /// </summary>

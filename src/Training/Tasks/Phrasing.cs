@@ -25,9 +25,6 @@ public sealed class Phrasing(SeededRandom random, bool unseen)
          " Explain step by step.", " Be careful.", " I need it for school.", " Go step by step.", " Many thanks!", " Step by step, please.", " Take your time."],
         [" Thank you, friend.", " Please go step by step.", ", thank you!", " Show the steps, thanks."]);
 
-    /// <summary>Whether this problem uses held-out wordings where there are some.</summary>
-    public bool Unseen => unseen;
-
     /// <summary>One wording of the set.</summary>
     public string Pick(PhraseSet set) => random.Pick(unseen && set.HeldOut.Count > 0 ? set.HeldOut : set.Seen);
 

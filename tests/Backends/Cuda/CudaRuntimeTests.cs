@@ -63,8 +63,11 @@ public sealed class CudaRuntimeTests
         using var staged = new StagedCopy(stream, 64, plan);
         start.Record(stream);
         staged.Upload([7u], seed);
-        using var graphs = new RowBucketGraphs(stream, 1, 2);
-        for (int pass = 0; pass < 3; pass++) graphs.Run(2, (s, _) => new Probe { Seed = seed, Scale = 1f, Values = values, Count = 300, Grid = 1, Block = 64 }.Launch(s));
+        var probe = new Probe { Seed = seed, Scale = 1f, Values = values, Count = 300, Grid = 1, Block = 64 };
+        probe.Launch(stream);
+        using CudaGraph graph = CudaGraph.Capture(stream, s => probe.Launch(s));
+        graph.Launch(stream);
+        graph.Launch(stream);
         end.Record(stream);
         stream.WaitFor(end);
         stream.Synchronize();
@@ -74,7 +77,6 @@ public sealed class CudaRuntimeTests
         staged.Download(values, answer.AsSpan());
         Assert.Equal(CudaSelfTest.Expected(7, 1f, 299), answer[299]);
         Assert.Equal(3, fake.Launches.Count);
-        Assert.Equal(1, graphs.Captured);
     }
 
     [Fact]
@@ -190,31 +192,6 @@ public sealed class CudaRuntimeTests
     }
 
     [Fact]
-    public void Row_buckets_run_once_directly_then_as_one_graph_each()
-    {
-        using var fake = new FakeDriver();
-        using CudaDevice device = CudaDevice.Open(fake.Platform(), 0, s_probe);
-        CudaStream stream = CudaStream.Create(device);
-        using var graphs = new RowBucketGraphs(stream, RowBucketGraphs.PowersOfTwo(12));
-        Assert.Equal([1, 2, 4, 8, 12], new[] { 1, 2, 3, 7, 9 }.Select(graphs.BucketOf));
-        Assert.Equal(12, graphs.BucketOf(12));
-        Assert.Throws<ArgumentOutOfRangeException>(() => graphs.BucketOf(13));
-        var enqueued = new List<int>();
-        foreach (int rows in new[] { 3, 4, 3, 1, 3 })
-        {
-            graphs.Run(rows, (s, bucket) =>
-            {
-                enqueued.Add(bucket);
-                new Probe { Seed = default, Scale = 1, Values = default, Count = 0, Grid = bucket, Block = 32 }.Launch(s);
-            });
-        }
-
-        Assert.Equal([4, 4, 1], enqueued); // directly, recorded, directly; the others are replays
-        Assert.Equal(1, graphs.Captured);
-        Assert.Equal(5, fake.Launches.Count);
-    }
-
-    [Fact]
     public void Staged_copies_of_any_length_arrive()
     {
         using var fake = new FakeDriver();
@@ -246,8 +223,7 @@ public sealed class CudaRuntimeTests
         using CudaDevice device = CudaDevice.Open(CudaPlatform.Over(new CudaDriver(table)), 0, s_probe);
         CudaStream stream = CudaStream.Create(device);
         var probe = new Probe { Seed = default, Scale = 1, Values = default, Count = 0, Grid = 1, Block = 32 };
-        using var graphs = new RowBucketGraphs(stream, 1, 8);
-        Action<CudaStream, int> pass = (s, rows) => probe.Launch(s);
+        using CudaGraph graph = CudaGraph.Capture(stream, s => probe.Launch(s));
         for (int i = 0; i < 100; i++) Both();
         long before = GC.GetAllocatedBytesForCurrentThread();
         for (int i = 0; i < 1000; i++) Both();
@@ -255,7 +231,7 @@ public sealed class CudaRuntimeTests
         void Both()
         {
             probe.Launch(stream);
-            graphs.Run(5, pass);
+            graph.Launch(stream);
         }
     }
 

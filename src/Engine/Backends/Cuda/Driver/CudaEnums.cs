@@ -52,8 +52,6 @@ internal enum CudaDeviceAttribute
     EccEnabled = 32,
     PciBusId = 33,
     PciDeviceId = 34,
-    MemoryClockKilohertz = 36,
-    MemoryBusBits = 37,
     L2Bytes = 38,
     MaxThreadsPerMultiprocessor = 39,
     PciDomainId = 50,

@@ -18,8 +18,4 @@ public sealed class CudaException : Exception
 
     /// <summary>The export that was called.</summary>
     public string Call { get; }
-
-    /// <summary>Errors after which the context is dead: every later call fails too, and only a new process or a new context helps.</summary>
-    public bool IsDeviceLost => (CudaResult)Result is CudaResult.IllegalAddress or CudaResult.LaunchTimeout or CudaResult.IllegalInstruction
-        or CudaResult.MisalignedAddress or CudaResult.InvalidPc or CudaResult.LaunchFailed or CudaResult.DeviceUnavailable or CudaResult.Unknown;
 }

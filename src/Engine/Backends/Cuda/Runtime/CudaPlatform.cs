@@ -20,12 +20,8 @@ internal sealed record CudaDeviceInfo(int Ordinal, int Handle, string Name, Cuda
 /// <param name="SharedPerBlock">Most shared memory of a block, with the driver's permission (opt-in).</param>
 /// <param name="PciBusId">Domain, bus and device: how other libraries (NVML) find the same device.</param>
 internal sealed record CudaCapabilities(
-    int Major, int Minor, int Multiprocessors, long TotalBytes, int SharedPerBlock, int SharedPerMultiprocessor, int L2Bytes, int MemoryClockKilohertz,
-    int MemoryBusBits, bool Cooperative, string PciBusId)
-{
-    /// <summary>Bytes per second of the memory's data sheet: two transfers per clock. 0 where the driver does not tell.</summary>
-    public double MemoryBandwidth => 2.0 * MemoryClockKilohertz * 1e3 * MemoryBusBits / 8;
-}
+    int Major, int Minor, int Multiprocessors, long TotalBytes, int SharedPerBlock, int SharedPerMultiprocessor, int L2Bytes,
+    bool Cooperative, string PciBusId);
 
 /// <summary>What this process sees of CUDA: the driver, or the reason why there is none, and its devices.</summary>
 internal sealed class CudaPlatform
@@ -86,10 +82,6 @@ internal sealed class CudaPlatform
         }
     }
 
-    /// <summary>The first device that the kernels run on; the environment variable CUDA_VISIBLE_DEVICES puts another first.</summary>
-    /// <exception cref="CudaUnavailableException">There is none.</exception>
-    public CudaDeviceInfo RequireFirst() => Require(Devices.FirstOrDefault(d => d.Refusal is null)?.Ordinal ?? 0);
-
     /// <summary>The device to run on.</summary>
     /// <exception cref="CudaUnavailableException">There is none of that number that the kernels run on.</exception>
     public CudaDeviceInfo Require(int ordinal)
@@ -137,7 +129,6 @@ internal sealed class CudaPlatform
             Attribute(CudaDeviceAttribute.ComputeCapabilityMajor), Attribute(CudaDeviceAttribute.ComputeCapabilityMinor),
             Attribute(CudaDeviceAttribute.MultiprocessorCount), checked((long)bytes), Attribute(CudaDeviceAttribute.SharedBytesPerBlockOptIn),
             Attribute(CudaDeviceAttribute.SharedBytesPerMultiprocessor), Attribute(CudaDeviceAttribute.L2Bytes),
-            Attribute(CudaDeviceAttribute.MemoryClockKilohertz), Attribute(CudaDeviceAttribute.MemoryBusBits),
             Attribute(CudaDeviceAttribute.CooperativeLaunch) != 0, pci);
         string? refusal = capabilities.Major >= NeededMajor
             ? null
