@@ -131,6 +131,10 @@ internal sealed class CliHost : IDisposable
             {
                 // there is no other place to say so
             }
+            catch (IOException e)
+            {
+                throw new IOException($"stdout cannot be written ({e.Message}). Free some room, or redirect it elsewhere.", e);
+            }
             catch (UnauthorizedAccessException e) // a bad file descriptor
             {
                 throw new IOException("stdout is closed: redirect it to a file or a pipe.", e);

@@ -64,6 +64,8 @@ public class RecipeTests
     [InlineData("$.optimizer", "optimizer", "null")]
     [InlineData("$.tokenizer", "tokenizer", "null")]
     [InlineData("mixture", "mixture", "[null]")]
+    [InlineData("mixture", "mixture", "[{\"bucket\": \"json\", \"weight\": 0}]")]
+    [InlineData("mixture", "mixture", "[{\"bucket\": \"json\"}, {\"bucket\": \"json\"}]")]
     [InlineData("mixture.later", "mixture", "[{\"bucket\": \"json\", \"later\": [{\"from_tokens\": 5, \"weight\": 1}, {\"from_tokens\": 5, \"weight\": 2}]}]")]
     [InlineData("mixture.later", "mixture", "[{\"bucket\": \"json\", \"later\": [{\"from_tokens\": 5, \"weight\": 0}]}]")]
     [InlineData("batches", "batches", "[null]")]

@@ -79,6 +79,7 @@ internal sealed class BenchCommand : CliCommand
         bool cuda = _device.Get(context) == ComputeDevice.Cuda;
         if (cuda && kinds.Any(k => k is not (BenchKind.Decode or BenchKind.Rows)))
             throw new UsageException($"{_device.Name} cuda is for decode and rows.");
+        if (_html.GivenOnLine(context) && !kinds.Contains(BenchKind.Spec)) throw new UsageException($"{_html.Name} is the page of spec: leave it out, or run bench spec.");
         TableFormat? format = Format(context);
         string? shape = _shape.GetBeside(_model.GivenOnLine(context), context), model = _model.GetBeside(_shape.GivenOnLine(context), context);
         if (shape is not null && model is not null) throw new UsageException("--shape and --model exclude each other: give one.");

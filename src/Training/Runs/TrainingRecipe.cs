@@ -169,7 +169,8 @@ public sealed class TrainingRecipe
         Require(Batches.Zip(Batches.Skip(1)).All(pair => pair.First.FromTokens < pair.Second.FromTokens), "batches", "must have rising from_tokens");
         Require(Parallel.Shards is > 0 and <= 64, "parallel.shards", "must be 1 to 64");
         Require(Parallel.ChunkRows >= 0, "parallel.chunk_rows", "must not be negative");
-        Require(Mixture.Count > 0 && Mixture.All(m => m is { Weight: > 0 }), "mixture", "must name buckets with positive weights");
+        Require(Mixture.Count > 0 && Mixture.All(m => m is { Weight: >= 0 }) && Mixture.Any(m => m.Weight > 0), "mixture", "must name buckets with weights that are not negative, at least one positive from the start");
+        Require(Mixture.DistinctBy(m => m.Bucket).Count() == Mixture.Count, "mixture", "must name each bucket once");
         Require(Mixture.All(m => m.Later is not null && !m.Later.Contains(null!) && m.Later.All(l => l is { FromTokens: > 0, Weight: > 0 })
             && m.Later.Zip(m.Later.Skip(1)).All(pair => pair.First.FromTokens < pair.Second.FromTokens)), "mixture.later", "must have rising, positive from_tokens and positive weights");
         Require(LogEverySteps > 0, "log_every_steps", "must be positive");

@@ -5,11 +5,11 @@ namespace Foretoken.Backends.Cpu.Emitter;
 
 /// <summary>
 /// Whether kernels can be emitted at run time, decided once per process: the processor has the instructions (CPUID), the system saves the 512-bit
-/// registers (XGETBV), code pages can be made, the runtime's own AVX-512 switch is on, and <c>FORETOKEN_EMITTER</c> is not 0.
+/// registers (XGETBV), code pages can be made, the runtime's own AVX-512 switch is on, and <c>FORETOKEN_EMITTER</c> does not switch it off.
 /// </summary>
 internal static unsafe class EmitterSupport
 {
-    /// <summary>The environment variable that switches the emitter off when it is 0.</summary>
+    /// <summary>The environment variable that switches the emitter off: any value but 1; reports name it.</summary>
     public const string Variable = "FORETOKEN_EMITTER";
 
     // XCR0: SSE, AVX, opmask, upper halves of zmm 0–15, zmm 16–31.
@@ -22,7 +22,7 @@ internal static unsafe class EmitterSupport
 
     private static string? Examine()
     {
-        if (Environment.GetEnvironmentVariable(Variable) == "0") return $"switched off by {Variable}=0";
+        if (Environment.GetEnvironmentVariable(Variable) is { Length: > 0 } value && value != "1") return $"switched off by {Variable}={value}";
         if (RuntimeInformation.ProcessArchitecture != Architecture.X64) return "it writes x64 code only";
         if (!OperatingSystem.IsLinux()) return "it follows Linux's calling convention only";
         if (!Avx512F.IsSupported || !Avx512BW.IsSupported) return "no AVX-512, or switched off";
