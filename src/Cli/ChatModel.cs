@@ -57,20 +57,30 @@ internal sealed class ChatModel : IDisposable
     /// <exception cref="OperationCanceledException">The plain run was interrupted.</exception>
     public GenerationSession Start(int[] prompt, GenerationOptions options, CliHost host)
     {
-        if (Oracle is { } oracle)
-        {
-            using GenerationSession plain = Language.Generate(prompt, options);
-            using CancellationTokenRegistration registration = host.Interrupt.Register(plain.Cancel);
-            GenerationResult answer = plain.Complete();
-            host.Interrupt.ThrowIfCancellationRequested();
-            oracle.Record(prompt, options.Sampling, [.. answer.Tokens]);
-            host.Error.WriteLine(string.Create(
-                CultureInfo.InvariantCulture,
-                $"[--draft {Draft.Text}: a plain run recorded {answer.Tokens.Count} tokens in {answer.Statistics.DecodeMilliseconds:F0} ms; the drafted run follows]"));
-        }
-
+        RecordAnswers(prompt, options, host);
         Drafts?.Clear();
         return Language.Generate(prompt, options);
+    }
+
+    /// <summary>Starts several answers to one prompt; with an oracle as <see cref="Start"/>.</summary>
+    /// <exception cref="OperationCanceledException">The plain run was interrupted.</exception>
+    public ParallelSamples StartSamples(int[] prompt, GenerationOptions options, CliHost host)
+    {
+        RecordAnswers(prompt, options, host);
+        return Language.GenerateSamples(prompt, options);
+    }
+
+    private void RecordAnswers(int[] prompt, GenerationOptions options, CliHost host)
+    {
+        if (Oracle is not { } oracle) return;
+        using ParallelSamples plain = Language.GenerateSamples(prompt, options);
+        using CancellationTokenRegistration registration = host.Interrupt.Register(plain.Cancel);
+        GenerationResult[] answers = plain.Complete();
+        host.Interrupt.ThrowIfCancellationRequested();
+        for (int i = 0; i < answers.Length; i++) oracle.Record(prompt, plain[i].Sampling, [.. answers[i].Tokens]);
+        host.Error.WriteLine(string.Create(
+            CultureInfo.InvariantCulture,
+            $"[--draft {Draft.Text}: a plain run recorded {answers.Sum(a => a.Tokens.Count)} tokens in {answers.Max(a => a.Statistics.DecodeMilliseconds):F0} ms; the drafted run follows]"));
     }
 
     public void Dispose() => Language.Dispose();

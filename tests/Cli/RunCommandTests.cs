@@ -57,6 +57,26 @@ public sealed class RunCommandTests : IDisposable
     }
 
     [Fact]
+    public void Samples_are_the_answers_of_their_seeds()
+    {
+        JsonElement[] samples = [.. JsonDocument.Parse(Run("--samples", "3", "--temperature", "1", "--seed", "4", "--max-tokens", "9", "--json", "abc").Output)
+            .RootElement.GetProperty("samples").EnumerateArray()];
+        Assert.Equal(3, samples.Length);
+        Assert.Equal("4", samples[0].GetProperty("seed").GetRawText());
+        Assert.Equal([0, 1, 1], samples.Select(s => Math.Min(1, s.GetProperty("shared_prompt_tokens").GetInt32())));
+        string[] texts = [.. samples.Select(s => Run("--temperature", "1", "--seed", s.GetProperty("seed").GetRawText(), "--max-tokens", "9", "abc").Output)];
+        Assert.Equal(3, texts.Distinct().Count());
+        Assert.Equal(texts.Select(t => t.TrimEnd('\n')), samples.Select(s => s.GetProperty("text").GetString()!.TrimEnd('\n')));
+
+        CliResult text = Run("--samples", "3", "--temperature", "1", "--seed", "4", "--max-tokens", "9", "abc");
+        Assert.Equal(string.Concat(texts.Select((t, i) => $"[sample {i + 1} of 3, seed {samples[i].GetProperty("seed").GetRawText()}]\n{t}")), text.Output);
+        Assert.Equal(3, text.Error.Split("9 tokens in").Length - 1);
+        Assert.Equal(text.Output, Run("--samples", "3", "--temperature", "1", "--seed", "4", "--max-tokens", "9", "--draft", "oracle=0.7", "abc").Output);
+        Run("--samples", "3", "abc").FailsWith(ExitCode.Usage, "--samples 3 at temperature 0", "set --temperature above 0");
+        Run("--samples", "3", "--temperature", "1", "--show-drafts", "abc").FailsWith(ExitCode.Usage, "--show-drafts follows one answer");
+    }
+
+    [Fact]
     public void Same_seed_gives_the_same_answer_and_another_seed_another()
     {
         string Sampled(string seed) => Run("--max-tokens", "24", "--temperature", "1.5", "--seed", seed, "abc").Output;

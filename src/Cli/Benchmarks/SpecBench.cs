@@ -40,6 +40,8 @@ internal sealed class SwitchedDrafter(IDrafter[] drafters) : IDrafter
 
     public void Measured(in StepCost cost) => Current.Measured(cost);
 
+    public void Fork(int source, int sequence, int tokens) => Current.Fork(source, sequence, tokens);
+
     public void Release(int sequence) => Current.Release(sequence);
 
     public void Dispose()

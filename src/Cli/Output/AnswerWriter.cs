@@ -50,6 +50,48 @@ internal static class AnswerWriter
         return interrupted ? ExitCode.Interrupted : ExitCode.Success;
     }
 
+    /// <summary>
+    /// Runs all samples to their ends: each answer on stdout behind a line with its number and seed, or one JSON object with all. Returns the exit code: success, or
+    /// interrupted.
+    /// </summary>
+    public static int Write(ParallelSamples samples, ChatModel model, CliHost host, bool json)
+    {
+        using CancellationTokenRegistration registration = host.Interrupt.Register(samples.Cancel);
+        if (json)
+        {
+            _ = samples.Complete();
+            host.Output.WriteLine(JsonText.Object(w => WriteJson(w, samples, model)));
+        }
+
+        for (int i = 0; i < samples.Count && !json; i++)
+        {
+            string text = samples[i].Complete().Text;
+            host.Output.WriteLine(string.Create(CultureInfo.InvariantCulture, $"[sample {i + 1} of {samples.Count}, seed {samples[i].Sampling.Seed}]"));
+            host.Output.Write(text);
+            if (!text.EndsWith('\n')) host.Output.WriteLine();
+            host.Output.Flush();
+            host.Error.WriteLine(Describe(samples[i], model));
+        }
+
+        host.Output.Flush();
+        return samples.Any(s => s.FinishReason == FinishReason.Cancelled) ? ExitCode.Interrupted : ExitCode.Success;
+    }
+
+    private static void WriteJson(Utf8JsonWriter w, ParallelSamples samples, ChatModel model)
+    {
+        w.WriteStartArray("samples");
+        foreach (GenerationSession session in samples)
+        {
+            w.WriteStartObject();
+            w.WriteNumber("seed", session.Sampling.Seed);
+            w.WriteNumber("shared_prompt_tokens", session.Statistics.SharedTokens);
+            WriteJson(w, session, model);
+            w.WriteEndObject();
+        }
+
+        w.WriteEndArray();
+    }
+
     private static string Describe(GenerationSession session, ChatModel model)
     {
         GenerationStatistics s = session.Statistics;

@@ -44,6 +44,8 @@ internal sealed class DraftTrace(IDrafter inner) : IDrafter
 
     public void Measured(in StepCost cost) => inner.Measured(cost);
 
+    public void Fork(int source, int sequence, int tokens) => inner.Fork(source, sequence, tokens);
+
     public void Release(int sequence) => inner.Release(sequence);
 
     public void Dispose() => inner.Dispose();

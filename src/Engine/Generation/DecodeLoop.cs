@@ -68,6 +68,11 @@ public sealed class DecodeLoop
     /// <exception cref="QueueFullException">As many wait as may wait.</exception>
     public void Submit(Sequence sequence) => _scheduler.Enqueue(sequence);
 
+    /// <summary>Queues the samples of one request: sequences with the same prompt, which is computed once. All are queued, or none.</summary>
+    /// <exception cref="InvalidRequestException">The cache could never hold one.</exception>
+    /// <exception cref="QueueFullException">The queue has no room for all.</exception>
+    public void Submit(ReadOnlySpan<Sequence> samples) => _scheduler.Enqueue(samples);
+
     /// <summary>Runs one pass: schedule → draft → forward → verify → commit → emit.</summary>
     /// <returns>False if no sequence runs or waits.</returns>
     public bool Step()

@@ -6,7 +6,16 @@ namespace Foretoken.Generation;
 /// <summary>What one request asks for.</summary>
 public sealed record GenerationOptions
 {
+    /// <summary>Most samples of one request.</summary>
+    public const int MaxSamples = 4096;
+
     public SamplingOptions Sampling { get; init; } = SamplingOptions.Greedy;
+
+    /// <summary>
+    /// Answers to the prompt, drawn independently: sample i is the answer of a request of its own with <see cref="SamplingOptions.OfSample"/>(i). More than
+    /// one takes a temperature above 0 and <see cref="InferenceEngine.StartSamples"/>.
+    /// </summary>
+    public int Samples { get; init; } = 1;
 
     /// <summary>Most tokens of the answer; 0 = until the context is full.</summary>
     public int MaxTokens { get; init; }
@@ -34,6 +43,10 @@ public sealed record GenerationOptions
     public void Validate(int vocabSize)
     {
         Sampling.Validate();
+        if (Samples is < 1 or > MaxSamples)
+            throw Refused("samples", $"samples is {Samples}: it must be between 1 and {MaxSamples}.");
+        if (Samples > 1 && Sampling.IsGreedy)
+            throw Refused("samples", $"samples is {Samples} at temperature 0, where all answers are the same: set a temperature above 0, or ask for one.");
         if (MaxTokens < 0)
             throw Refused("max-tokens", $"max-tokens is {MaxTokens}: it must be 0 (until the context is full) or positive.");
         if (Deadline is { } deadline && deadline <= TimeSpan.Zero)

@@ -1,5 +1,6 @@
 using System.Runtime.CompilerServices;
 using System.Text;
+using Foretoken.Sampling;
 using Foretoken.Tokenization;
 
 namespace Foretoken.Generation;
@@ -51,6 +52,12 @@ public sealed class GenerationSession : IDisposable
 
     /// <summary>None until everything has been read.</summary>
     public FinishReason FinishReason => _ended ? _sequence.FinishReason : FinishReason.None;
+
+    /// <summary>How its tokens are chosen; of a sample, with the seed of its own.</summary>
+    public SamplingOptions Sampling => _sequence.Sampling;
+
+    /// <summary>Nothing more will come, read or not.</summary>
+    internal bool HasEnded => _sequence.Finished;
 
     public GenerationStatistics Statistics => _sequence.Statistics;
 

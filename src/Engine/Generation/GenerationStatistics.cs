@@ -49,6 +49,9 @@ public sealed class GenerationStatistics
     /// <summary>Tokens that a stored prefix spared the request to compute, after preemptions as well.</summary>
     public int ReusedTokens { get; private set; }
 
+    /// <summary>Tokens of the prompt that another sample of the request had computed, after preemptions as well.</summary>
+    public int SharedTokens { get; private set; }
+
     /// <summary>Committed tokens that preemptions gave up.</summary>
     public int PreemptedTokens { get; private set; }
 
@@ -95,9 +98,11 @@ public sealed class GenerationStatistics
     }
 
     /// <param name="reusedTokens">Tokens that came from a stored prefix.</param>
-    internal void MarkStarted(int reusedTokens)
+    /// <param name="sharedTokens">Tokens that came from another sample.</param>
+    internal void MarkStarted(int reusedTokens, int sharedTokens)
     {
         ReusedTokens += reusedTokens;
+        SharedTokens += sharedTokens;
         if (_started == 0) _started = Stopwatch.GetTimestamp();
     }
 

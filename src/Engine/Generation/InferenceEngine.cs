@@ -67,23 +67,48 @@ public sealed class InferenceEngine
     {
         options ??= new GenerationOptions();
         options.Validate(_vocabSize);
+        if (options.Samples > 1) throw new InvalidRequestException("samples", $"samples is {options.Samples}: start the request as samples, or ask for one answer.");
+        return StartAll(prompt, options)[0];
+    }
+
+    /// <summary>
+    /// Starts <see cref="GenerationOptions.Samples"/> answers to one prompt, which is computed once and whose keys and values they share. They advance whenever
+    /// any session is pulled.
+    /// </summary>
+    /// <param name="prompt">Token ids, at least one and fewer than the context holds.</param>
+    /// <param name="options">What to generate.</param>
+    /// <exception cref="InvalidRequestException">The prompt or an option is out of range, or the cache could never hold the request.</exception>
+    /// <exception cref="QueueFullException">The queue has no room for all samples.</exception>
+    /// <exception cref="ObjectDisposedException">The model was disposed.</exception>
+    public ParallelSamples StartSamples(ReadOnlySpan<int> prompt, GenerationOptions options)
+    {
+        options.Validate(_vocabSize);
+        return new ParallelSamples(StartAll(prompt, options));
+    }
+
+    private GenerationSession[] StartAll(ReadOnlySpan<int> prompt, GenerationOptions options)
+    {
         CheckPrompt(prompt);
         if (Tokenizer is null && options.StopStrings.Count > 0)
             throw new InvalidRequestException("stop", "Stop strings need the model's tokenizer, which was not loaded: use stop tokens.");
         int room = ContextLength - prompt.Length;
-        IEnumerable<int> stopTokens = options.IgnoreEndTokens ? options.StopTokens : options.StopTokens.Concat(_endTokens);
-        TokenText? text = Tokenizer is null ? null : new IncrementalDetokenizer(Tokenizer, skipSpecialTokens: true).Append;
+        int[] stopTokens = [.. options.StopTokens, .. options.IgnoreEndTokens ? [] : _endTokens];
         int maxTokens = options.MaxTokens == 0 ? room : Math.Min(options.MaxTokens, room);
-        var stops = new StopConditions(stopTokens, options.StopStrings, text);
-        var sequence = new Sequence(prompt, maxTokens, options.Sampling, stops, options.Priority, options.Deadline);
-        var session = new GenerationSession(this, sequence);
+        var sequences = new Sequence[options.Samples];
+        for (int i = 0; i < sequences.Length; i++)
+        {
+            TokenText? text = Tokenizer is null ? null : new IncrementalDetokenizer(Tokenizer, skipSpecialTokens: true).Append;
+            var stops = new StopConditions(stopTokens, options.StopStrings, text);
+            sequences[i] = new Sequence(prompt, maxTokens, options.Sampling.OfSample(i), stops, options.Priority, options.Deadline);
+        }
+
         lock (_gate)
         {
             ObjectDisposedException.ThrowIf(_closed, typeof(LanguageModel));
-            _loop.Submit(sequence);
+            _loop.Submit(sequences);
         }
 
-        return session;
+        return [.. sequences.Select(s => new GenerationSession(this, s))];
     }
 
     /// <summary>Runs steps until the sequence has more than <paramref name="seen"/> answer tokens or has ended.</summary>

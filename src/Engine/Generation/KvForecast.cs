@@ -30,7 +30,7 @@ internal sealed class KvForecast(DecodeLoopOptions options, PagedKvCache cache)
         int own = running ? cache.ReservedPages(sequence.CacheIndex) : 0;
         if (running && !_measured) return own;
         int needed = cache.PagesOf(_measured ? (int)Math.Ceiling(ExpectedTokens(sequence) * LiveFraction) : WorstCaseTokens(sequence));
-        int shared = running ? cache.FrozenPagesOf(sequence.CacheIndex) : cache.PagesSharedWith(sequence.History.Tokens);
+        int shared = running ? cache.FrozenPagesOf(sequence.CacheIndex) : SharedPages(sequence);
         return Math.Max(own, needed - shared);
     }
 
@@ -57,6 +57,11 @@ internal sealed class KvForecast(DecodeLoopOptions options, PagedKvCache cache)
         if (MeanAnswerTokens is not { } mean || sequence.Statistics.Preemptions > 0) return worst;
         return Math.Min(worst, Math.Max(sequence.History.PromptCount + mean, sequence.History.Count + mean / 4));
     }
+
+    /// <summary>Pages that a waiting sequence would share from its beginning: with another sample of its request, or with who else holds a stored prefix.</summary>
+    private int SharedPages(Sequence sequence) => sequence.Group?.FindSource(sequence, cache) is { Tokens: > 0 } source
+        ? cache.PagesSharedByFork(source.Sequence, source.Tokens)
+        : cache.PagesSharedWith(sequence.History.Tokens);
 
     private double LiveShare(int sequence)
     {

@@ -138,6 +138,14 @@ public sealed class LanguageModel : IDisposable
     /// <exception cref="InvalidRequestException">The prompt or an option is out of range.</exception>
     public GenerationSession Generate(ReadOnlySpan<int> prompt, GenerationOptions? options = null) => Engine.Start(prompt, options);
 
+    /// <summary>Continues a text in several ways (<see cref="GenerationOptions.Samples"/>) that share the keys and values of the prompt.</summary>
+    /// <exception cref="InvalidRequestException">The prompt or an option is out of range.</exception>
+    public ParallelSamples GenerateSamples(string prompt, GenerationOptions options) => GenerateSamples(Encode(prompt), options);
+
+    /// <summary>Continues a list of token ids in several ways that share the keys and values of the prompt.</summary>
+    /// <exception cref="InvalidRequestException">The prompt or an option is out of range.</exception>
+    public ParallelSamples GenerateSamples(ReadOnlySpan<int> prompt, GenerationOptions options) => Engine.StartSamples(prompt, options);
+
     /// <summary>Answers the last message of a chat.</summary>
     /// <exception cref="InvalidRequestException">The model has no chat template, or the chat or an option is out of range.</exception>
     /// <exception cref="TokenizerException">The template refuses the messages.</exception>

@@ -13,6 +13,9 @@ namespace Foretoken.Generation;
 /// is admitted as soon as there is a place and the KV budget has room (<see cref="KvAdmission"/>); nobody waiting passes it, however small, and running
 /// sequences of strictly lower priority are preempted for it if that makes the room. A waiting request is passed by at most
 /// <see cref="DecodeLoopOptions.MaxOvertakes"/> later arrivals; then it goes first and is no longer preempted for others. So nobody starves.</para>
+/// <para>Samples of one request keep the places in the order of service that requests of their own would have; the later ones begin as forks of the first, as soon
+/// as it has read the prompt up to its last token (<see cref="SampleGroup"/>), and are counted without the pages that they share. Until then others pass
+/// them, but only into places and pages that they leave over.</para>
 /// <para>Rows: every running answer gets its row in every pass; prompts share up to a chunk of the other rows, first in rank first, a quarter of it
 /// kept for the prompt that needs the fewest; drafts share what is left, in equal parts. So a long prompt stalls neither running answers nor short
 /// prompts.</para>
@@ -33,7 +36,9 @@ public sealed class Scheduler
     private int _runningCount;
     private int _scheduledCount;
     private bool _reclaimed;                          // in this pass
-    private long _submitted, _rejected, _preemptions, _preemptedTokens, _stalls, _endedByKvBudget;
+    private int _heldPlaces;                          // of samples whose prompt is being read, in this pass
+    private long _heldPages;
+    private long _submitted, _rejected, _preemptions, _preemptedTokens, _stalls, _forks, _endedByKvBudget;
 
     public Scheduler(DecodeLoopOptions options, PagedKvCache cache, IDrafter drafter)
     {
@@ -65,6 +70,7 @@ public sealed class Scheduler
         Preemptions = _preemptions,
         PreemptedTokens = _preemptedTokens,
         Stalls = _stalls,
+        Forks = _forks,
         EndedByKvBudget = _endedByKvBudget,
         MeanAnswerTokens = _forecast.MeanAnswerTokens,
         LiveFraction = _forecast.LiveFraction,
@@ -73,18 +79,27 @@ public sealed class Scheduler
     /// <summary>Queues a sequence.</summary>
     /// <exception cref="InvalidRequestException">The cache could never hold it.</exception>
     /// <exception cref="QueueFullException">As many wait as may wait.</exception>
-    public void Enqueue(Sequence sequence)
+    public void Enqueue(Sequence sequence) => Enqueue([sequence]);
+
+    /// <summary>Queues the samples of one request, all or none.</summary>
+    /// <exception cref="InvalidRequestException">The cache could never hold one.</exception>
+    /// <exception cref="QueueFullException">The queue has no room for all.</exception>
+    public void Enqueue(ReadOnlySpan<Sequence> samples)
     {
-        CheckFits(sequence);
-        if (_waiting.Count >= _options.MaxWaiting)
+        foreach (Sequence sequence in samples) CheckFits(sequence);
+        if (_waiting.Count + samples.Length > _options.MaxWaiting)
         {
-            _rejected++;
-            ForetokenTelemetry.Rejected();
-            throw new QueueFullException(_waiting.Count);
+            _rejected += samples.Length;
+            foreach (Sequence _ in samples) ForetokenTelemetry.Rejected();
+            throw new QueueFullException(_waiting.Count, samples.Length);
         }
 
-        sequence.MarkSubmitted(_submitted++, _options.Time, _drafter.MaxNodes);
-        _waiting.Add(sequence);
+        if (samples.Length > 1) _ = new SampleGroup(samples);
+        foreach (Sequence sequence in samples)
+        {
+            sequence.MarkSubmitted(_submitted++, _options.Time, _drafter.MaxNodes);
+            _waiting.Add(sequence);
+        }
     }
 
     /// <summary>Ends the sequences that were cancelled or whose deadline has passed, and frees what they hold.</summary>
@@ -169,9 +184,18 @@ public sealed class Scheduler
 
     private void Admit()
     {
-        while (_waiting.Count > 0)
+        foreach (Sequence s in _waiting.Items) s.Held = false;
+        (_heldPlaces, _heldPages) = (0, 0);
+        while (_waiting.First() is { } next)
         {
-            Sequence next = _waiting.First();
+            if (next.Group?.FindSource(next, _cache).IsReading == true)
+            {
+                next.Held = true; // others pass, but only into room that it does not need
+                _heldPlaces++;
+                _heldPages += _forecast.Pages(next);
+                continue;
+            }
+
             if (!HasRoom(next) && !PreemptFor(next)) return;
             if (TryStart(next)) continue;
             if (_runningCount > 0) return;
@@ -189,12 +213,12 @@ public sealed class Scheduler
     private bool HasRoom(Sequence next)
     {
         if (_runningCount == 0) return true;
-        return _runningCount < _running.Length && MissingPages(next) <= 0;
+        return _runningCount + _heldPlaces < _running.Length && MissingPages(next) <= 0;
     }
 
     private long MissingPages(Sequence next)
     {
-        long pages = _forecast.Pages(next) + _cache.PagesFrozen;
+        long pages = _forecast.Pages(next) + _heldPages + _cache.PagesFrozen;
         foreach (Sequence s in Running) pages += _forecast.Pages(s);
         return pages - _cache.PagesTotal;
     }
@@ -205,7 +229,7 @@ public sealed class Scheduler
         if (_options.KvExhaustion == KvExhaustion.End) return false;
         long missing = MissingPages(next);
         int victims = 0;
-        while (victims == 0 || missing > 0)
+        while (victims == 0 || missing > 0 || _runningCount - victims + _heldPlaces >= _running.Length)
         {
             if (victims == _runningCount) return false;
             Sequence victim = _running[_runningCount - 1 - victims];
@@ -220,23 +244,51 @@ public sealed class Scheduler
 
     private bool TryStart(Sequence next)
     {
-        int index = _cache.TryAcquire();
+        int index = TryBegin(next, out int source);
         if (index < 0) return false;
-        int reused = _cache.TryAttachPrefix(index, next.History.Tokens);
-        if (!_cache.TryReserve(index, Math.Max(_forecast.ReservedTokens(next), reused)))
+        int tokens = _cache.Length(index);
+        if (!_cache.TryReserve(index, Math.Max(_forecast.ReservedTokens(next), tokens)))
         {
             _cache.Release(index);
             return false;
         }
 
         next.CacheIndex = index;
-        next.Statistics.MarkStarted(reused);
+        next.Statistics.MarkStarted(source < 0 ? tokens : 0, source < 0 ? 0 : tokens);
+        if (source >= 0)
+        {
+            _forks++;
+            _drafter.Fork(source, index, tokens);
+        }
+
         _waiting.Remove(next);
         _waiting.Passed(next);
         int place = _runningCount++;
         for (; place > 0 && next.Precedes(_running[place - 1]); place--) _running[place] = _running[place - 1];
         _running[place] = next;
         return true;
+    }
+
+    /// <summary>Takes a place in the cache, with what another sample or a stored prefix has computed, whichever is more.</summary>
+    /// <param name="next">The sequence.</param>
+    /// <param name="source">The cache's index of the sample that it is a fork of, or −1.</param>
+    /// <returns>The cache's index, or −1.</returns>
+    private int TryBegin(Sequence next, out int source)
+    {
+        source = -1;
+        ForkSource fork = next.Group?.FindSource(next, _cache) ?? default;
+        int index = -1;
+        if (fork.Tokens == 0 || next.History.GeneratedCount > 0) // an answer that was preempted may be stored as a whole
+        {
+            index = _cache.TryAcquire();
+            if (index < 0 || _cache.TryAttachPrefix(index, next.History.Tokens) >= fork.Tokens) return index;
+            _cache.Release(index);
+        }
+
+        index = _cache.TryFork(fork.Sequence, fork.Tokens);
+        if (index < 0) return _cache.TryAcquire();
+        source = fork.Sequence;
+        return index;
     }
 
     /// <summary>Gives running answers their row and prompts their chunk, in rank order.</summary>
@@ -251,7 +303,7 @@ public sealed class Scheduler
             Sequence s = _running[i];
             int pending = Pending(s);
             if (s == shortest) kept = 0;
-            int take = pending == 1 ? 1 : Math.Min(pending, promptRows - kept);
+            int take = pending == 1 ? 1 : Math.Min(Math.Min(pending, s.Group?.MostRows(s, _cache) ?? pending), promptRows - kept);
             if (take <= 0) continue;
             take = ReserveRows(i, take);
             if (take == 0) continue;

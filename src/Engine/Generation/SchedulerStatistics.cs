@@ -25,6 +25,9 @@ public readonly record struct SchedulerStatistics
     /// <summary>Times that a running sequence brought no row to a pass because the cache had no pages for it.</summary>
     public required long Stalls { get; init; }
 
+    /// <summary>Samples that began as forks of another one of their request.</summary>
+    public required long Forks { get; init; }
+
     /// <summary>Requests that ended with <see cref="FinishReason.KvBudget"/>.</summary>
     public required long EndedByKvBudget { get; init; }
 

@@ -73,6 +73,12 @@ public sealed class Sequence
     /// <summary>Nobody may pass this request any more.</summary>
     internal bool Overdue { get; set; }
 
+    /// <summary>The samples that this one shares its prompt with; null for a request of one answer.</summary>
+    internal SampleGroup? Group { get; set; }
+
+    /// <summary>Waits for another sample that is reading their prompt; its place and pages are kept.</summary>
+    internal bool Held { get; set; }
+
     internal bool CancelRequested => _cancelRequested;
 
     internal IAnswerEnd AnswerEnd => _stops;

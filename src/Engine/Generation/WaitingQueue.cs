@@ -11,13 +11,13 @@ internal sealed class WaitingQueue(int capacity, int maxOvertakes)
 
     public void Add(Sequence sequence) => _items[Count++] = sequence;
 
-    /// <summary>The next one to admit.</summary>
-    public Sequence First()
+    /// <summary>The next one to admit, of those that are not held; null if there is none.</summary>
+    public Sequence? First()
     {
-        Sequence first = _items[0];
+        Sequence? first = null;
         foreach (Sequence s in Items)
         {
-            if (s.Precedes(first)) first = s;
+            if (!s.Held && (first is null || s.Precedes(first))) first = s;
         }
 
         return first;
@@ -35,7 +35,7 @@ internal sealed class WaitingQueue(int capacity, int maxOvertakes)
     {
         foreach (Sequence s in Items)
         {
-            if (s.Arrival < admitted.Arrival && ++s.Overtaken >= maxOvertakes) s.Overdue = true;
+            if (!s.Held && s.Arrival < admitted.Arrival && ++s.Overtaken >= maxOvertakes) s.Overdue = true;
         }
     }
 }

@@ -17,6 +17,14 @@ internal sealed unsafe partial class HeadTables
         return count;
     }
 
+    /// <summary>Pages of a running sequence's first <paramref name="length"/> tokens that are frozen or would be if they were shared.</summary>
+    public int FreezablePages(int sequence, int length)
+    {
+        int count = 0;
+        for (int h = 0; h < PerSequence; h++) count += FreezablePages(Of(sequence) + h, SlotsBelow(Of(sequence) + h, length));
+        return count;
+    }
+
     /// <summary>Pages among the table's first <paramref name="length"/> tokens that a sharer would freeze and a running sequence holds already.</summary>
     public int PinnedPages(int table, int length)
     {

@@ -13,6 +13,13 @@ public sealed unsafe partial class PagedKvCache
     /// <summary>Pages that releasing the sequence would free: those reserved for it and the frozen ones that no other running sequence holds.</summary>
     public int PagesFreedBy(int sequence) => State(sequence).ReservedPages + _tables.FrozenPages(sequence, alone: true);
 
+    /// <summary>Pages that a fork of the sequence's first <paramref name="length"/> tokens would share without ever writing them: counted once for both.</summary>
+    public int PagesSharedByFork(int sequence, int length)
+    {
+        _ = State(sequence);
+        return _tables.FreezablePages(sequence, length);
+    }
+
     /// <summary>Frozen pages of running sequences that one which begins with these tokens would share, and so not need again.</summary>
     public int PagesSharedWith(ReadOnlySpan<int> tokens)
     {

@@ -10,9 +10,16 @@ public sealed unsafe partial class PagedKvCache
     /// The new sequence has reserved nothing beyond its present length.
     /// </summary>
     /// <returns>−1 when all sequences are taken or the pool has not enough unreserved pages.</returns>
-    public int TryFork(int sequence)
+    public int TryFork(int sequence) => TryFork(sequence, StateAtRest(sequence).Length);
+
+    /// <summary>A new sequence with the first <paramref name="length"/> tokens of another.</summary>
+    /// <returns>−1 when all sequences are taken, the pool has not enough unreserved pages, or the length is below <see cref="ShortestLength"/>.</returns>
+    public int TryFork(int sequence, int length)
     {
-        int length = StateAtRest(sequence).Length, fork = TryAcquire();
+        ref SequenceState state = ref StateAtRest(sequence);
+        if ((uint)length > (uint)state.Length)
+            throw new ArgumentOutOfRangeException(nameof(length), length, $"Sequence {sequence} has {state.Length} tokens.");
+        int fork = length < state.LegalFrom ? -1 : TryAcquire();
         if (fork < 0) return -1;
         Freeze(sequence);
         if (TryShare(sequence, fork, length)) return fork;

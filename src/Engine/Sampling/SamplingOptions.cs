@@ -1,4 +1,5 @@
 using System.Globalization;
+using Foretoken.Numerics;
 
 namespace Foretoken.Sampling;
 
@@ -40,9 +41,17 @@ public sealed record SamplingOptions
     /// <summary>Whether each token's log-probability under the model's own distribution (before any stage) is recorded.</summary>
     public bool LogProbs { get; init; }
 
+    private const uint SampleDraw = uint.MaxValue; // apart from the draws of positions
+
     public bool IsGreedy => Temperature == 0;
 
     public bool HasPenalties => RepetitionPenalty != 1 || PresencePenalty != 0 || FrequencyPenalty != 0;
+
+    /// <summary>
+    /// The options of one of several samples: the same but for the seed, which is a function of (seed, sample). Sample 0 keeps the seed, so that more samples
+    /// change none of those before.
+    /// </summary>
+    public SamplingOptions OfSample(int sample) => sample == 0 ? this : this with { Seed = CounterRandom.Bits(Seed, (ulong)sample, SampleDraw) };
 
     /// <summary>What a device that samples is told; not planned where a stage needs the tokens so far.</summary>
     /// <param name="position">Position of the token to sample.</param>

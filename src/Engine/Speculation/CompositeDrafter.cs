@@ -38,6 +38,11 @@ public sealed class CompositeDrafter(string name, int maxNodes, params IDrafter[
         foreach (IDrafter drafter in drafters) drafter.Measured(cost);
     }
 
+    public void Fork(int source, int sequence, int tokens)
+    {
+        foreach (IDrafter drafter in drafters) drafter.Fork(source, sequence, tokens);
+    }
+
     public void Release(int sequence)
     {
         foreach (IDrafter drafter in drafters) drafter.Release(sequence);

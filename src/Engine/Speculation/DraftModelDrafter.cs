@@ -29,6 +29,7 @@ public sealed class DraftModelDrafter : IDrafter
     private readonly double[] _probabilities;      // [vocab] where the rule accepts by distributions and the vocabularies are the same; else empty
     private readonly Sampler _sampler;
     private int _activeCount;
+    private long _step;
 
     internal DraftModelDrafter(DraftModelOptions options, DrafterContext context, ModelSource source, IBackend backend, VocabularyMap map)
     {
@@ -67,9 +68,13 @@ public sealed class DraftModelDrafter : IDrafter
 
     public bool RunsModel => true;
 
+    /// <summary>Rows that the draft model has run.</summary>
+    internal long Rows { get; private set; }
+
     public void Propose(ReadOnlySpan<DraftRequest> requests, TokenForest forest)
     {
         _activeCount = 0;
+        _step++;
         for (int i = 0; i < requests.Length; i++)
         {
             if (requests[i].MaxNodes > 0 && requests[i].MaxDepth > 0 && Follow(requests[i])) _active[_activeCount++] = new Active(i, forest.Root(requests[i].Tree), 1);
@@ -122,13 +127,11 @@ public sealed class DraftModelDrafter : IDrafter
         DraftedSequence s = _sequences[request.Sequence];
         s.Follow(request.Path.Tokens, _map);
         if (s.Count + _options.Tokens > _cache.Options.MaxTokensPerSequence) return false;
-        if (s.CacheIndex < 0)
-        {
-            s.CacheIndex = _cache.TryAcquire(); // as many as the target has
-            _cache.TryAttachPrefix(s.CacheIndex, s.Tokens);
-        }
+        bool begins = s.CacheIndex < 0;
+        if (begins && !TryBegin(s)) return false;
+        s.Step = _step;
 
-        int keep = Math.Min(s.Shared, s.Count - 1); // the last token is run again for its logits
+        int keep = Math.Min(begins ? s.Count : s.Shared, s.Count - 1); // the last token is run again for its logits
         if (_cache.Length(s.CacheIndex) > keep && !_cache.TryTruncate(s.CacheIndex, keep))
         {
             _cache.Release(s.CacheIndex);
@@ -136,6 +139,30 @@ public sealed class DraftModelDrafter : IDrafter
         }
 
         return _cache.TryReserve(s.CacheIndex, Math.Max(_cache.Reserved(s.CacheIndex), Math.Min(s.Count + _options.MaxRows, _cache.Options.MaxTokensPerSequence)));
+    }
+
+    /// <summary>
+    /// Takes a place in the cache, with what is stored or what another sequence that begins with the same tokens has read: forks of the target's sequence share here
+    /// too, and so do requests that happen to begin alike.
+    /// </summary>
+    /// <returns>False if another sequence is just reading the same beginning, which can be shared in a later step.</returns>
+    private bool TryBegin(DraftedSequence s)
+    {
+        DraftedSequence? source = null;
+        int common = Share;
+        foreach (DraftedSequence other in _sequences)
+        {
+            if (other.CacheIndex < 0 || Math.Min(other.Tokens.CommonPrefixLength(s.Tokens), s.Count - 1) is var same && same <= common) continue;
+            (source, common) = (other, same);
+        }
+
+        int read = source is null ? 0 : Math.Min(common, _cache.Length(source.CacheIndex));
+        if (source?.Step == _step && read < common - Share) return false;
+        s.CacheIndex = _cache.TryAcquire(); // as many as the target has
+        if (_cache.TryAttachPrefix(s.CacheIndex, s.Tokens) >= read) return true;
+        _cache.Release(s.CacheIndex);
+        s.CacheIndex = _cache.TryFork(source!.CacheIndex, read) is var fork and >= 0 ? fork : _cache.TryAcquire();
+        return true;
     }
 
     /// <summary>Runs one pass over tokens that lie far back, if there are any.</summary>
@@ -191,6 +218,7 @@ public sealed class DraftModelDrafter : IDrafter
 
     private void Run()
     {
+        Rows += _rows.Count;
         _cache.BeginPass(_rows);
         _model.Forward(_rows, _cache.View);
         foreach (RowSegment segment in _rows.Segments)

@@ -11,6 +11,9 @@ internal sealed class DraftedSequence(int capacity)
     /// <summary>The draft cache's index, or −1.</summary>
     public int CacheIndex { get; set; } = -1;
 
+    /// <summary>Number of the step that last drafted for it.</summary>
+    public long Step { get; set; }
+
     /// <summary>Tokens of the draft: path and drafts.</summary>
     public int Count => _pathTokens + _draftedCount;
 

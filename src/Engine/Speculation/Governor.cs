@@ -137,6 +137,11 @@ public sealed class Governor : IDrafter
         foreach (IDrafter drafter in _drafters) drafter.Measured(cost);
     }
 
+    public void Fork(int source, int sequence, int tokens)
+    {
+        foreach (IDrafter drafter in _drafters) drafter.Fork(source, sequence, tokens);
+    }
+
     public void Release(int sequence)
     {
         for (int d = 0; d < _drafters.Length; d++)

@@ -6,7 +6,8 @@ namespace Foretoken.Speculation;
 /// <para>A drafter with keys and values of its own holds them in a cache of its own, planned from the target's sizes. It is told nothing of the target's cache: what
 /// it has read is measured against <see cref="DraftRequest.Path"/>, whose beginning may come from a stored prefix and may be new to it, so that it shares prefixes by
 /// itself: it offers what it has computed (<c>PublishPrefix</c>, at the latest on <see cref="Release"/>) and begins a sequence that it does not know with what is stored
-/// (<c>TryAttachPrefix</c>). Preemption, prefix reuse and forks of the target need no other call: all of them are a new index with a path.</para>
+/// (<c>TryAttachPrefix</c>). Preemption and prefix reuse of the target need no other call: both are a new index with a path. So are forks,
+/// of which <see cref="Fork"/> tells beforehand.</para>
 /// </summary>
 public interface IDrafter : IDisposable
 {
@@ -30,6 +31,14 @@ public interface IDrafter : IDisposable
 
     /// <summary>Tells what the step took, after <see cref="Observe"/>.</summary>
     void Measured(in StepCost cost)
+    {
+    }
+
+    /// <summary>
+    /// Tells that a sequence begins as a fork: its path begins with the first <paramref name="tokens"/> tokens of the path of <paramref name="source"/>, whose index
+    /// stays what it was. Comes before the first request of either that goes on from there, possibly before any. What a drafter holds for the source it may share.
+    /// </summary>
+    void Fork(int source, int sequence, int tokens)
     {
     }
 
