@@ -12,6 +12,10 @@ internal sealed class CheckedDrafter(IDrafter inner) : IDrafter
 
     public int MaxNodes => inner.MaxNodes;
 
+    public bool RunsModel => inner.RunsModel;
+
+    public bool DrawsDrafts => inner.DrawsDrafts;
+
     /// <summary>Sequences that were proposed for and not released.</summary>
     public int Known => _paths.Count;
 

@@ -16,11 +16,11 @@ internal sealed class LoopRig : IDisposable
     private const int SlotsPerPage = 16;
 
     public LoopRig(DecodeLoopOptions options, IDrafter? drafter = null, int? kvTokens = null, int vocab = Vocab, IEvictionPolicy? policy = null, int prefixes = 0,
-        IAcceptanceRule? rule = null)
+        IAcceptanceRule? rule = null, bool logitsOnHost = true)
     {
         drafter ??= new NoDrafter();
-        Backend = new PathBackend(vocab);
-        Transformer model = Backend.Model(options.MaxRows, options.MaxLogitRows(drafter.MaxNodes));
+        Backend = new PathBackend(vocab) { LogitsOnHost = logitsOnHost };
+        Model = Backend.Model(options.MaxRows, options.MaxLogitRows(drafter.MaxNodes));
         var layout = new KvLayout(1, 1, 2, KvType.F32, SlotsPerPage);
         int slack = options.MaxRowsPerSequence(drafter.MaxNodes);
         Cache = new PagedKvCache(
@@ -34,10 +34,12 @@ internal sealed class LoopRig : IDisposable
                     : PagedKvCache.BytesFor(layout, options.MaxSequences, options.ContextLength + slack),
             },
             new MemoryPlan());
-        Loop = new DecodeLoop(model, Cache, drafter, options, rule: rule);
+        Loop = new DecodeLoop(Model, Cache, drafter, options, rule: rule);
     }
 
     public PathBackend Backend { get; }
+
+    public Transformer Model { get; }
 
     public PagedKvCache Cache { get; }
 

@@ -32,6 +32,8 @@ internal sealed unsafe class PathBackend(int vocabSize) : IBackend
 
     public string Name => "path";
 
+    public bool LogitsOnHost { get; init; } = true;
+
     public static TransformerShape Shape(int vocabSize) => new()
     {
         LayerCount = 1, HiddenSize = 1, IntermediateSize = 1, HeadCount = 1, KvHeadCount = 1, HeadDim = 2, VocabSize = vocabSize, RmsNormEpsilon = 1e-6f,

@@ -26,6 +26,10 @@ internal sealed class SwitchedDrafter(IDrafter[] drafters) : IDrafter
 
     public int MaxNodes { get; } = drafters.Max(d => d.MaxNodes);
 
+    public bool RunsModel { get; } = drafters.Any(d => d.RunsModel);
+
+    public bool DrawsDrafts { get; } = drafters.Any(d => d.DrawsDrafts);
+
     /// <summary>Index of the drafter that drafts now; −1 = none.</summary>
     public int Selected { get; set; } = -1;
 

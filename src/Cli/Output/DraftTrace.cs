@@ -20,6 +20,10 @@ internal sealed class DraftTrace(IDrafter inner) : IDrafter
 
     public int MaxNodes => inner.MaxNodes;
 
+    public bool RunsModel => inner.RunsModel;
+
+    public bool DrawsDrafts => inner.DrawsDrafts;
+
     public IReadOnlyList<DraftStep> Steps => _steps;
 
     /// <summary>Forgets the steps of an earlier request.</summary>

@@ -45,7 +45,7 @@ public sealed class DecodeLoop
         _scheduler = new Scheduler(options, cache, drafter);
         _sampler = new Sampler(model.Shape.VocabSize, plan);
         _forest = new TokenForest(options.MaxSequences, Math.Max(options.MaxLogitRows(drafter.MaxNodes), options.MaxSequences), plan,
-            _rule.UsesDraftDistributions ? model.Shape.VocabSize : 0);
+            _rule.UsesDraftDistributions && drafter.DrawsDrafts ? model.Shape.VocabSize : 0);
         _rows = new RowBatch(options.MaxRows);
         _requests = new DraftRequest[options.MaxSequences];
         _acceptances = new Acceptance[options.MaxSequences];
@@ -126,6 +126,7 @@ public sealed class DecodeLoop
     public void DropEnded() => _scheduler.DropEnded();
 
     /// <summary>Ends everything with an error: a pass failed half-way. The loop can go on with new sequences.</summary>
+    /// <exception cref="AggregateException">The drafter failed too, while it was to forget them; everything has ended all the same.</exception>
     public void Abort(string error) => _scheduler.FailAll(error);
 
     private void OpenTrees(ReadOnlySpan<ScheduledSequence> batch)
@@ -153,7 +154,7 @@ public sealed class DecodeLoop
             for (int r = 0; r < s.PromptRows; r++, position++)
                 parent = _rows.Add(s.Sequence.History.Tokens[position], position, index, parent, wantsLogits: false);
             if (s.HasRoot) PlaceTree(tree++, s.Sequence, position, parent, ref logits);
-            _keysRead += (long)((1 + StepCost.FurtherRow * (_rows.Count - first - 1)) * _cache.LiveTokens(index, 0, 0));
+            _keysRead += (long)StepCost.KeysOf(_cache, index, _rows.Count - first);
         }
     }
 

@@ -153,7 +153,15 @@ public sealed class InferenceEngine
         }
         catch (Exception e)
         {
-            _loop.Abort($"The engine failed in the middle of a pass: {e.Message}");
+            try
+            {
+                _loop.Abort($"The engine failed in the middle of a pass: {e.Message}");
+            }
+            catch (AggregateException also)
+            {
+                throw new AggregateException(e.Message, [e, .. also.InnerExceptions]);
+            }
+
             throw;
         }
     }

@@ -168,10 +168,16 @@ public sealed class LanguageModel : IDisposable
     /// <summary>Ends everything, after the step that runs. Unfinished sessions then fail with a <see cref="GenerationException"/>.</summary>
     public void Dispose()
     {
-        Engine.Close();
-        _drafter.Dispose();
-        _backend.Dispose();
-        Cache.Dispose();
+        try
+        {
+            Engine.Close();
+        }
+        finally
+        {
+            _drafter.Dispose();
+            _backend.Dispose();
+            Cache.Dispose();
+        }
     }
 
     private static DecodeLoopOptions LoopOptions(LanguageModelOptions options, ModelConfig config)

@@ -19,10 +19,10 @@ namespace Foretoken.Generation;
 /// <para>Rows: every running answer gets its row in every pass; prompts share up to a chunk of the other rows, first in rank first, a quarter of it
 /// kept for the prompt that needs the fewest; drafts share what is left, in equal parts. So a long prompt stalls neither running answers nor short
 /// prompts.</para>
-/// <para>Pages: rows are served in rank order. One that finds no pages first takes fewer rows, then lets the cache give back what has
-    /// expired, then displaces running sequences of lower rank, the last
-/// first (<see cref="KvExhaustion"/>), and if there are none brings no row to this pass. The first in rank therefore always goes on; if it is alone
-/// and the whole budget does not hold its next row, it ends with <see cref="FinishReason.KvBudget"/>. Drafts take only pages that are free.</para>
+/// <para>Pages: rows are served in rank order. One that finds no pages first takes fewer rows, then lets the cache give back what has expired, then
+/// displaces running sequences of lower rank, the last first (<see cref="KvExhaustion"/>), and if there are none brings no row to this pass. The first
+/// in rank therefore always goes on; if it is alone and the whole budget does not hold its next row, it ends with
+/// <see cref="FinishReason.KvBudget"/>. Drafts take only pages that are free.</para>
 /// </summary>
 public sealed class Scheduler
 {
@@ -127,14 +127,23 @@ public sealed class Scheduler
         Free(sequence);
     }
 
-    /// <summary>Ends everything with an error.</summary>
+    /// <summary>Ends everything with an error, and frees it also where the drafter fails.</summary>
+    /// <exception cref="AggregateException">What the drafter threw; everything has ended all the same.</exception>
     public void FailAll(string error)
     {
+        List<Exception>? failures = null;
         while (_runningCount > 0)
         {
             Sequence s = _running[_runningCount - 1];
             if (!s.Finished) s.Fail(error);
-            Free(s);
+            try
+            {
+                Free(s);
+            }
+            catch (Exception e)
+            {
+                (failures ??= []).Add(e);
+            }
         }
 
         while (_waiting.Count > 0)
@@ -143,6 +152,8 @@ public sealed class Scheduler
             _waiting.Remove(s);
             s.Fail(error);
         }
+
+        if (failures is not null) throw new AggregateException("The drafter failed to release sequences.", failures);
     }
 
     /// <summary>The sequences of the coming pass and their rows. Empty if there is nothing to do, or if the only sequence has just ended.</summary>
@@ -397,8 +408,14 @@ public sealed class Scheduler
         s.Statistics.MarkPreempted(tokens);
         ForetokenTelemetry.Preempted();
         _cache.PublishPrefix(s.CacheIndex, s.History.Tokens); // spares the recomputation if nobody needs the pages
-        Free(s);
-        _waiting.Add(s);
+        try
+        {
+            Free(s);
+        }
+        finally
+        {
+            _waiting.Add(s); // else nobody would end it where the drafter fails
+        }
     }
 
     private void EndRunning(Sequence s, FinishReason reason)
@@ -420,9 +437,16 @@ public sealed class Scheduler
         int place = Array.IndexOf(_running, s, 0, _runningCount);
         Array.Copy(_running, place + 1, _running, place, --_runningCount - place);
         _running[_runningCount] = null!;
-        _drafter.Release(s.CacheIndex);
-        _cache.Release(s.CacheIndex);
+        int index = s.CacheIndex;
         s.CacheIndex = -1;
+        try
+        {
+            _drafter.Release(index);
+        }
+        finally
+        {
+            _cache.Release(index);
+        }
     }
 
     /// <summary>Gives the trees equal parts of the rows that are left, as far as free pages reach.</summary>

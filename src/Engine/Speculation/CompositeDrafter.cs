@@ -23,6 +23,10 @@ public sealed class CompositeDrafter(string name, int maxNodes, params IDrafter[
 
     public int MaxNodes => maxNodes;
 
+    public bool RunsModel { get; } = drafters.Any(d => d.RunsModel);
+
+    public bool DrawsDrafts { get; } = drafters.Any(d => d.DrawsDrafts);
+
     public void Propose(ReadOnlySpan<DraftRequest> requests, TokenForest forest)
     {
         foreach (IDrafter drafter in drafters) drafter.Propose(requests, forest); // the forest merges equal paths and keeps the budget

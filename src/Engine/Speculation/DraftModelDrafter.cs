@@ -34,31 +34,23 @@ public sealed class DraftModelDrafter : IDrafter
     internal DraftModelDrafter(DraftModelOptions options, DrafterContext context, ModelSource source, IBackend backend, VocabularyMap map)
     {
         (_options, _backend, _map) = (options, backend, map);
-        int longest = Math.Min(source.Config.Shape.MaxPositions, context.ContextLength * map.LongestToken + options.Tokens);
+        int longest = (int)Math.Min(source.Config.Shape.MaxPositions, (long)context.ContextLength * map.LongestToken + options.Tokens);
         var plan = new MemoryPlan();
         _model = ModelLoader.Load(source, new LoadOptions
         {
             Backend = backend, Plan = plan, MaxRows = options.MaxRows, MaxLogitRows = context.MaxSequences, WeightType = options.WeightType, ContextLength = longest,
         }).Transformer;
         TransformerShape shape = _model.Shape;
-        var layout = new KvLayout(shape.LayerCount, shape.KvHeadCount, shape.HeadDim, options.KvType);
-        int prefixes = context.TargetCache.Options.MaxPrefixes;
-        _cache = new PagedKvCache(
-            new KvCacheOptions
-            {
-                Layout = layout, MaxSequences = context.MaxSequences, MaxTokensPerSequence = longest, MaxRowsPerSequence = options.MaxRows,
-                BudgetBytes = PagedKvCache.BytesFor(layout, context.MaxSequences, longest + options.MaxRows), MaxPrefixes = prefixes,
-            },
-            plan);
         bool draws = context.DraftDistributions && map.IsIdentity && shape.VocabSize == context.Target.Shape.VocabSize;
         _probabilities = draws ? new double[shape.VocabSize] : [];
         _sampler = new Sampler(shape.VocabSize, plan);
-        foreach (MemoryPlanEntry e in plan.Entries) context.Plan.Add("draft " + e.Group, e.Name, e.Shape, e.Bytes);
         _rows = new RowBatch(options.MaxRows);
         _accepted = new int[options.MaxRows];
         _active = new Active[context.MaxSequences];
         _sequences = new DraftedSequence[context.MaxSequences];
         for (int i = 0; i < _sequences.Length; i++) _sequences[i] = new DraftedSequence(longest + 1);
+        _cache = CreateCache(options, context, shape, longest, plan); // last: what fails before leaves nothing but the backend, which the caller frees
+        foreach (MemoryPlanEntry e in plan.Entries) context.Plan.Add("draft " + e.Group, e.Name, e.Shape, e.Bytes);
         context.Plan.Add("speculation", "draft paths", $"[sequences {_sequences.Length}] tokens i32", _sequences.Length * (longest + 1L) * 4);
     }
 
@@ -67,6 +59,8 @@ public sealed class DraftModelDrafter : IDrafter
     public int MaxNodes => _options.MaxNodes;
 
     public bool RunsModel => true;
+
+    public bool DrawsDrafts => _probabilities.Length > 0;
 
     /// <summary>Rows that the draft model has run.</summary>
     internal long Rows { get; private set; }
@@ -107,7 +101,7 @@ public sealed class DraftModelDrafter : IDrafter
         DraftedSequence s = _sequences[sequence];
         if (s.CacheIndex >= 0)
         {
-            _cache.PublishPrefix(s.CacheIndex, s.Tokens[.._cache.Length(s.CacheIndex)]);
+            _cache.PublishPrefix(s.CacheIndex, s.Tokens[..Math.Min(s.Count, _cache.Length(s.CacheIndex))]);
             _cache.Release(s.CacheIndex);
         }
 
@@ -120,25 +114,38 @@ public sealed class DraftModelDrafter : IDrafter
         _backend.Dispose();
     }
 
-    /// <summary>Brings the sequence's tokens up to the request's path and cuts off what the target did not accept.</summary>
+    private static PagedKvCache CreateCache(DraftModelOptions options, DrafterContext context, TransformerShape shape, int longest, MemoryPlan plan)
+    {
+        var layout = new KvLayout(shape.LayerCount, shape.KvHeadCount, shape.HeadDim, options.KvType);
+        return new PagedKvCache(
+            new KvCacheOptions
+            {
+                Layout = layout, MaxSequences = context.MaxSequences, MaxTokensPerSequence = longest, MaxRowsPerSequence = options.MaxRows,
+                BudgetBytes = PagedKvCache.BytesFor(layout, context.MaxSequences, longest + options.MaxRows),
+                MaxPrefixes = context.TargetCache.Options.MaxPrefixes,
+            },
+            plan);
+    }
+
+    /// <summary>Brings the sequence's tokens up to the request's path and cuts off what the target did not accept, also where no draft has room any more.</summary>
     /// <returns>False if there is no room for drafts.</returns>
     private bool Follow(in DraftRequest request)
     {
         DraftedSequence s = _sequences[request.Sequence];
         s.Follow(request.Path.Tokens, _map);
+        if (s.CacheIndex >= 0) CutBack(s);
         if (s.Count + _options.Tokens > _cache.Options.MaxTokensPerSequence) return false;
-        bool begins = s.CacheIndex < 0;
-        if (begins && !TryBegin(s)) return false;
+        if (s.CacheIndex < 0 && !TryBegin(s)) return false;
         s.Step = _step;
-
-        int keep = Math.Min(begins ? s.Count : s.Shared, s.Count - 1); // the last token is run again for its logits
-        if (_cache.Length(s.CacheIndex) > keep && !_cache.TryTruncate(s.CacheIndex, keep))
-        {
-            _cache.Release(s.CacheIndex);
-            s.CacheIndex = _cache.TryAcquire();
-        }
-
         return _cache.TryReserve(s.CacheIndex, Math.Max(_cache.Reserved(s.CacheIndex), Math.Min(s.Count + _options.MaxRows, _cache.Options.MaxTokensPerSequence)));
+    }
+
+    private void CutBack(DraftedSequence s)
+    {
+        int keep = Math.Min(s.Shared, s.Count - 1); // the last token is run again for its logits
+        if (_cache.Length(s.CacheIndex) <= keep || _cache.TryTruncate(s.CacheIndex, keep)) return;
+        _cache.Release(s.CacheIndex);
+        s.CacheIndex = _cache.TryAcquire();
     }
 
     /// <summary>
@@ -220,11 +227,19 @@ public sealed class DraftModelDrafter : IDrafter
     {
         Rows += _rows.Count;
         _cache.BeginPass(_rows);
-        _model.Forward(_rows, _cache.View);
-        foreach (RowSegment segment in _rows.Segments)
+        bool ran = false;
+        try
         {
-            for (int i = 0; i < segment.Count; i++) _accepted[i] = segment.First + i;
-            _cache.Commit(segment.Sequence, _accepted.AsSpan(0, segment.Count));
+            _model.Forward(_rows, _cache.View);
+            ran = true;
+        }
+        finally
+        {
+            foreach (RowSegment segment in _rows.Segments)
+            {
+                for (int i = 0; i < segment.Count; i++) _accepted[i] = segment.First + i;
+                _cache.Commit(segment.Sequence, _accepted.AsSpan(0, ran ? segment.Count : 0)); // a pass that failed leaves nothing
+            }
         }
     }
 

@@ -61,6 +61,8 @@ public sealed class Governor : IDrafter
 
     public int MaxNodes { get; }
 
+    public bool RunsModel => Array.Exists(_drafters, d => d.RunsModel);
+
     /// <summary>What it has learned and chosen so far.</summary>
     public GovernorReport Report => new(
         _plainSteps, _draftedSteps, Microseconds(_costs.Fixed(1)), Microseconds(_costs.PerKey * 1000),
@@ -78,7 +80,7 @@ public sealed class Governor : IDrafter
         foreach (DraftRequest r in requests)
         {
             room |= r.MaxNodes > 0 && r.MaxDepth > 0;
-            keys += _cache.LiveTokens(r.Sequence, 0, 0);
+            keys += StepCost.KeysOf(_cache, r.Sequence, rows: 1);
         }
 
         if (!room || !_costs.Ready) return; // the first step is plain: it says what a pass costs

@@ -20,8 +20,16 @@ public sealed record GovernorOptions(params IReadOnlyList<DrafterOptions> Drafte
         CheckNodes();
         if (Drafters.Count is < 1 or > 16) throw new ArgumentException($"The Governor chooses among 1 to 16 drafters, not {Drafters.Count}.");
         if (!(Curiosity > 0 && Curiosity <= 1)) throw new ArgumentException($"Curiosity is {Curiosity}: it must be above 0 and at most 1.");
-        bool readsLogits = context.Target.Backend.LogitsOnHost;
-        DrafterOptions[] used = [.. Drafters.Where(d => readsLogits || d is not RecyclingOptions || Drafters.Count == 1)]; // every logit would have to be fetched
-        return new Governor(this, context, DrafterSet.Create(used, context));
+        DrafterOptions[] used = [.. Drafters.Where(d => context.Target.Backend.LogitsOnHost || d is not RecyclingOptions)]; // every logit would have to be fetched
+        IDrafter[] drafters = DrafterSet.Create(used.Length > 0 ? used : Drafters, context);
+        try
+        {
+            return new Governor(this, context, drafters);
+        }
+        catch
+        {
+            foreach (IDrafter drafter in drafters) drafter.Dispose();
+            throw;
+        }
     }
 }

@@ -20,6 +20,9 @@ public interface IDrafter : IDisposable
     /// <summary>Whether every depth of a draft costs a pass of a model, so that depth is worth deciding beforehand.</summary>
     bool RunsModel => false;
 
+    /// <summary>Whether it draws drafts at random and says from which distribution (<see cref="TokenForest.TryMarkDrawn"/>): memory for that is planned only then.</summary>
+    bool DrawsDrafts => false;
+
     /// <summary>Fills the trees of all <paramref name="requests"/>, at once so that draft models run batched. A tree may stay without drafts.</summary>
     void Propose(ReadOnlySpan<DraftRequest> requests, TokenForest forest);
 

@@ -28,17 +28,22 @@ public sealed class TokenForest
     /// <param name="maxNodes">Most nodes of one step, roots included.</param>
     /// <param name="plan">Receives the forest's entry.</param>
     /// <param name="distributionVocab">Vocabulary size where the distributions that drafts are drawn from are kept; 0 = they are not.</param>
+    /// <exception cref="OutOfMemoryBudgetException">The machine cannot hold the distributions.</exception>
     public TokenForest(int maxTrees, int maxNodes, MemoryPlan? plan = null, int distributionVocab = 0)
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(maxTrees, 1);
         ArgumentOutOfRangeException.ThrowIfLessThan(maxNodes, maxTrees);
+        long distributions = (long)maxNodes * distributionVocab;
+        MemoryBudget.Require(
+            $"The distributions of up to {maxNodes} drafts over {distributionVocab} tokens take", distributions * sizeof(float),
+            Math.Min(MemoryBudget.MachineBytes, (long)Array.MaxLength * sizeof(float)), "Use fewer drafts, sequences or rows, or sample-and-match acceptance.");
         (_tokens, _parents, _trees, _depths) = (new int[maxNodes], new int[maxNodes], new int[maxNodes], new int[maxNodes]);
         (_firstChild, _nextSibling, _nextInTree) = (new int[maxNodes], new int[maxNodes], new int[maxNodes]);
         (_rows, _logits, _confidence) = (new int[maxNodes], new int[maxNodes], new float[maxNodes]);
         _table = new Tree[maxTrees];
         _vocab = distributionVocab;
-        (_distributions, _drawn) = (new float[(long)maxNodes * distributionVocab], new bool[maxNodes]);
-        if (_vocab > 0) plan?.Add("speculation", "draft distributions", $"[nodes {maxNodes}, vocab {_vocab}] f32", _distributions.LongLength * sizeof(float));
+        (_distributions, _drawn) = (new float[distributions], new bool[maxNodes]);
+        if (_vocab > 0) plan?.Add("speculation", "draft distributions", $"[nodes {maxNodes}, vocab {_vocab}] f32", distributions * sizeof(float));
         plan?.Add("speculation", "token forest", $"[nodes {maxNodes}] 9 × i32, f32, [trees {maxTrees}]", maxNodes * 40L + maxTrees * 24L);
     }
 
