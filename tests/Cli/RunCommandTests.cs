@@ -120,7 +120,7 @@ public sealed class RunCommandTests : IDisposable
         Run(flag, value, "abc").FailsWith(ExitCode.Usage, flag, value.Length == 0 ? "empty" : value);
 
     [Theory]
-    [InlineData("--draft", "medusa=some/dir", "none")]
+    [InlineData("--draft", "eagle=some/dir", "none")]
     [InlineData("--draft", "ngram+eagle", "none")]
     [InlineData("--kv", "dms", "dense")]
     [InlineData("--kv-type", "fp8", "f32, bf16, f16, int8")]

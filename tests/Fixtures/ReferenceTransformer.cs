@@ -39,10 +39,19 @@ public sealed class ReferenceTransformer
     /// <summary>Logits of every position. // [ids, vocab]</summary>
     public double[][] Forward(int[] ids)
     {
+        string head = _weights.ContainsKey("lm_head.weight") ? "lm_head" : "model.embed_tokens";
+        return [.. States(ids)[^1].Select(r => Linear(r, head, _vocab))];
+    }
+
+    /// <summary>The residual stream that enters each layer, what leaves the last layer, and behind that what the final norm makes of it. // [layers + 2][ids][hidden]</summary>
+    public double[][][] States(int[] ids)
+    {
+        var states = new List<double[][]>();
         double[][] x = [.. ids.Select(id => Weight("model.embed_tokens").AsSpan(id * _hidden, _hidden).ToArray())];
         for (int layer = 0; layer < _layers; layer++)
         {
             string name = $"model.layers.{layer}.";
+            states.Add([.. x]);
             double[][] attention = Attend(layer, [.. x.Select(r => Norm(r, Weight(name + "input_layernorm")))]);
             for (int t = 0; t < x.Length; t++)
             {
@@ -51,8 +60,7 @@ public sealed class ReferenceTransformer
             }
         }
 
-        string head = _weights.ContainsKey("lm_head.weight") ? "lm_head" : "model.embed_tokens";
-        return [.. x.Select(r => Linear(Norm(r, Weight("model.norm")), head, _vocab))];
+        return [.. states, x, [.. x.Select(r => Norm(r, Weight("model.norm")))]];
     }
 
     private double[][] Attend(int layer, double[][] x)

@@ -91,6 +91,8 @@ public sealed class AllocationTests(TinyModelFixture fixture) : IClassFixture<Ti
     [InlineData("ngram+suffix+recycling")]
     [InlineData("model-tree")]
     [InlineData("auto")]
+    [InlineData("medusa")]
+    [InlineData("auto-trained")]
     public void A_step_of_a_drafter_allocates_nothing(string drafter)
     {
         const int sequences = 6, more = 12;

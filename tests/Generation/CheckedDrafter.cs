@@ -1,3 +1,4 @@
+using Foretoken.Backends;
 using Foretoken.Sampling;
 using Foretoken.Speculation;
 
@@ -33,6 +34,8 @@ internal sealed class CheckedDrafter(IDrafter inner) : IDrafter
 
         inner.Propose(requests, forest);
     }
+
+    public void Committed(int sequence, TokenHistory path, RowBatch rows, ReadOnlySpan<int> accepted) => inner.Committed(sequence, path, rows, accepted);
 
     public void Observe(ReadOnlySpan<DraftRequest> requests, ReadOnlySpan<Acceptance> acceptances, TokenForest forest)
     {

@@ -1,3 +1,4 @@
+using Foretoken.Backends;
 using Foretoken.Generation;
 using Foretoken.KvCache;
 using Foretoken.Numerics;
@@ -207,6 +208,8 @@ public sealed class SeamRun
         public int Nodes { get; private set; }
 
         public void Propose(ReadOnlySpan<DraftRequest> requests, TokenForest forest) => inner.Propose(requests, forest);
+
+        public void Committed(int sequence, TokenHistory path, RowBatch rows, ReadOnlySpan<int> accepted) => inner.Committed(sequence, path, rows, accepted);
 
         public void Observe(ReadOnlySpan<DraftRequest> requests, ReadOnlySpan<Acceptance> acceptances, TokenForest forest)
         {

@@ -3,6 +3,8 @@ using Foretoken.Generation;
 using Foretoken.KvCache;
 using Foretoken.Sampling;
 using Foretoken.Speculation;
+using Foretoken.Speculation.Trained;
+using Foretoken.Tests.Fixtures;
 using Foretoken.Tests.Generation;
 
 namespace Foretoken.Tests.Speculation;
@@ -10,7 +12,7 @@ namespace Foretoken.Tests.Speculation;
 /// <summary>The drafters that every equality test runs over, by name, and requests whose answers repeat themselves.</summary>
 internal static class DraftCases
 {
-    public static readonly string[] Drafters = ["ngram", "suffix", "recycling", "ngram+suffix+recycling", "model", "model-tree", "model+ngram", "auto"];
+    public static readonly string[] Drafters = ["ngram", "suffix", "recycling", "ngram+suffix+recycling", "model", "model-tree", "model+ngram", "auto", "medusa", "medusa-tree+ngram", "auto-trained"];
 
     public static readonly string[] Policies = ["dense", "window", "sinks", "dms"];
 
@@ -26,8 +28,20 @@ internal static class DraftCases
         "model-tree" => new DraftModelOptions { Directory = directory, WeightType = WeightType.Int8, KvType = KvType.Int8, Width = 3, Tokens = 4, MinProbability = 0.01f },
         "model+ngram" => new CompositeOptions(new DraftModelOptions { Directory = directory, WeightType = WeightType.Int8 }, new NgramOptions()),
         "auto" => new GovernorOptions(new NgramOptions(), new SuffixOptions { StoredTokens = 4096 }, new RecyclingOptions(), Options("model-tree", directory)) { Curiosity = 0.2 },
+        "medusa" => new MedusaOptions { Directory = Heads(directory, "medusa") },
+        "medusa-tree+ngram" => new CompositeOptions(
+            new MedusaOptions { Directory = Heads(directory, "vllm"), Tree = MedusaTree.Build([[0.6, 0.2, 0.1], [0.4, 0.2]], 6), Nodes = 6, WeightType = WeightType.Int8 }, new NgramOptions()),
+        "auto-trained" => new GovernorOptions(new NgramOptions(), new SuffixOptions { StoredTokens = 4096 }, new RecyclingOptions(), Options("medusa", directory)) { Curiosity = 0.2 },
         _ => throw new ArgumentException($"Unknown drafter {drafter}."),
     };
+
+    /// <summary>Trained drafters with random weights beside the target, written once.</summary>
+    private static string Heads(string target, string layout)
+    {
+        string directory = Path.Combine(target, layout);
+        if (!Directory.Exists(directory)) new TinyHeads().Medusa(directory, layout, new TinyModel());
+        return directory;
+    }
 
     public static IEvictionPolicy Policy(string name) => name switch
     {

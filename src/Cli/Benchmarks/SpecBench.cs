@@ -1,3 +1,4 @@
+using Foretoken.Backends;
 using Foretoken.Generation;
 using Foretoken.Numerics;
 using Foretoken.Sampling;
@@ -38,6 +39,8 @@ internal sealed class SwitchedDrafter(IDrafter[] drafters) : IDrafter
     private IDrafter Current => Selected < 0 ? _none : drafters[Selected];
 
     public void Propose(ReadOnlySpan<DraftRequest> requests, TokenForest forest) => Current.Propose(requests, forest);
+
+    public void Committed(int sequence, TokenHistory path, RowBatch rows, ReadOnlySpan<int> accepted) => Current.Committed(sequence, path, rows, accepted);
 
     public void Observe(ReadOnlySpan<DraftRequest> requests, ReadOnlySpan<Acceptance> acceptances, TokenForest forest) =>
         Current.Observe(requests, acceptances, forest);

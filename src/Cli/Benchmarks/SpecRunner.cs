@@ -31,8 +31,8 @@ internal static class SpecRunner
     public static IReadOnlyList<DraftChoice> Defaults(string? directory)
     {
         string names = directory is null ? "oracle=0.6,4 oracle=0.8,4 oracle=0.9,4"
-            : Directory.Exists(directory + "-draft") ? $"ngram suffix recycling swift model={directory}-draft auto"
-            : "ngram suffix recycling swift auto";
+            : "ngram suffix recycling swift" + (Directory.Exists(directory + "-draft") ? $" model={directory}-draft" : "")
+                + (DraftChoice.Beside(directory, "medusa") is null ? "" : " medusa") + " auto";
         return [.. names.Split(' ').Select(n => DraftChoice.Parse(n, "--drafters"))];
     }
 

@@ -1,4 +1,6 @@
+using Foretoken.Models;
 using Foretoken.Speculation;
+using Foretoken.Speculation.Trained;
 
 namespace Foretoken.Cli.Options;
 
@@ -8,18 +10,19 @@ namespace Foretoken.Cli.Options;
 internal sealed record DraftChoice(string Text, Func<CliHost, string, DrafterOptions>? Options)
 {
     /// <summary>The words that are understood, for help and errors.</summary>
-    public const string Syntax = "none, auto, ngram[=K], suffix[=K], recycling[=K], swift[=K], model=DIR[,K[,WIDTH]], several joined by +, oracle=A or oracle=A,K";
+    public const string Syntax = "none, auto, ngram[=K], suffix[=K], recycling[=K], swift[=K], model=DIR[,K[,WIDTH]], medusa[=DIR[,K]], several joined by +, oracle=A or oracle=A,K";
 
     private const int DefaultDepth = 4, MaximumDepth = 64;
-    private static readonly string[] s_planned = ["medusa", "eagle"];
+    private static readonly string[] s_planned = ["eagle"];
 
     public static DraftChoice None { get; } = new("none", null);
 
     public static Flag<DraftChoice> Flag() => new(
         "--draft",
         "DRAFTER",
-        "Who drafts tokens, which changes the speed only: auto, the default, chooses in every step among ngram, suffix, recycling, a draft model beside the target and none what has paid so far; none decodes plainly; ngram repeats what followed the same tokens before; suffix likewise, with "
-        + "alternatives, also over earlier requests; recycling proposes the model's own second thoughts; swift lets the model skip layers of its own; model=DIR lets a smaller model of the same vocabulary draft; "
+        "Who drafts tokens, which changes the speed only: auto, the default, chooses in every step among ngram, suffix, recycling, a draft model or trained heads beside the target and none what has paid so far; none decodes plainly; ngram repeats what followed the same tokens before; suffix likewise, with "
+        + "alternatives, also over earlier requests; recycling proposes the model's own second thoughts; swift lets the model skip layers of its own; model=DIR lets a smaller model of the same vocabulary draft; medusa drafts with heads that were "
+        + "trained for the model, those beside it unless a directory is given; "
         + "ngram+recycling merges two. =K sets the most drafts of a step. oracle=A,K runs every request plainly first and then drafts K tokens "
         + $"of its answer per step ({DefaultDepth} where ,K is left out), each right with probability A: what a drafter of that acceptance would be worth.",
         Parse,
@@ -52,6 +55,8 @@ internal sealed record DraftChoice(string Text, Func<CliHost, string, DrafterOpt
                 return Always(new SwiftOptions { Tokens = Count(settings, 0, new SwiftOptions().Tokens, source, name) });
             case "model" when settings.Length is >= 1 and <= 3 && settings[0].Length > 0:
                 return Model(settings[0], Count(settings, 1, 5, source, name), Count(settings, 2, 1, source, name));
+            case "medusa" when settings.Length <= 2:
+                return Medusa(settings, text, source);
             case "oracle" when settings.Length is 1 or 2:
                 float acceptance = Cli.Options.Parse.Number(0, 1, "the share of drafts that are right, for example oracle=0.8.")(
                     settings[0], $"{source}: the acceptance of oracle");
@@ -72,7 +77,27 @@ internal sealed record DraftChoice(string Text, Func<CliHost, string, DrafterOpt
     {
         string draft = Path.TrimEndingDirectorySeparator(target) + "-draft";
         DrafterOptions[] model = Directory.Exists(draft) ? [new DraftModelOptions { Directory = draft, Tokens = 8 }] : [];
-        return new GovernorOptions([new NgramOptions(), new SuffixOptions(), new RecyclingOptions(), .. model]);
+        DrafterOptions[] heads = Beside(target, "medusa") is { } medusa ? [new MedusaOptions { Directory = medusa }] : [];
+        return new GovernorOptions([new NgramOptions(), new SuffixOptions(), new RecyclingOptions(), .. heads, .. model]);
+    }
+
+    /// <summary>Heads that belong to a target: in a directory of its name with the kind behind it, or within its own.</summary>
+    internal static string? Beside(string target, string kind)
+    {
+        target = Path.TrimEndingDirectorySeparator(target);
+        string[] places = [$"{target}-{kind}", Path.Combine(target, kind)];
+        return places.FirstOrDefault(p => File.Exists(Path.Combine(p, "config.json")));
+    }
+
+    private static Func<CliHost, string, DrafterOptions> Medusa(string[] settings, string text, string source)
+    {
+        int nodes = Count(settings, 1, new MedusaOptions { Directory = "" }.Nodes, source, "medusa");
+        return (host, target) => new MedusaOptions
+        {
+            Nodes = nodes,
+            Directory = settings.Length > 0 && settings[0].Length > 0 ? ModelDirectory.Resolve(settings[0])
+                : Beside(target, "medusa") ?? throw Refused(source, text, $"finds no heads beside {target}: give their directory, for example medusa=some/directory"),
+        };
     }
 
     private static Func<CliHost, string, DrafterOptions> Always(DrafterOptions options) => (_, _) => options;

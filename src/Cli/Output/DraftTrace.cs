@@ -1,3 +1,5 @@
+using Foretoken.Backends;
+using Foretoken.Sampling;
 using Foretoken.Speculation;
 
 namespace Foretoken.Cli.Output;
@@ -30,6 +32,8 @@ internal sealed class DraftTrace(IDrafter inner) : IDrafter
     public void Clear() => _steps.Clear();
 
     public void Propose(ReadOnlySpan<DraftRequest> requests, TokenForest forest) => inner.Propose(requests, forest);
+
+    public void Committed(int sequence, TokenHistory path, RowBatch rows, ReadOnlySpan<int> accepted) => inner.Committed(sequence, path, rows, accepted);
 
     public void Observe(ReadOnlySpan<DraftRequest> requests, ReadOnlySpan<Acceptance> acceptances, TokenForest forest)
     {

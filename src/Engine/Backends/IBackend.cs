@@ -21,6 +21,9 @@ public interface IBackend : IDisposable
     /// <summary>Whether logits lie in host memory anyway, so that reading those of every row costs nothing more.</summary>
     bool LogitsOnHost => true;
 
+    /// <summary>Whether hidden states can be read within a pass (<see cref="ReadHidden"/>).</summary>
+    bool GivesHidden => false;
+
     /// <summary>Where a cache for this backend keeps keys and values; null = in host memory. From <see cref="Prepare"/> on, for one cache.</summary>
     IKvStore? KvStore => null;
 
@@ -81,6 +84,17 @@ public interface IBackend : IDisposable
 
     /// <summary>hidden += Down · (silu(gate) ⊙ up) of the normalised hidden.</summary>
     void Mlp(int layer, LayerWeights weights);
+
+    /// <summary>Copies the residual stream of all rows as it is now, between two layers.</summary>
+    /// <param name="destination">// [rows, hidden]</param>
+    /// <exception cref="NotSupportedException">The backend keeps it where the host cannot read it (<see cref="GivesHidden"/>).</exception>
+    void ReadHidden(Span<float> destination) => throw new NotSupportedException($"{Name} does not give its hidden states.");
+
+    /// <summary>Writes the RMSNorm of the residual stream of all rows.</summary>
+    /// <param name="norm">Its gain. // [hidden]</param>
+    /// <param name="destination">// [rows, hidden]</param>
+    /// <exception cref="NotSupportedException">See <see cref="ReadHidden"/>.</exception>
+    void ReadNormed(TensorHandle norm, Span<float> destination) => throw new NotSupportedException($"{Name} does not give its hidden states.");
 
     /// <summary>Final norm and head for the rows that asked for logits. // [logitRows, vocab]</summary>
     void Logits(TensorHandle finalNorm, TensorHandle head);

@@ -161,6 +161,29 @@ public sealed class JsonFields
         return list;
     }
 
+    /// <summary>An array of arrays of numbers, or null where the field is missing.</summary>
+    public IReadOnlyList<IReadOnlyList<double>>? NumberRows(string name, double minimum, double maximum)
+    {
+        if (Find(name) is not { } value) return null;
+        if (value.ValueKind != JsonValueKind.Array || value.EnumerateArray().Any(r => r.ValueKind != JsonValueKind.Array))
+            throw Broken(name, $"must be an array of arrays of numbers, but is {Describe(value)}");
+        var rows = new List<IReadOnlyList<double>>();
+        foreach (JsonElement row in value.EnumerateArray())
+        {
+            var numbers = new List<double>();
+            foreach (JsonElement e in row.EnumerateArray())
+            {
+                if (e.ValueKind != JsonValueKind.Number || !e.TryGetDouble(out double number) || !(number >= minimum && number <= maximum))
+                    throw Broken(name, $"must hold numbers from {minimum} to {maximum}, but holds {Describe(e)}");
+                numbers.Add(number);
+            }
+
+            rows.Add(numbers);
+        }
+
+        return rows;
+    }
+
     /// <summary>Whether the field, if it is there and not null, equals a JSON literal (numbers by value).</summary>
     public bool IsAbsentOr(string name, string literal)
     {

@@ -26,6 +26,7 @@ public sealed class DecodeLoop
     private readonly RowBatch _rows;
     private readonly DraftRequest[] _requests;      // [MaxSequences] the first _requestCount hold this step's trees
     private readonly Acceptance[] _acceptances;     // [MaxSequences]
+    private readonly FeatureTaps? _taps;            // what drafters read of the passes
     private readonly int[] _acceptedRows;           // [MaxRows] rows to commit for one sequence
     private int _requestCount;
     private long _keysRead;                         // by this step's rows, of one head
@@ -36,10 +37,13 @@ public sealed class DecodeLoop
     /// <param name="options">Sizes.</param>
     /// <param name="plan">Receives the loop's buffers.</param>
     /// <param name="rule">Null = <see cref="SampleAndMatch"/>.</param>
+    /// <param name="taps">Hidden states that the drafter asked for; null = none.</param>
     /// <exception cref="ArgumentException">The options contradict each other, or the cache is planned for less.</exception>
     public DecodeLoop(
-        Transformer model, PagedKvCache cache, IDrafter drafter, DecodeLoopOptions options, MemoryPlan? plan = null, IAcceptanceRule? rule = null)
+        Transformer model, PagedKvCache cache, IDrafter drafter, DecodeLoopOptions options, MemoryPlan? plan = null, IAcceptanceRule? rule = null,
+        FeatureTaps? taps = null)
     {
+        _taps = taps is { Count: > 0 } ? taps : null;
         (_model, _cache, _drafter, _options, _rule) = (model, cache, drafter, options, rule ?? new SampleAndMatch());
         CheckCache(cache.Options, options, drafter.MaxNodes);
         _scheduler = new Scheduler(options, cache, drafter);
@@ -92,7 +96,7 @@ public sealed class DecodeLoop
         // forward: all rows of all sequences in one pass
         LayRows(batch);
         _cache.BeginPass(_rows);
-        _model.Forward(_rows, _cache.View);
+        _model.Forward(_rows, _cache.View, taps: _taps);
 
         // verify and commit: the longest accepted path of each tree joins the cache, the other rows leave no trace
         int tree = 0;
@@ -109,6 +113,7 @@ public sealed class DecodeLoop
             }
 
             _cache.Commit(batch[i].Sequence.CacheIndex, path[..kept]);
+            _drafter.Committed(batch[i].Sequence.CacheIndex, batch[i].Sequence.History, _rows, path[..kept]);
             if (batch[i].PromptRows > 0) _cache.PublishPrefix(batch[i].Sequence.CacheIndex, batch[i].Sequence.History.Tokens);
         }
 

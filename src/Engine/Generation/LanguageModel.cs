@@ -24,10 +24,10 @@ public sealed class LanguageModel : IDisposable
 
     private LanguageModel(
         LoadedModel model, IBackend backend, PagedKvCache cache, IDrafter drafter, IAcceptanceRule rule, DecodeLoopOptions loopOptions, BpeTokenizer? tokenizer,
-        ChatTemplate? template, MemoryPlan plan)
+        ChatTemplate? template, MemoryPlan plan, FeatureTaps taps)
     {
         (_backend, Cache, _drafter, Plan, Loaded, Tokenizer, ChatTemplate) = (backend, cache, drafter, plan, model, tokenizer, template);
-        var loop = new DecodeLoop(model.Transformer, cache, drafter, loopOptions, plan, rule);
+        var loop = new DecodeLoop(model.Transformer, cache, drafter, loopOptions, plan, rule, taps);
         Acceptance = rule;
         IReadOnlyList<int> ends = model.Config.EosTokenIds;
         if (ends.Count == 0 && tokenizer?.EosTokenId is { } end) ends = [end];
@@ -108,6 +108,7 @@ public sealed class LanguageModel : IDisposable
             });
             cache = new PagedKvCache(CacheOptions(options, loop, model.Config.Shape, draftNodes, backend), plan);
             IAcceptanceRule rule = (options.Acceptance ?? new AcceptanceOptions()).Create(model.Config.Shape.VocabSize, loop.MaxLogitRows(draftNodes), plan);
+            var taps = new FeatureTaps(model.Config.Shape, loop.MaxRows, plan);
             drafter ??= options.Draft!.Create(new DrafterContext
             {
                 Target = model.Transformer,
@@ -117,9 +118,10 @@ public sealed class LanguageModel : IDisposable
                 ContextLength = loop.ContextLength,
                 Tokenizer = tokenizer,
                 DraftDistributions = rule.UsesDraftDistributions,
+                Taps = taps,
                 CreateBackend = () => BackendFactory.CreateBeside(backend, options.Threads),
             });
-            return new LanguageModel(model, backend, cache, drafter, rule, loop, tokenizer, template, plan);
+            return new LanguageModel(model, backend, cache, drafter, rule, loop, tokenizer, template, plan, taps);
         }
         catch
         {

@@ -15,6 +15,9 @@ public sealed class Transformer(IBackend backend, TransformerShape shape, Transf
 
     public TransformerShape Shape => shape;
 
+    /// <summary>Handles of the backend's weights, for drafters that use the model's embedding or head.</summary>
+    public TransformerWeights Weights => weights;
+
     /// <summary>
     /// Runs all layers over <paramref name="rows"/>. Keys and values go to the slack slots of <paramref name="kv"/> and stay invisible to later
     /// passes until the cache commits them. Logits of the asked rows are then read with <see cref="LogitsOf"/>.
@@ -22,13 +25,15 @@ public sealed class Transformer(IBackend backend, TransformerShape shape, Transf
     /// <param name="rows">What runs.</param>
     /// <param name="kv">Where keys and values are.</param>
     /// <param name="skips">Sublayers that are left out; null = none.</param>
-    public void Forward(RowBatch rows, KvView kv, LayerSkips? skips = null)
+    /// <param name="taps">Receives hidden states of all rows; null = nobody asks.</param>
+    public void Forward(RowBatch rows, KvView kv, LayerSkips? skips = null, FeatureTaps? taps = null)
     {
         backend.BeginPass(rows, kv);
         backend.Embed(weights.Embedding);
         for (int layer = 0; layer < weights.Layers.Count; layer++)
         {
             LayerWeights w = weights.Layers[layer];
+            taps?.Read(backend, layer);
             if (skips is null || !skips.Attention(layer))
             {
                 backend.NormQkvRope(layer, w);
@@ -39,6 +44,8 @@ public sealed class Transformer(IBackend backend, TransformerShape shape, Transf
             if (skips is null || !skips.Mlp(layer)) backend.Mlp(layer, w);
         }
 
+        taps?.Read(backend, weights.Layers.Count);
+        taps?.ReadNormed(backend, weights.FinalNorm);
         backend.Logits(weights.FinalNorm, weights.Head);
     }
 

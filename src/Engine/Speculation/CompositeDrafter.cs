@@ -1,3 +1,6 @@
+using Foretoken.Backends;
+using Foretoken.Sampling;
+
 namespace Foretoken.Speculation;
 
 /// <summary>Several drafters at once: their trees are merged by path, the first drafter's nodes first in the budget (SpecInfer, Miao et al., 2023).</summary>
@@ -6,7 +9,7 @@ public sealed record CompositeOptions(params IReadOnlyList<DrafterOptions> Draft
     public override string Name => string.Join("+", Drafters.Select(d => d.Name));
 
     /// <summary>What all drafters together may add, as far as one pass verifies it.</summary>
-    public override int MaxNodes => Math.Min(Drafters.Sum(d => d.MaxNodes), Backends.RowBatch.MaxTreeRows / 4);
+    public override int MaxNodes => Math.Min(Drafters.Sum(d => d.MaxNodes), RowBatch.MaxTreeRows / 4);
 
     public override IDrafter Create(DrafterContext context)
     {
@@ -30,6 +33,11 @@ public sealed class CompositeDrafter(string name, int maxNodes, params IDrafter[
     public void Propose(ReadOnlySpan<DraftRequest> requests, TokenForest forest)
     {
         foreach (IDrafter drafter in drafters) drafter.Propose(requests, forest); // the forest merges equal paths and keeps the budget
+    }
+
+    public void Committed(int sequence, TokenHistory path, RowBatch rows, ReadOnlySpan<int> accepted)
+    {
+        foreach (IDrafter drafter in drafters) drafter.Committed(sequence, path, rows, accepted);
     }
 
     public void Observe(ReadOnlySpan<DraftRequest> requests, ReadOnlySpan<Acceptance> acceptances, TokenForest forest)

@@ -18,6 +18,9 @@ public abstract record DrafterOptions
     /// <summary>Most drafted nodes of one tree.</summary>
     public abstract int MaxNodes { get; }
 
+    /// <summary>Whether it reads hidden states of the target, which not every backend gives (<see cref="IBackend.GivesHidden"/>).</summary>
+    public virtual bool ReadsFeatures => false;
+
     /// <summary>Makes the drafter; its buffers go to the context's plan.</summary>
     /// <exception cref="ArgumentException">An option is out of range.</exception>
     /// <exception cref="DrafterException">The drafter does not fit the model.</exception>
@@ -54,6 +57,9 @@ public sealed record DrafterContext
 
     /// <summary>The acceptance rule asks for drafts that are drawn at random, with their distributions.</summary>
     public bool DraftDistributions { get; init; }
+
+    /// <summary>Where drafters ask for hidden states of the target; null = there are none to be had.</summary>
+    public FeatureTaps? Taps { get; init; }
 
     /// <summary>Makes a backend for a model of the drafter's own, on the threads of the target's; null where there is none.</summary>
     public Func<IBackend>? CreateBackend { get; init; }

@@ -1,6 +1,8 @@
 using System.Diagnostics;
 using System.Globalization;
+using Foretoken.Backends;
 using Foretoken.KvCache;
+using Foretoken.Sampling;
 
 namespace Foretoken.Speculation;
 
@@ -104,6 +106,11 @@ public sealed class Governor : IDrafter
 
         if (_choice.Nodes > 0) _selection.CopyTo(forest);
         Credit(requests.Length, keys, keysPerRow);
+    }
+
+    public void Committed(int sequence, TokenHistory path, RowBatch rows, ReadOnlySpan<int> accepted)
+    {
+        foreach (IDrafter drafter in _drafters) drafter.Committed(sequence, path, rows, accepted);
     }
 
     public void Observe(ReadOnlySpan<DraftRequest> requests, ReadOnlySpan<Acceptance> acceptances, TokenForest forest)

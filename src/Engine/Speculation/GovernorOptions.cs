@@ -1,3 +1,5 @@
+using Foretoken.Backends;
+
 namespace Foretoken.Speculation;
 
 /// <summary>A <see cref="Governor"/> over several drafters, cheap ones first: equal drafts count as the first drafter's.</summary>
@@ -20,7 +22,9 @@ public sealed record GovernorOptions(params IReadOnlyList<DrafterOptions> Drafte
         CheckNodes();
         if (Drafters.Count is < 1 or > 16) throw new ArgumentException($"The Governor chooses among 1 to 16 drafters, not {Drafters.Count}.");
         if (!(Curiosity > 0 && Curiosity <= 1)) throw new ArgumentException($"Curiosity is {Curiosity}: it must be above 0 and at most 1.");
-        DrafterOptions[] used = [.. Drafters.Where(d => context.Target.Backend.LogitsOnHost || d is not RecyclingOptions)]; // every logit would have to be fetched
+        IBackend backend = context.Target.Backend;
+        DrafterOptions[] used = [.. Drafters.Where(d => (backend.LogitsOnHost || d is not RecyclingOptions) // every logit would have to be fetched
+            && (backend.GivesHidden || !d.ReadsFeatures))];
         IDrafter[] drafters = DrafterSet.Create(used.Length > 0 ? used : Drafters, context);
         try
         {

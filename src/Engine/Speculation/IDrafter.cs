@@ -1,3 +1,6 @@
+using Foretoken.Backends;
+using Foretoken.Sampling;
+
 namespace Foretoken.Speculation;
 
 /// <summary>
@@ -25,6 +28,18 @@ public interface IDrafter : IDisposable
 
     /// <summary>Fills the trees of all <paramref name="requests"/>, at once so that draft models run batched. A tree may stay without drafts.</summary>
     void Propose(ReadOnlySpan<DraftRequest> requests, TokenForest forest);
+
+    /// <summary>
+    /// Tells which rows of the pass became part of a sequence, prompt rows included, whether or not it was drafted for: for drafters that read the target's hidden
+    /// states, which the taps hold until the next pass (<see cref="DrafterContext.Taps"/>). Comes before <see cref="Observe"/>.
+    /// </summary>
+    /// <param name="sequence">The cache's index of the sequence.</param>
+    /// <param name="path">Its tokens, the one behind every row included: after a row that chose none, that of the prompt.</param>
+    /// <param name="rows">The pass.</param>
+    /// <param name="accepted">Rows that were kept, in increasing position; may be none.</param>
+    void Committed(int sequence, TokenHistory path, RowBatch rows, ReadOnlySpan<int> accepted)
+    {
+    }
 
     /// <summary>Tells what was accepted; the requests' paths now end with the accepted drafts and the bonus token.</summary>
     /// <param name="requests">The requests of the step's <see cref="Propose"/>.</param>

@@ -8,7 +8,7 @@ namespace Foretoken.Backends.Cpu;
 /// Runs passes on the processor: weights in panels (<see cref="PanelMatrix"/>), f32 activations, a thread team. The bits of a row's results depend
 /// neither on the other rows of the pass, nor on the number of threads, nor on the <see cref="IsaLevel"/>.
 /// </summary>
-public sealed unsafe class CpuBackend : IBackend
+public sealed unsafe partial class CpuBackend : IBackend
 {
     private readonly CpuKernels _kernels;
     private readonly bool _ownsTeam;
@@ -93,9 +93,7 @@ public sealed unsafe class CpuBackend : IBackend
 
     public void BeginPass(RowBatch rows, KvView kv)
     {
-        if (rows.Count > Buffers.MaxRows) throw new ArgumentException($"A pass has at most {Buffers.MaxRows} rows, not {rows.Count}.", nameof(rows));
-        if (rows.LogitRows.Length > Buffers.MaxLogitRows)
-            throw new ArgumentException($"A pass gives logits for at most {Buffers.MaxLogitRows} rows, not {rows.LogitRows.Length}.", nameof(rows));
+        CheckRows(rows);
         _rows = rows;
         _kv = kv;
         _logitRows = 0;
@@ -124,18 +122,27 @@ public sealed unsafe class CpuBackend : IBackend
 
     public void NormQkvRope(int layer, LayerWeights weights)
     {
-        TransformerShape shape = Shape;
         int feature = 0;
         foreach (PanelMatrix matrix in Matrices(weights.Qkv).Parts)
         {
-            ProductArguments product = Normalized(weights.InputNorm, matrix);
-            product.Bias = weights.QkvBias.Exists ? Vector(weights.QkvBias) + feature : null;
-            product.Output = Buffers.Qkv + feature;
-            product.OutputStride = Buffers.QkvStride;
-            Multiply(product);
+            StoreQkv(Normalized(weights.InputNorm, matrix), weights, feature);
             feature += matrix.OutFeatures;
         }
 
+        Rotate(weights);
+    }
+
+    private void StoreQkv(ProductArguments product, LayerWeights weights, int feature)
+    {
+        product.Bias = weights.QkvBias.Exists ? Vector(weights.QkvBias) + feature : null;
+        product.Output = Buffers.Qkv + feature;
+        product.OutputStride = Buffers.QkvStride;
+        Multiply(product);
+    }
+
+    private void Rotate(LayerWeights weights)
+    {
+        TransformerShape shape = Shape;
         _kernels.RotateHeads(
             new HeadRotationArguments
             {
@@ -216,7 +223,16 @@ public sealed unsafe class CpuBackend : IBackend
         _owned.Clear();
         _attention?.Dispose();
         _buffers?.Dispose();
+        _input?.Dispose();
+        _inputBlocks?.Dispose();
         if (_ownsTeam) Team.Dispose();
+    }
+
+    private void CheckRows(RowBatch rows)
+    {
+        if (rows.Count > Buffers.MaxRows) throw new ArgumentException($"A pass has at most {Buffers.MaxRows} rows, not {rows.Count}.", nameof(rows));
+        if (rows.LogitRows.Length > Buffers.MaxLogitRows)
+            throw new ArgumentException($"A pass gives logits for at most {Buffers.MaxLogitRows} rows, not {rows.LogitRows.Length}.", nameof(rows));
     }
 
     private TensorHandle Own(IDisposable weight)
