@@ -32,6 +32,27 @@ public sealed class AttentionPieceTests
         Assert.Equal(Enumerable.Range(0, 11), chunks);
     }
 
+    [Theory]
+    [InlineData(1, 8, 1)]  // 64 rows read keys and values together
+    [InlineData(2, 8, 1)]
+    [InlineData(2, 2, 4)]  // two KV heads alone would not keep two threads busy
+    [InlineData(16, 8, 4)] // nor eight sixteen
+    public void Rows_of_a_tree_are_one_tile_where_the_kv_heads_feed_the_threads(int threads, int kvHeads, int expected)
+    {
+        var test = new AttentionCase { Heads = kvHeads, KvHeads = kvHeads, HeadDim = 8 };
+        using var harness = new AttentionHarness(test);
+        int s = harness.NewSequence();
+        harness.RunChunks(s, CpuAttentionTests.RandomTokens(1, 100), 50);
+        harness.Rows.Clear();
+        for (int i = 0; i < 64; i++) harness.Rows.Add(i % 16, i == 0 ? 100 : harness.Rows.Positions[(i - 1) / 2] + 1, s, i == 0 ? -1 : (i - 1) / 2, wantsLogits: false);
+        harness.Cache.BeginPass(harness.Rows);
+        using var pieces = new AttentionPieces(harness.Shape, maxRows: 700, rowsPerTile: 64, threads, new MemoryPlan());
+        pieces.Plan(harness.Rows, AttentionHarness.Layer, harness.View, window: 0);
+        Assert.Equal(expected, pieces.PieceCount);
+        Assert.Equal(expected == 1, pieces.SingleTiles);
+        Assert.Equal(64, pieces.Pieces.ToArray().Sum(p => p.Tile.RowCount));
+    }
+
     [Fact]
     public void What_no_row_sees_is_in_no_piece()
     {

@@ -52,6 +52,18 @@ public sealed class BenchCommandTests : IDisposable
     }
 
     [Fact]
+    public void Sequences_that_decode_together_give_a_token_each_per_pass()
+    {
+        JsonElement root = Json("bench", "batched", "--sequences", "1,5", "--tokens", "3", "--repeat", "2");
+        JsonElement[] results = [.. root.GetProperty("results").EnumerateArray()];
+        Assert.Equal(["tg3x1", "tg3x5"], results.Select(r => r.GetProperty("test").GetString()));
+        Assert.Equal([3, 3], results.Select(r => r.GetProperty("passes").GetInt32()));
+        Assert.Equal([3, 15], results.Select(r => r.GetProperty("tokens").GetInt32()));
+        Assert.All(results, r => Assert.Equal(2, r.GetProperty("seconds").GetArrayLength()));
+        Assert.All(results, r => Assert.True(r.GetProperty("tokens_per_second").GetDouble() > 0));
+    }
+
+    [Fact]
     public void Tables_have_one_line_per_test()
     {
         string[] csv = Run("bench", "depth", "--depths", "0,9", "--repeat", "1", "--csv").Output.Split('\n', StringSplitOptions.RemoveEmptyEntries);

@@ -1,4 +1,5 @@
 using Foretoken.Backends;
+using Foretoken.Memory;
 using Foretoken.Models;
 using Foretoken.Numerics;
 
@@ -25,6 +26,9 @@ internal sealed record BenchSizes
     /// <summary>Rows of the trees of <c>kv</c>; 1 is plain decoding.</summary>
     public required IReadOnlyList<int> TreeRows { get; init; }
 
+    /// <summary>Numbers of sequences of <c>batched</c>.</summary>
+    public IReadOnlyList<int> Sequences { get; init; } = [1];
+
     /// <summary>Storage types of <c>kv</c>.</summary>
     public required IReadOnlyList<KvType> KvTypes { get; init; }
 
@@ -39,6 +43,7 @@ internal sealed record BenchSizes
         if (kinds.Contains(BenchKind.Rows)) context = Math.Max(context, Depth + Rows.Max());
         if (kinds.Contains(BenchKind.Prefill)) context = Math.Max(context, Prompt);
         if (kinds.Contains(BenchKind.Depth)) context = Math.Max(context, Depths.Max() + 1);
+        if (kinds.Contains(BenchKind.Batched)) context = Math.Max(context, BatchedBench.ContextFor(Tokens, Sequences.Max()));
         return context;
     }
 
@@ -55,6 +60,7 @@ internal enum BenchKind
     Kv,
     Load,
     Spec,
+    Batched,
 }
 
 /// <summary>One thing that is timed.</summary>
@@ -81,7 +87,7 @@ internal sealed class BenchCases(DirectModel model, BenchSizes sizes, Cancellati
 {
     private const int RowPasses = 8; // passes per repeat of one row count
     private readonly int[] _tokens = RandomTokens(model, sizes);
-    private readonly double _weightBytes = WeightBytesOf(model);
+    private readonly double _weightBytes = WeightBytesOf(model.Plan, model.Loaded.Config);
 
     /// <summary>Times every pass.</summary>
     public PassClock Clock { get; } = new(model.Backend);
@@ -178,11 +184,8 @@ internal sealed class BenchCases(DirectModel model, BenchSizes sizes, Cancellati
     }
 
     /// <summary>Packed weights that a step reads: all of them, but of an embedding table that is not also the head only one row.</summary>
-    private static double WeightBytesOf(DirectModel model)
-    {
-        var weights = model.Plan.Entries.Where(e => e.Group == "weights");
-        return weights.Where(e => model.Loaded.Config.TiedEmbeddings || e.Name != "embedding").Sum(e => (double)e.Bytes);
-    }
+    public static double WeightBytesOf(MemoryPlan plan, ModelConfig config) =>
+        plan.Entries.Where(e => e.Group == "weights" && (config.TiedEmbeddings || e.Name != "embedding")).Sum(e => (double)e.Bytes);
 
     private static int[] RandomTokens(DirectModel model, BenchSizes sizes)
     {

@@ -32,6 +32,7 @@ internal sealed class BenchCommand : CliCommand
     private readonly Flag<int[]> _rows;
     private readonly Flag<int[]?> _depths;
     private readonly Flag<int[]> _treeRows;
+    private readonly Flag<int[]> _sequences;
     private readonly Flag<KvType[]> _kvTypes = ModelFlags.KvTypes();
     private readonly Flag<IReadOnlyList<DraftChoice>?> _drafters;
     private readonly Flag<int> _limit;
@@ -43,11 +44,12 @@ internal sealed class BenchCommand : CliCommand
     private readonly Switch _markdown = new("--markdown", "A Markdown table.");
 
     public BenchCommand()
-        : base("bench", "Measures speed: decode, prefill, rows, depth, kv, load or spec; without a name, decode and prefill.")
+        : base("bench", "Measures speed: decode, prefill, rows, depth, batched, kv, load or spec; without a name, decode and prefill.")
     {
         _kind = AddArgument(
             "TEST",
             "decode: tokens one by one. prefill: a prompt. rows: passes of n rows against one. depth: one token at several depths, over synthetic keys and values. "
+            + "batched: n sequences decoding together through the scheduler. "
             + "kv: attention alone at several depths, per storage type. load: reading the files. "
             + "spec: drafters against plain decoding, per bucket of the held-out questions.");
         Add(_model);
@@ -55,7 +57,7 @@ internal sealed class BenchCommand : CliCommand
             "--shape", "NAME", $"Random weights of a known shape, without any file: {string.Join(", ", NamedShapes.Names)}.", Shape, null));
         foreach (Flag flag in new Flag[] { _type, _kvType, _kv, _threads, _device }) Add(flag);
         _repeat = Add(new Flag<int>("--repeat", "N", "Repeats of each test; medians are reported.", Parse.Integer(1, 1000, "5 is usual."), 5));
-        _tokens = Add(new Flag<int>("--tokens", "N", "Tokens that decode makes in a repeat.", Parse.Integer(1, MaximumContext, "64 is usual."), 64));
+        _tokens = Add(new Flag<int>("--tokens", "N", "Tokens that decode, and each sequence of batched, makes in a repeat.", Parse.Integer(1, MaximumContext, "64 is usual."), 64));
         _prompt = Add(new Flag<int>("--prompt", "N", "Tokens of the prompt of prefill.", Parse.Integer(1, MaximumContext, "512 is usual."), 512));
         _depth = Add(new Flag<int>("--depth", "N", "Tokens before those of decode and rows.", Parse.Integer(0, MaximumContext, "0 starts empty."), 0));
         _rows = Add(new Flag<int[]>("--rows", "N,N,…", "Row counts of rows.", Parse.IntegerList(1, 256, "for example 2,4,8,16."), [2, 4, 8, 16, 32, 64]));
@@ -63,6 +65,8 @@ internal sealed class BenchCommand : CliCommand
         _depths = Add(new Flag<int[]?>("--depths", "N,N,…", "Depths of depth (0,1024,4096) and kv (4096,16384).", (text, source) => depths(text, source), null));
         _treeRows = Add(new Flag<int[]>(
             "--tree-rows", "N,N,…", "Rows of the trees of kv.", Parse.IntegerList(1, RowBatch.MaxTreeRows, "for example 1,8."), [1, 8]));
+        _sequences = Add(new Flag<int[]>(
+            "--sequences", "N,N,…", "Numbers of sequences of batched.", Parse.IntegerList(1, 1024, "for example 16,32."), [1, 4, 16, 32]));
         Add(_kvTypes);
         _drafters = Add(new Flag<IReadOnlyList<DraftChoice>?>("--drafters", "NAMES", "Drafters of spec, as for --draft, separated by spaces; without it, those at hand.", Drafters, null));
         _limit = Add(new Flag<int>("--limit", "N", "Questions of a bucket in a repeat of spec.", Parse.Integer(1, 10_000, "4 is usual."), 4));
@@ -92,11 +96,12 @@ internal sealed class BenchCommand : CliCommand
             Rows = _rows.Get(context),
             Depths = _depths.Get(context) ?? (kinds.Contains(BenchKind.Kv) ? [4096, 16384] : [0, 1024, 4096]),
             TreeRows = _treeRows.Get(context),
+            Sequences = _sequences.Get(context),
             KvTypes = _kvTypes.Get(context),
         };
         KvChoice kv = _kv.Get(context);
         if (kv.Policy.Evicts && (kinds.Contains(BenchKind.Kv) || kinds.Contains(BenchKind.Load)))
-            throw new UsageException($"--kv {kv.Text} changes nothing in {(kinds.Contains(BenchKind.Kv) ? "kv" : "load")}: it is for decode, prefill, rows and depth.");
+            throw new UsageException($"--kv {kv.Text} changes nothing in {(kinds.Contains(BenchKind.Kv) ? "kv" : "load")}: it is for decode, prefill, rows, depth and batched.");
         var options = new DirectModelOptions
         {
             KvPolicy = kv.Policy,
@@ -127,6 +132,7 @@ internal sealed class BenchCommand : CliCommand
                 + "lower --tokens, --prompt, --depth or --depths.");
         }
 
+        if (kinds.Contains(BenchKind.Batched)) return Batched(source, name, sizes, options, kv, repeats, format, host);
         return cuda
             ? Cuda(source, name, kinds.Contains(BenchKind.Rows) ? sizes.Rows : [], sizes.Tokens, options, repeats, format, host)
             : Measure(source, name, kinds, sizes, options, kv, repeats, format, host);
@@ -185,6 +191,24 @@ internal sealed class BenchCommand : CliCommand
             name, model.Loaded.WeightType.ToString().ToLowerInvariant(), options.KvType.ToString().ToLowerInvariant() + (kv.Policy.Evicts ? $" {kv.Text}" : ""),
             model.Backend.Name, model.Backend.Team.Threads, cases.WeightBytes, repeats);
         return Report(subject, results, FormattableString.Invariant($"{cases.WeightBytes / 1e6:F1} MB of weights per pass"), format, host);
+    }
+
+    private static int Batched(
+        ModelSource source, string name, BenchSizes sizes, DirectModelOptions options, KvChoice kv, int repeats, TableFormat? format, CliHost host)
+    {
+        using var team = new ThreadTeam(options.Threads == 0 ? Environment.ProcessorCount : options.Threads); // the probe's own; it sleeps meanwhile
+        using var bench = new BatchedBench(source, options, sizes.Sequences, sizes.Tokens, host.Interrupt);
+        IReadOnlyList<BenchResult> results;
+        using (var progress = new ProgressLine(host))
+        {
+            results = new BenchRunner(team, repeats, host.Interrupt).Run(
+                [.. sizes.Sequences.Select(bench.Case)], (text, fraction) => progress.Report((text, fraction)));
+        }
+
+        var subject = new BenchSubject(
+            name, bench.WeightType.ToString().ToLowerInvariant(), options.KvType.ToString().ToLowerInvariant() + (kv.Policy.Evicts ? $" {kv.Text}" : ""),
+            bench.BackendName, team.Threads, bench.WeightBytes, repeats);
+        return Report(subject, results, FormattableString.Invariant($"{bench.WeightBytes / 1e6:F1} MB of weights per pass, scheduler and sampler included"), format, host);
     }
 
     /// <summary>Attention alone needs the model's sizes only: no weight is loaded.</summary>

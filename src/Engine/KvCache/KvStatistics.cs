@@ -40,7 +40,10 @@ public readonly record struct KvStatistics
     /// <summary>Passes so far.</summary>
     public required long Passes { get; init; }
 
-    /// <summary>Bytes of keys and values that the passes so far attended to, each read once per pass and sequence.</summary>
+    /// <summary>
+    /// Bytes of keys and values that the passes so far attended to, each read once per pass and sequence: by up to 64 rows of a sequence, the whole query group
+    /// included. Prompt chunks and trees of more rows read them again for every further 64, which is not counted.
+    /// </summary>
     public required long BytesRead { get; init; }
 
     /// <summary>Tokens that a dense cache would have shown, summed over the commits so far and all heads.</summary>

@@ -26,7 +26,12 @@ public static class VectorMath
     /// (so −∞ gives 0 and no result is denormal), +∞ above, NaN for NaN, exactly 1 for 0.
     /// </summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector512<float> Exp(Vector512<float> x)
+    public static Vector512<float> Exp(Vector512<float> x) => Vector512.ConditionalSelect(
+        Vector512.GreaterThan(x, Vector512.Create(ExpMaximum)), Vector512.Create(float.PositiveInfinity), ExpOfNonPositive(x));
+
+    /// <summary>The same bits for x ≤ 0 and for NaN, with fewer instructions; wrong above <see cref="ExpMaximum"/>.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector512<float> ExpOfNonPositive(Vector512<float> x)
     {
         Vector512<float> shifted = Vector512.FusedMultiplyAdd(x, Vector512.Create(Log2E), Vector512.Create(Rounder));
         Vector512<float> n = shifted - Vector512.Create(Rounder);
@@ -39,13 +44,17 @@ public static class VectorMath
         q = Vector512.FusedMultiplyAdd(q, r * r, r) + Vector512<float>.One;
         Vector512<float> result = (q.AsInt32() + (shifted.AsInt32() << 23)).AsSingle();
         result = Vector512.ConditionalSelect(Vector512.LessThan(x, Vector512.Create(ExpMinimum)), Vector512<float>.Zero, result);
-        result = Vector512.ConditionalSelect(Vector512.GreaterThan(x, Vector512.Create(ExpMaximum)), Vector512.Create(float.PositiveInfinity), result);
         return Vector512.ConditionalSelect(Vector512.Equals(x, x), result, x);
     }
 
     /// <inheritdoc cref="Exp(Vector512{float})"/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector256<float> Exp(Vector256<float> x)
+    public static Vector256<float> Exp(Vector256<float> x) => Vector256.ConditionalSelect(
+        Vector256.GreaterThan(x, Vector256.Create(ExpMaximum)), Vector256.Create(float.PositiveInfinity), ExpOfNonPositive(x));
+
+    /// <summary>The same bits for x ≤ 0 and for NaN, with fewer instructions; wrong above <see cref="ExpMaximum"/>.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<float> ExpOfNonPositive(Vector256<float> x)
     {
         Vector256<float> shifted = Vector256.FusedMultiplyAdd(x, Vector256.Create(Log2E), Vector256.Create(Rounder));
         Vector256<float> n = shifted - Vector256.Create(Rounder);
@@ -58,13 +67,17 @@ public static class VectorMath
         q = Vector256.FusedMultiplyAdd(q, r * r, r) + Vector256<float>.One;
         Vector256<float> result = (q.AsInt32() + (shifted.AsInt32() << 23)).AsSingle();
         result = Vector256.ConditionalSelect(Vector256.LessThan(x, Vector256.Create(ExpMinimum)), Vector256<float>.Zero, result);
-        result = Vector256.ConditionalSelect(Vector256.GreaterThan(x, Vector256.Create(ExpMaximum)), Vector256.Create(float.PositiveInfinity), result);
         return Vector256.ConditionalSelect(Vector256.Equals(x, x), result, x);
     }
 
     /// <inheritdoc cref="Exp(Vector512{float})"/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector128<float> Exp(Vector128<float> x)
+    public static Vector128<float> Exp(Vector128<float> x) => Vector128.ConditionalSelect(
+        Vector128.GreaterThan(x, Vector128.Create(ExpMaximum)), Vector128.Create(float.PositiveInfinity), ExpOfNonPositive(x));
+
+    /// <summary>The same bits for x ≤ 0 and for NaN, with fewer instructions; wrong above <see cref="ExpMaximum"/>.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector128<float> ExpOfNonPositive(Vector128<float> x)
     {
         Vector128<float> shifted = Vector128.FusedMultiplyAdd(x, Vector128.Create(Log2E), Vector128.Create(Rounder));
         Vector128<float> n = shifted - Vector128.Create(Rounder);
@@ -77,7 +90,6 @@ public static class VectorMath
         q = Vector128.FusedMultiplyAdd(q, r * r, r) + Vector128<float>.One;
         Vector128<float> result = (q.AsInt32() + (shifted.AsInt32() << 23)).AsSingle();
         result = Vector128.ConditionalSelect(Vector128.LessThan(x, Vector128.Create(ExpMinimum)), Vector128<float>.Zero, result);
-        result = Vector128.ConditionalSelect(Vector128.GreaterThan(x, Vector128.Create(ExpMaximum)), Vector128.Create(float.PositiveInfinity), result);
         return Vector128.ConditionalSelect(Vector128.Equals(x, x), result, x);
     }
 

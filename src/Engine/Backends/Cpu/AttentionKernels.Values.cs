@@ -19,9 +19,10 @@ internal sealed unsafe partial class AttentionKernels<TLanes, TFormat>
         public nint AheadStep; // 0: fetches nothing new
     }
 
-    /// <summary>Cuts the slots into rows of one page each; returns their number.</summary>
-    private static int PlanValues(in AttentionSlots slots, ValueRun* runs)
+    /// <summary>Cuts the slots into rows of one page each.</summary>
+    public override void Plan(in AttentionSlots slots, in AttentionWeights weights)
     {
+        var runs = (ValueRun*)weights.Places;
         int count = 0, rowBytes = slots.Format.ValueRowBytes;
         AttentionAhead stream = slots.Ahead((slots.AlignedCount + slots.First - slots.Aligned) * rowBytes); // Scores fetches the first half
         for (int slot = slots.First; slot < slots.End;)
@@ -31,8 +32,6 @@ internal sealed unsafe partial class AttentionKernels<TLanes, TFormat>
             runs[count++] = new ValueRun { Row = row, Rows = pageEnd - slot, Ahead = ahead is null ? row : ahead, AheadStep = ahead is null ? 0 : TFormat.PairBytes };
             slot = pageEnd;
         }
-
-        return count;
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]

@@ -67,18 +67,12 @@ internal abstract unsafe class AttentionKernels
     }
 
     /// <summary>The largest of <paramref name="count"/> scores, whole tiles; the order of comparisons does not matter.</summary>
-    protected static float Largest(float* scores, int count)
+    protected static float Largest<TLanes>(float* scores, int count)
+        where TLanes : struct, ILanes<TLanes>
     {
-        Vector256<float> a = Vector256.Load(scores), b = Vector256.Load(scores + 8);
-        for (int i = Tile; i < count; i += Tile)
-        {
-            a = Vector256.MaxNative(a, Vector256.Load(scores + i));
-            b = Vector256.MaxNative(b, Vector256.Load(scores + i + 8));
-        }
-
-        a = Vector256.MaxNative(a, b);
-        Vector128<float> half = Vector128.MaxNative(a.GetLower(), a.GetUpper());
-        return MathF.Max(MathF.Max(half[0], half[1]), MathF.Max(half[2], half[3]));
+        TLanes largest = TLanes.Load(scores);
+        for (int i = Tile; i < count; i += Tile) largest = TLanes.Larger(largest, TLanes.Load(scores + i));
+        return largest.Max();
     }
 
     /// <summary>What is subtracted from the scores: their maximum, or 0 where nothing is visible, so that −∞ gives weight 0.</summary>

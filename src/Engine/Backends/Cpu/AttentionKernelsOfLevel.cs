@@ -55,12 +55,12 @@ internal sealed unsafe partial class AttentionKernels<TLanes, TFormat> : Attenti
         for (int c = 0; c < columns; c++)
         {
             float* s = weights.Floats + c * Stride;
-            float largest = Largest(s, count);
+            float largest = Largest<TLanes>(s, count);
             partial.Maximum[c] = largest;
             TLanes reference = TLanes.Broadcast(Reference(largest)), factor = TLanes.Broadcast(TFormat.LoadFactor);
             for (int i = 0; i < count; i += Tile)
             {
-                TLanes p = TLanes.Exp(TLanes.Load(s + i) - reference);
+                TLanes p = TLanes.ExpOfNonPositive(TLanes.Load(s + i) - reference);
                 (TFormat.LoadFactor == 1f ? p : p * factor).Store(s + i);
             }
         }
@@ -68,8 +68,7 @@ internal sealed unsafe partial class AttentionKernels<TLanes, TFormat> : Attenti
 
     public override void Values(in AttentionSlots slots, int columns, in AttentionWeights weights, in AttentionPartial partial)
     {
-        ValueRun* runs = stackalloc ValueRun[AttentionScratch.Slots / Tile + 1];
-        ValueRun* end = runs + PlanValues(slots, runs);
+        ValueRun* runs = (ValueRun*)weights.Places, end = runs + slots.PageCount;
         int valueDim = slots.Format.ValueDim;
         nint rowBytes = slots.Format.ValueRowBytes;
         float* first = weights.Floats + (slots.First - slots.Aligned);

@@ -40,12 +40,15 @@ internal sealed unsafe class AttentionPieces : IDisposable
     /// <summary>A piece has at least this many chunks; what rows of a pass span, so that the last piece holds all their keys.</summary>
     private const int MinChunks = 4;
 
+    /// <summary>Rows of a tile, if it has so many, are made fewer down to this number where threads would find too little to do.</summary>
+    private const int LeastRowsPerTile = 16;
+
     /// <summary>Room for partial results, in columns times chunks. What does not fit is not cut.</summary>
     private const int PartialColumns = 16 * 1024;
 
     private readonly TransformerShape _shape;
     private readonly int _threads;
-    private readonly int _rowsPerTile;
+    private readonly int _mostRowsPerTile;
     private readonly int _valueDim;
     private readonly long _partialFloats;
     private readonly NativeBuffer? _partials;
@@ -57,7 +60,7 @@ internal sealed unsafe class AttentionPieces : IDisposable
     {
         _shape = shape;
         _threads = threads;
-        _rowsPerTile = rowsPerTile;
+        _mostRowsPerTile = rowsPerTile;
         _valueDim = AttentionScratch.Padded(shape.HeadDim);
         _tiles = new AttentionTile[maxRows];
         _pieces = new AttentionPiece[maxRows + threads * PerThread];
@@ -85,7 +88,7 @@ internal sealed unsafe class AttentionPieces : IDisposable
 
     public void Plan(RowBatch rows, int layer, HostKvView kv, int window)
     {
-        int tiles = CutRows(rows, window);
+        int tiles = CutRows(rows, window, RowsPerTile(rows));
         long total = 0;
         for (int t = 0; t < tiles; t++) total += WorkOf(_tiles[t], rows, layer, kv);
         Work = 2 * total * _shape.HeadCount * _shape.HeadDim;
@@ -138,7 +141,22 @@ internal sealed unsafe class AttentionPieces : IDisposable
         return tile.RowCount * Math.Max(keys, 1);
     }
 
-    private int CutRows(RowBatch rows, int window)
+    /// <summary>As many as a tile may have, fewer where the KV heads do not give every thread its shares of work.</summary>
+    private int RowsPerTile(RowBatch rows)
+    {
+        int most = _mostRowsPerTile, wanted = (PerThread * _threads + _shape.KvHeadCount - 1) / _shape.KvHeadCount;
+        while (_threads > 1 && most > LeastRowsPerTile && TilesOf(rows, most) < wanted) most = Math.Max(LeastRowsPerTile, most / 2);
+        return most;
+    }
+
+    private static int TilesOf(RowBatch rows, int rowsPerTile)
+    {
+        int tiles = 0;
+        foreach (RowSegment segment in rows.Segments) tiles += (segment.Count + rowsPerTile - 1) / rowsPerTile;
+        return tiles;
+    }
+
+    private int CutRows(RowBatch rows, int window, int rowsPerTile)
     {
         int count = 0;
         SingleTiles = true;
@@ -146,10 +164,10 @@ internal sealed unsafe class AttentionPieces : IDisposable
         for (int s = 0; s < segments.Length; s++)
         {
             RowSegment segment = segments[s];
-            if (segment.Count > _rowsPerTile) SingleTiles = false;
-            for (int end = segment.Count; end > 0; end -= Math.Min(end, _rowsPerTile)) // the longest tiles first, for balance
+            if (segment.Count > rowsPerTile) SingleTiles = false;
+            for (int end = segment.Count; end > 0; end -= Math.Min(end, rowsPerTile)) // the longest tiles first, for balance
             {
-                int first = Math.Max(0, end - _rowsPerTile), lowest = int.MaxValue, newest = 0;
+                int first = Math.Max(0, end - rowsPerTile), lowest = int.MaxValue, newest = 0;
                 foreach (int position in rows.Positions.Slice(segment.First + first, end - first))
                 {
                     lowest = Math.Min(lowest, position);

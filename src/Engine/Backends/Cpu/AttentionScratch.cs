@@ -3,8 +3,11 @@ namespace Foretoken.Backends.Cpu;
 /// <summary>Working memory of one thread. A column is one (row, query head) of the tile; columns are worked on in blocks of four.</summary>
 internal readonly unsafe struct AttentionScratch
 {
-    /// <summary>Columns that a tile aims at: enough that arithmetic, not memory, limits it.</summary>
-    public const int Columns = 64;
+    /// <summary>Most rows of a tile, which read keys and values together: those of a large tree.</summary>
+    public const int TileRows = 64;
+
+    /// <summary>Most columns of a tile, where query groups are large.</summary>
+    public const int Columns = 512;
 
     /// <summary>Columns of one block.</summary>
     public const int Block = 4;
@@ -74,7 +77,7 @@ internal readonly unsafe struct AttentionWeights(float* memory)
     /// <summary>Int8 values only: what a word of each column counts. // [4]</summary>
     public float* Units => Floats + WeightCount;
 
-    /// <summary>Int8 only: where the chunk's tiles lie. // [Slots/16]</summary>
+    /// <summary>Where the chunk's tiles lie (int8), or its rows of values (float types, whose runs are smaller). // [Slots/16]</summary>
     public AttentionPlace* Places => (AttentionPlace*)(Units + 16);
 }
 

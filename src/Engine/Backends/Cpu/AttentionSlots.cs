@@ -26,6 +26,9 @@ internal readonly unsafe struct AttentionSlots(byte* pool, int* pages, KvPageFor
     /// <summary>Slot behind the last of the run in the page of <paramref name="slot"/>.</summary>
     public int PageEnd(int slot) => Math.Min(end, (slot | (format.SlotsPerPage - 1)) + 1);
 
+    /// <summary>Pages that the run touches.</summary>
+    public int PageCount => ((end - 1) >> format.PageShift) - (first >> format.PageShift) + 1;
+
     public byte* Page(int slot) => pool + (long)pages[slot >> format.PageShift] * format.PageBytes;
 
     /// <summary>The key tile that holds <paramref name="slot"/>.</summary>

@@ -140,15 +140,26 @@ internal readonly unsafe ref struct AttentionUnit
         AttentionKernels kernels = _pass.Kernels;
         AttentionWeights weights = _scratch.Weights;
         int valueDim = _format.ValueDim;
-        var slots = new AttentionSlots(_kv.Pool, _head->Pages, _format, first, end, reach);
-        kernels.Plan(slots, weights);
-        for (int column = 0; column < Columns; column += Block)
+        var slots = default(AttentionSlots);
+        for (int column = 0, planned = -1; column < Columns; column += Block)
         {
-            if (column == Block) slots = new AttentionSlots(_kv.Pool, _head->Pages, _format, first, end, default); // all is fetched
-            int columns = Math.Min(Block, Columns - column);
+            int columns = Math.Min(Block, Columns - column), seen = Seen(end, (column + columns - 1) / Group);
             AttentionPartial partial = _piece.IsWhole ? _scratch.Chunk : _pass.Pieces.PartialOf(_piece, _kvHead, chunk).From(column, valueDim);
+            if (seen <= first)
+            {
+                if (!_piece.IsWhole) partial.Clear(Block, valueDim);
+                continue;
+            }
+
+            if (seen != planned || slots.Prefetches) // the first block fetches all that comes next
+            {
+                slots = new AttentionSlots(_kv.Pool, _head->Pages, _format, first, seen, planned < 0 ? reach : default);
+                kernels.Plan(slots, weights);
+                planned = seen;
+            }
+
             kernels.Scores(slots, columns, _scratch.Query + (long)column * _format.HeadDim, _scratch.QueryScale + column, weights);
-            MaskEnds(first, end);
+            MaskEnds(first, seen);
             for (int c = 0; masked && c < columns; c++)
                 AttentionKernels.Mask(weights.Floats + c * AttentionScratch.Slots, _masks.Of((column + c) / Group), slots.AlignedCount);
             kernels.Softmax(slots, columns, weights, partial);
@@ -156,6 +167,10 @@ internal readonly unsafe ref struct AttentionUnit
             if (_piece.IsWhole) _scratch.Total.From(column, valueDim).Fold(partial, columns, valueDim);
         }
     }
+
+    /// <summary>Slot behind the last that some row up to the tile's <paramref name="row"/>-th may see: rows of a chain see none of later rows.</summary>
+    private int Seen(int end, int row) =>
+        _segment.Branches ? end : Math.Min(end, _head->Committed + _tile.FirstRow - _segment.First + row + 1);
 
     /// <summary>Lanes of the first and last tile that lie outside the chunk hold other slots' scores or old ones.</summary>
     private void MaskEnds(int first, int end)

@@ -50,7 +50,7 @@ public sealed unsafe class CpuAttention : IDisposable
         _maxRows = maxRows;
         _kernels = [.. Enum.GetValues<KvType>().Select(type => AttentionKernels.For(level ?? IsaLevels.Best, type))];
         _team = team;
-        int rowsPerTile = Math.Max(1, AttentionScratch.Columns / shape.QueryGroup);
+        int rowsPerTile = Math.Clamp(AttentionScratch.Columns / shape.QueryGroup, 1, Math.Min(AttentionScratch.TileRows, maxRows));
         _pieces = new AttentionPieces(shape, maxRows, rowsPerTile, team.Threads, plan);
         int columns = (rowsPerTile * shape.QueryGroup + 3) / 4 * 4;
         long bytes = AttentionScratch.Bytes(columns, shape.HeadDim);

@@ -82,7 +82,7 @@ internal sealed unsafe partial class Int8AttentionKernels<TLanes, TWords> : Atte
         for (int c = 0; c < columns; c++)
         {
             float* s = weights.Floats + c * Stride;
-            float largest = Largest(s, count);
+            float largest = Largest<TLanes>(s, count);
             partial.Maximum[c] = largest;
             int lines = slots.Prefetches ? slots.Format.ValueDim / 8 / columns : 0;
             float scaled = Weigh(weights.Places, s, count, Reference(largest), c * lines * Line, lines, out partial.Sum[c]);
@@ -105,21 +105,21 @@ internal sealed unsafe partial class Int8AttentionKernels<TLanes, TWords> : Atte
     /// <returns>W, or NaN if a weight or the scale of a visible slot is not a number; then the sum is NaN too.</returns>
     private static float Weigh(AttentionPlace* place, float* scores, int count, float reference, int ahead, int lines, out float sum)
     {
-        TLanes m = TLanes.Broadcast(reference), units = TLanes.Broadcast(SumUnits), rounder = TLanes.Broadcast(Rounder), zero = TLanes.Zero;
-        TLanes largest = zero, sums = zero, notNumbers = zero;
+        TLanes m = TLanes.Broadcast(reference), units = TLanes.Broadcast(SumUnits), rounder = TLanes.Broadcast(Rounder);
+        TLanes largest = TLanes.Zero, sums = TLanes.Zero;
         for (int i = 0; i < count; i += Tile, place++)
         {
             for (int line = 0; line < lines; line++) Prefetch(place->AheadOfValues + ahead + line * Line);
-            TLanes p = TLanes.Exp(TLanes.Load(scores + i) - m);
+            TLanes p = TLanes.ExpOfNonPositive(TLanes.Load(scores + i) - m);
             sums = TLanes.AddBits(sums, TLanes.MultiplyAdd(p, units, rounder));
             TLanes w = TLanes.ZeroUnless(p, p * TLanes.Load(place->ValueScales)); // hidden slots may hold anything
             w.Store(scores + i);
-            largest = TLanes.MaxMagnitude(largest, w);
-            notNumbers = TLanes.MultiplyAdd(w, zero, notNumbers);
+            largest = TLanes.LargerBits(largest, w);
         }
 
         sum = (sums.SumBits() - count * BitConverter.SingleToInt32Bits(Rounder)) * (1f / SumUnits); // bits wrap around, and back
-        if (!float.IsNaN(notNumbers.Sum())) return largest.Max();
+        float most = BitConverter.Int32BitsToSingle(largest.MaxBits());
+        if (float.IsFinite(most)) return most;
         sum = float.NaN;
         return float.NaN;
     }

@@ -54,6 +54,15 @@ internal unsafe interface ILanes<TSelf>
     /// <summary>e^x by <see cref="Numerics.VectorMath"/>.</summary>
     static abstract TSelf Exp(TSelf x);
 
+    /// <summary>The same bits for x ≤ 0 (and NaN for NaN) with fewer instructions.</summary>
+    static abstract TSelf ExpOfNonPositive(TSelf x);
+
+    /// <summary>The larger of each lane; the second where one is not a number.</summary>
+    static abstract TSelf Larger(TSelf a, TSelf b);
+
+    /// <summary>Of each lane the larger of <paramref name="a"/>'s bits and of |<paramref name="b"/>|'s bits as integers: NaN counts above ∞, and ∞ above numbers.</summary>
+    static abstract TSelf LargerBits(TSelf a, TSelf b);
+
     /// <summary>The larger magnitude of each lane of <paramref name="a"/> and <paramref name="b"/>.</summary>
     static abstract TSelf MaxMagnitude(TSelf a, TSelf b);
 
@@ -62,6 +71,9 @@ internal unsafe interface ILanes<TSelf>
 
     /// <summary>Adds the bits of the lanes as 32-bit integers.</summary>
     static abstract TSelf AddBits(TSelf a, TSelf b);
+
+    /// <summary>Largest lane's bits as a 32-bit integer.</summary>
+    int MaxBits();
 
     /// <summary>Sum of the lanes' bits as 32-bit integers.</summary>
     int SumBits();

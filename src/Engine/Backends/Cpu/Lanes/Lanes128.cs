@@ -112,6 +112,21 @@ internal readonly unsafe struct Lanes128 : ILanes<Lanes128>
     public static Lanes128 Exp(Lanes128 x) => new(VectorMath.Exp(x._a), VectorMath.Exp(x._b), VectorMath.Exp(x._c), VectorMath.Exp(x._d));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes128 ExpOfNonPositive(Lanes128 x) => new(
+        VectorMath.ExpOfNonPositive(x._a), VectorMath.ExpOfNonPositive(x._b), VectorMath.ExpOfNonPositive(x._c), VectorMath.ExpOfNonPositive(x._d));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes128 Larger(Lanes128 a, Lanes128 b) => new(
+        Vector128.MaxNative(a._a, b._a), Vector128.MaxNative(a._b, b._b), Vector128.MaxNative(a._c, b._c), Vector128.MaxNative(a._d, b._d));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes128 LargerBits(Lanes128 a, Lanes128 b) => new(
+        LargerBits(a._a, b._a), LargerBits(a._b, b._b), LargerBits(a._c, b._c), LargerBits(a._d, b._d));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public int MaxBits() => MaxBits(Vector128.Max(Vector128.Max(_a.AsInt32(), _b.AsInt32()), Vector128.Max(_c.AsInt32(), _d.AsInt32())));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Lanes128 MaxMagnitude(Lanes128 a, Lanes128 b) => new(
         Vector128.MaxNative(Vector128.Abs(a._a), Vector128.Abs(b._a)), Vector128.MaxNative(Vector128.Abs(a._b), Vector128.Abs(b._b)),
         Vector128.MaxNative(Vector128.Abs(a._c), Vector128.Abs(b._c)), Vector128.MaxNative(Vector128.Abs(a._d), Vector128.Abs(b._d)));
@@ -145,6 +160,9 @@ internal readonly unsafe struct Lanes128 : ILanes<Lanes128>
     private static Vector128<float> ZeroUnless(Vector128<float> test, Vector128<float> value) =>
         Vector128.AndNot(value, Vector128.Equals(test, Vector128<float>.Zero));
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector128<float> LargerBits(Vector128<float> a, Vector128<float> b) => Vector128.Max(a.AsInt32(), Vector128.Abs(b).AsInt32()).AsSingle();
+
     /// <summary>The half in the upper 16 bits of each word, times 2^−112.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static Vector128<float> Half(Vector128<int> upper) =>
@@ -152,6 +170,9 @@ internal readonly unsafe struct Lanes128 : ILanes<Lanes128>
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     internal static float Sum(Vector128<float> v) => (v[0] + v[2]) + (v[1] + v[3]);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal static int MaxBits(Vector128<int> v) => Math.Max(Math.Max(v[0], v[2]), Math.Max(v[1], v[3]));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     internal static float Max(Vector128<float> v) => MathF.Max(MathF.Max(v[0], v[2]), MathF.Max(v[1], v[3]));

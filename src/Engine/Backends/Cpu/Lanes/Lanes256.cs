@@ -96,6 +96,23 @@ internal readonly unsafe struct Lanes256 : ILanes<Lanes256>
     public static Lanes256 Exp(Lanes256 x) => new(VectorMath.Exp(x._a), VectorMath.Exp(x._b));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes256 ExpOfNonPositive(Lanes256 x) => new(VectorMath.ExpOfNonPositive(x._a), VectorMath.ExpOfNonPositive(x._b));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes256 Larger(Lanes256 a, Lanes256 b) => new(Avx.Max(a._a, b._a), Avx.Max(a._b, b._b));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes256 LargerBits(Lanes256 a, Lanes256 b) => new(
+        Vector256.Max(a._a.AsInt32(), Vector256.Abs(b._a).AsInt32()).AsSingle(), Vector256.Max(a._b.AsInt32(), Vector256.Abs(b._b).AsInt32()).AsSingle());
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public int MaxBits()
+    {
+        Vector256<int> v = Vector256.Max(_a.AsInt32(), _b.AsInt32());
+        return Lanes128.MaxBits(Vector128.Max(v.GetLower(), v.GetUpper()));
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Lanes256 MaxMagnitude(Lanes256 a, Lanes256 b) =>
         new(Avx.Max(Vector256.Abs(a._a), Vector256.Abs(b._a)), Avx.Max(Vector256.Abs(a._b), Vector256.Abs(b._b)));
 

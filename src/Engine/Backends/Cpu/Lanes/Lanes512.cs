@@ -78,6 +78,22 @@ internal readonly unsafe struct Lanes512 : ILanes<Lanes512>
     public static Lanes512 Exp(Lanes512 x) => new(VectorMath.Exp(x._v));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes512 ExpOfNonPositive(Lanes512 x) => new(VectorMath.ExpOfNonPositive(x._v));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes512 Larger(Lanes512 a, Lanes512 b) => new(Avx512F.Max(a._v, b._v));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes512 LargerBits(Lanes512 a, Lanes512 b) => new(Vector512.Max(a._v.AsInt32(), Vector512.Abs(b._v).AsInt32()).AsSingle());
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public int MaxBits()
+    {
+        Vector256<int> half = Vector256.Max(_v.GetLower().AsInt32(), _v.GetUpper().AsInt32());
+        return Lanes128.MaxBits(Vector128.Max(half.GetLower(), half.GetUpper()));
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Lanes512 MaxMagnitude(Lanes512 a, Lanes512 b) => new(Avx512F.Max(Vector512.Abs(a._v), Vector512.Abs(b._v)));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
