@@ -69,6 +69,18 @@ public sealed class GgufFileTests : IDisposable
         Assert.Equal(1, file.Metadata.Integer("last", 0, 1));
     }
 
+    /// <summary>The head is kept as bytes, fetched in pieces of twice the size; what stands in it makes no objects.</summary>
+    [Fact]
+    public void Reading_the_head_allocates_nothing_per_element_of_an_array()
+    {
+        var raw = new RawGguf().Add("tokens", [.. Enumerable.Range(0, 100_000).Select(i => $"t{i}")]);
+        string path = Write(raw.Build());
+        new GgufFile(path).Dispose();
+        long length = new FileInfo(path).Length, before = GC.GetAllocatedBytesForCurrentThread();
+        using var file = new GgufFile(path);
+        Assert.InRange(GC.GetAllocatedBytesForCurrentThread() - before, length, 4 * length);
+    }
+
     public static TheoryData<string, RawGguf, string, string> Hostile()
     {
         const ulong Huge = 1UL << 63;
@@ -87,6 +99,14 @@ public sealed class GgufFileTests : IDisposable
             { "long string", new RawGguf().Add("a", GgufValueType.Text, BitConverter.GetBytes(1000L)), "a", "string of 1000 bytes" },
             { "endless string", new RawGguf().Add("a", GgufValueType.Text, BitConverter.GetBytes(-1L)), "a", "18446744073709551615 bytes" },
             { "no UTF-8", new RawGguf().Add("a", GgufValueType.Text, RawGguf.String([0xC3, 0x28])), "a", "not UTF-8" },
+            {
+                "no UTF-8 in an array", new RawGguf().Add("a", GgufValueType.Array, RawGguf.Array(GgufValueType.Text, 2, [.. RawGguf.Text("x"), .. RawGguf.String([0xC3, 0x28])])),
+                "a[1]", "not UTF-8"
+            },
+            {
+                "cut string in an array", new RawGguf().Add("a", GgufValueType.Array, RawGguf.Array(GgufValueType.Text, 2, [.. RawGguf.Text("x"), 1, 2, 3, 4, 5, 6, 7])),
+                "a[1]", "needs 8 bytes"
+            },
             { "key without UTF-8", new RawGguf().Add([0xFF, 0xFE], 4, new byte[4]), "metadata key 0", "not UTF-8" },
             { "empty key", new RawGguf().Add("", 1u), "metadata key 0", "has 0 bytes" },
             { "long key", new RawGguf().Add(new string('k', 65536), 1u), "metadata key 0", "has 65536 bytes" },

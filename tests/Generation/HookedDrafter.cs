@@ -36,6 +36,8 @@ internal sealed class HookedDrafter(IDrafter inner) : IDrafter
         inner.Measured(cost);
     }
 
+    public void Fork(int source, int sequence, int tokens) => inner.Fork(source, sequence, tokens);
+
     public void Release(int sequence)
     {
         Releasing?.Invoke(sequence);

@@ -60,7 +60,7 @@ internal sealed unsafe class PathBackend(int vocabSize) : IBackend
     {
         (_rows, _kv) = (rows, (HostKvView)kv);
         LargestPass = Math.Max(LargestPass, rows.Count);
-        if (PassRows.Count < PassRows.Capacity || PassRows.Capacity == 0) PassRows.Add(rows.Count);
+        PassRows.Add(rows.Count);
     }
 
     public void Embed(TensorHandle table)

@@ -1,4 +1,5 @@
 using System.Buffers.Binary;
+using System.Globalization;
 using System.Text;
 using System.Text.Unicode;
 
@@ -27,13 +28,16 @@ internal sealed class GgufCursor(string file, long fileLength, Action<long, Memo
     /// <summary>The bytes that were read so far.</summary>
     public ReadOnlyMemory<byte> Bytes => _bytes.AsMemory(0, _filled);
 
-    /// <summary>The next <paramref name="count"/> bytes; <paramref name="field"/> names them in errors.</summary>
-    public ReadOnlySpan<byte> Take(ulong count, string field)
+    /// <summary>The next bytes.</summary>
+    /// <param name="count">How many.</param>
+    /// <param name="field">Names them in errors.</param>
+    /// <param name="element">Their index in an array of that name, or −1. Vocabularies have many: no name is made for those that are read.</param>
+    public ReadOnlySpan<byte> Take(ulong count, string field, int element = -1)
     {
         if (count > (ulong)Left)
-            throw new ModelFormatException(file, field, $"needs {count} bytes at byte {Position}, and the file has {Left} there", Cut);
+            throw new ModelFormatException(file, NameOf(field, element), $"needs {count} bytes at byte {Position}, and the file has {Left} there", Cut);
         if (count > (ulong)(MaxHeadBytes - Position))
-            throw new ModelFormatException(file, field, $"ends beyond byte {MaxHeadBytes}, where metadata and tensor list must have ended", "Use a file with less metadata.");
+            throw new ModelFormatException(file, NameOf(field, element), $"ends beyond byte {MaxHeadBytes}, where metadata and tensor list must have ended", "Use a file with less metadata.");
         int end = Position + (int)count;
         if (end > _filled) Fetch(end);
         ReadOnlySpan<byte> taken = _bytes.AsSpan(Position, (int)count);
@@ -45,22 +49,25 @@ internal sealed class GgufCursor(string file, long fileLength, Action<long, Memo
 
     public uint UInt32(string field) => BinaryPrimitives.ReadUInt32LittleEndian(Take(4, field));
 
-    public ulong UInt64(string field) => BinaryPrimitives.ReadUInt64LittleEndian(Take(8, field));
+    public ulong UInt64(string field, int element = -1) => BinaryPrimitives.ReadUInt64LittleEndian(Take(8, field, element));
 
     /// <summary>The bytes of a string: a 64-bit length, then UTF-8.</summary>
-    public ReadOnlySpan<byte> Utf8Bytes(string field)
+    public ReadOnlySpan<byte> Utf8Bytes(string field, int element = -1)
     {
-        ulong length = UInt64(field);
+        ulong length = UInt64(field, element);
         if (length > (ulong)Left)
-            throw new ModelFormatException(file, field, $"is a string of {length} bytes, and only {Left} bytes of the file follow", Cut);
+            throw new ModelFormatException(file, NameOf(field, element), $"is a string of {length} bytes, and only {Left} bytes of the file follow", Cut);
         int start = Position;
-        ReadOnlySpan<byte> bytes = Take(length, field);
+        ReadOnlySpan<byte> bytes = Take(length, field, element);
         return Utf8.IsValid(bytes)
             ? bytes
-            : throw new ModelFormatException(file, field, $"is not UTF-8 (string at byte {start})", "The file is damaged or was written by a faulty program: download or convert it again.");
+            : throw new ModelFormatException(
+                file, NameOf(field, element), $"is not UTF-8 (string at byte {start})", "The file is damaged or was written by a faulty program: download or convert it again.");
     }
 
     public string Text(string field) => Encoding.UTF8.GetString(Utf8Bytes(field));
+
+    private static string NameOf(string field, int element) => element < 0 ? field : string.Create(CultureInfo.InvariantCulture, $"{field}[{element}]");
 
     private void Fetch(int end)
     {

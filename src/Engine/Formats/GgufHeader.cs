@@ -102,7 +102,7 @@ internal sealed class GgufHeader
         }
 
         if (element == GgufValueType.Text)
-            for (int i = 0; i < count; i++) _cursor.Utf8Bytes(type == GgufValueType.Array ? $"{shown}[{i}]" : shown);
+            for (int i = 0; i < count; i++) _cursor.Utf8Bytes(shown, type == GgufValueType.Array ? i : -1);
         else
             CheckBooleans(_cursor.Take((ulong)count * (ulong)SizeOf(element), shown), element, shown);
         if (!Metadata.TryAdd(key, type, element, count, offset)) throw Broken(shown, "appears twice in the metadata");

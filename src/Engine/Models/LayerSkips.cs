@@ -19,9 +19,6 @@ public sealed class LayerSkips(int layers)
 
     public bool Mlp(int layer) => _skipped[2 * layer + 1];
 
-    /// <summary>How many sublayers are left out.</summary>
-    public int SkippedCount => _skipped.Count(s => s);
-
     public void CopyFrom(LayerSkips other) => other._skipped.CopyTo(_skipped, 0);
 
     public override string ToString() =>

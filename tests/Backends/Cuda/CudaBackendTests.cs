@@ -116,6 +116,30 @@ public sealed class CudaBackendTests
         Assert.Equal(greedy, host);
     }
 
+    /// <summary>A penalty makes the host sample: passes with and without sampling on the device take turns, and each keeps its graph.</summary>
+    [Fact]
+    public void Graphs_are_kept_while_the_host_and_the_device_take_turns_in_sampling_and_the_memory_of_loading_is_given_back()
+    {
+        using var directory = new TempDirectory();
+        new TinyModel { Layers = 1, Hidden = 32, Intermediate = 64, Vocab = 300 }.Write(directory.Path);
+        using var machine = new MachineDevice();
+        using LanguageModel model = LanguageModel.Load(directory.Path, new LanguageModelOptions
+        {
+            Device = ComputeDevice.Cuda, CudaPlatform = machine.Platform, ContextLength = 32, MaxSequences = 1, MaxRows = 8, PrefillChunk = 8,
+        });
+        var backend = (CudaBackend)model.Loaded.Transformer.Backend;
+        int pinned = backend.Device.Live(CudaHandleKind.HostMemory);
+        for (int i = 0; i < 4; i++)
+        {
+            SamplingOptions sampling = i % 2 == 0 ? SamplingOptions.Greedy : SamplingOptions.Greedy with { PresencePenalty = 1e-30f };
+            using GenerationSession session = model.Generate([3, 50, 77], new GenerationOptions { MaxTokens = 2, IgnoreEndTokens = true, Sampling = sampling });
+            session.Complete();
+        }
+
+        Assert.Equal(4, backend.Graphs); // the prompt and one token, of both kinds
+        Assert.Equal(pinned - 1, backend.Device.Live(CudaHandleKind.HostMemory));
+    }
+
     [Fact]
     public void Company_drafts_and_stored_prefixes_give_the_bits_of_plain_decoding_alone()
     {

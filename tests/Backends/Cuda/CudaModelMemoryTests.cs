@@ -34,6 +34,19 @@ public sealed class CudaModelMemoryTests(TinyModelFixture model) : IClassFixture
         Assert.Equal("", fake.Leaks);
     }
 
+    /// <summary>More copies in one window than the staging memory holds commands.</summary>
+    [Fact]
+    public void Any_number_of_page_copies_between_two_passes_fits_the_staging_memory()
+    {
+        using var fake = new FakeDriver { TotalBytes = 64 << 20 };
+        using LanguageModel loaded = model.Load(Options(fake));
+        var store = (CudaKvStore)loaded.Cache.Options.Store!;
+        int before = fake.Launches.Count;
+        for (int i = 0; i < 90_000; i++) store.CopyPage(2 * i, 2 * i + 1);
+        store.Fence();
+        Assert.InRange(fake.Launches.Count - before, 3, 8);
+    }
+
     private static LanguageModelOptions Options(FakeDriver fake) => new()
     {
         Device = ComputeDevice.Cuda, CudaPlatform = fake.Platform(), Threads = 1, MaxSequences = 2, ContextLength = 64, MaxRows = 16,

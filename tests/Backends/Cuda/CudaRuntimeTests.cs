@@ -1,6 +1,7 @@
 using Foretoken.Backends.Cuda;
 using Foretoken.Backends.Cuda.Kernels;
 using Foretoken.Memory;
+using Foretoken.Tests.Backends.Cuda.Kernels;
 
 namespace Foretoken.Tests.Backends.Cuda;
 
@@ -69,12 +70,10 @@ public sealed class CudaRuntimeTests
         graph.Launch(stream);
         graph.Launch(stream);
         end.Record(stream);
-        stream.WaitFor(end);
-        stream.Synchronize();
-        Assert.True(end.HasHappened);
+        end.Synchronize();
         Assert.Equal(1.5f, end.MillisecondsSince(start));
         var answer = new uint[300];
-        staged.Download(values, answer.AsSpan());
+        KernelHarness.Download(stream, values, answer, plan);
         Assert.Equal(CudaSelfTest.Expected(7, 1f, 299), answer[299]);
         Assert.Equal(3, fake.Launches.Count);
     }
@@ -84,16 +83,16 @@ public sealed class CudaRuntimeTests
     {
         using var fake = new FakeDriver();
         CudaDevice device = CudaDevice.Open(fake.Platform(), 0, s_probe);
-        Assert.Equal((1, 1, 2), (device.Live(CudaHandleKind.Context), device.Live(CudaHandleKind.Module), device.LiveHandles));
+        Assert.Equal("1 Context, 1 Module", Live(device));
         CudaStream stream = CudaStream.Create(device);
         CudaEvent first = CudaEvent.Create(device);
         _ = CudaEvent.Create(device);
-        Assert.Equal("1 Context, 1 Module, 1 Stream, 2 Event", device.DescribeLive());
+        Assert.Equal("1 Context, 1 Module, 1 Stream, 2 Event", Live(device));
         first.Dispose();
         first.Dispose(); // counts once
         Assert.Equal(1, device.Live(CudaHandleKind.Event));
         device.Dispose();
-        Assert.Equal(0, device.LiveHandles);
+        Assert.Equal("", Live(device));
         Assert.Equal("", fake.Leaks);
         stream.Dispose(); // after its device: nothing is left to do
         Assert.Single(fake.Calls, c => c == "cuStreamDestroy_v2");
@@ -188,7 +187,7 @@ public sealed class CudaRuntimeTests
         Assert.Throws<InvalidDataException>(() => CudaGraph.Capture(stream, _ => throw new InvalidDataException()));
         using (CudaGraph empty = CudaGraph.Capture(stream, _ => { })) empty.Launch(stream);
         stream.Synchronize();
-        Assert.Equal("1 Context, 1 Module, 1 Stream", device.DescribeLive());
+        Assert.Equal("1 Context, 1 Module, 1 Stream", Live(device));
     }
 
     [Fact]
@@ -204,7 +203,7 @@ public sealed class CudaRuntimeTests
             int[] values = [.. Enumerable.Range(count, count)], back = new int[count];
             DevicePointer<int> target = arena.Take<int>("test", "values", "[n] i32", count);
             staged.Upload<int>(values, target);
-            staged.Download(target, back.AsSpan());
+            KernelHarness.Download(stream, target, back, new MemoryPlan());
             Assert.Equal(values, back);
         }
     }
@@ -234,6 +233,40 @@ public sealed class CudaRuntimeTests
             graph.Launch(stream);
         }
     }
+
+    /// <summary>Passes of two kinds take turns: each is enqueued once, recorded once and replayed from then on without a closure.</summary>
+    [Fact]
+    public void Passes_are_recorded_once_per_bucket_and_replayed_without_allocation()
+    {
+        using var fake = new FakeDriver();
+        CudaDriverTable table = FakeDriver.Table();
+        unsafe
+        {
+            table.cuGraphLaunch = &Nothing;
+        }
+
+        using CudaDevice device = CudaDevice.Open(CudaPlatform.Over(new CudaDriver(table)), 0, s_probe);
+        using var graphs = new PassGraphs(CudaStream.Create(device), record: true);
+        var enqueued = new List<PassBucket>(16);
+        Action<PassBucket> enqueue = enqueued.Add;
+        List<PassStep> host = [new(PassOperation.Logits, 0, null, default, default)];
+        List<PassStep> onDevice = [.. host, new(PassOperation.Sample, 0, null, default, default)];
+        PassBucket sampled = new(4, 1, 1, Samples: true, Accepts: false), plain = sampled with { Samples = false };
+        for (int i = 0; i < 6; i++) Both();
+        Assert.Equal([sampled, plain, sampled, plain], enqueued);
+        Assert.Equal(2, graphs.Captured);
+        long before = GC.GetAllocatedBytesForCurrentThread();
+        for (int i = 0; i < 1000; i++) Both();
+        Assert.Equal(before, GC.GetAllocatedBytesForCurrentThread());
+        void Both()
+        {
+            graphs.Run(sampled, onDevice, enqueue);
+            graphs.Run(plain, host, enqueue);
+        }
+    }
+
+    private static string Live(CudaDevice device) =>
+        string.Join(", ", Enum.GetValues<CudaHandleKind>().Where(k => device.Live(k) > 0).Select(k => $"{device.Live(k)} {k}"));
 
     [System.Runtime.InteropServices.UnmanagedCallersOnly]
     private static unsafe CudaResult Nothing(

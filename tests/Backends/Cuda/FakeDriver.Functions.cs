@@ -33,20 +33,16 @@ internal sealed unsafe partial class FakeDriver
         cuStreamCreate = &StreamCreate,
         cuStreamDestroy_v2 = &StreamDestroy,
         cuStreamSynchronize = &StreamSynchronize,
-        cuStreamQuery = &StreamQuery,
-        cuStreamWaitEvent = &StreamWaitEvent,
         cuEventCreate = &EventCreate,
         cuEventDestroy_v2 = &EventDestroy,
         cuEventRecord = &EventRecord,
         cuEventSynchronize = &EventSynchronize,
-        cuEventQuery = &EventQuery,
         cuEventElapsedTime = &EventElapsedTime,
         cuModuleLoadDataEx = &ModuleLoadDataEx,
         cuModuleUnload = &ModuleUnload,
         cuModuleGetFunction = &ModuleGetFunction,
         cuFuncGetAttribute = &FuncGetAttribute,
         cuFuncSetAttribute = &FuncSetAttribute,
-        cuOccupancyMaxActiveBlocksPerMultiprocessor = &Occupancy,
         cuLaunchKernel = &LaunchKernel,
         cuLaunchKernelEx = &LaunchKernelEx,
         cuStreamBeginCapture_v2 = &StreamBeginCapture,
@@ -220,12 +216,6 @@ internal sealed unsafe partial class FakeDriver
         s_current!._recording is null ? Enter("cuStreamSynchronize") : CudaResult.StreamCaptureUnsupported;
 
     [UnmanagedCallersOnly]
-    private static CudaResult StreamQuery(nint stream) => Enter("cuStreamQuery");
-
-    [UnmanagedCallersOnly]
-    private static CudaResult StreamWaitEvent(nint stream, nint @event, uint flags) => Enter("cuStreamWaitEvent");
-
-    [UnmanagedCallersOnly]
     private static CudaResult EventCreate(nint* @event, CudaEventFlags flags) => Make("event", @event, "cuEventCreate");
 
     [UnmanagedCallersOnly]
@@ -236,9 +226,6 @@ internal sealed unsafe partial class FakeDriver
 
     [UnmanagedCallersOnly]
     private static CudaResult EventSynchronize(nint @event) => Enter("cuEventSynchronize");
-
-    [UnmanagedCallersOnly]
-    private static CudaResult EventQuery(nint @event) => Enter("cuEventQuery");
 
     [UnmanagedCallersOnly]
     private static CudaResult EventElapsedTime(float* milliseconds, nint start, nint end)
@@ -281,13 +268,6 @@ internal sealed unsafe partial class FakeDriver
 
     [UnmanagedCallersOnly]
     private static CudaResult FuncSetAttribute(nint function, CudaFunctionAttribute attribute, int value) => Enter("cuFuncSetAttribute");
-
-    [UnmanagedCallersOnly]
-    private static CudaResult Occupancy(int* blocks, nint function, int blockSize, nuint dynamicSharedBytes)
-    {
-        *blocks = 2;
-        return Enter("cuOccupancyMaxActiveBlocksPerMultiprocessor");
-    }
 
     [UnmanagedCallersOnly]
     private static CudaResult LaunchKernel(

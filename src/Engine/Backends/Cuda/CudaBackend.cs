@@ -65,6 +65,9 @@ public sealed unsafe partial class CudaBackend : IBackend
 
     private DevicePass Pass => _pass ?? throw new InvalidOperationException("Prepare comes first.");
 
+    /// <summary>Copies weights; there until the first pass.</summary>
+    private StagedCopy Loader => _loader ??= new StagedCopy(_stream, StagingHalfBytes, _plan ?? throw new InvalidOperationException("Prepare comes first."));
+
     private RowBatch Rows => _rows ?? throw new InvalidOperationException("BeginPass comes first.");
 
     /// <summary>Opens the device and compiles its kernels.</summary>
@@ -104,8 +107,7 @@ public sealed unsafe partial class CudaBackend : IBackend
         int samples = (maxRows + 4 * Math.Max(1, maxLogitRows)) * sizeof(int);
         _samples = PinnedBuffer.Allocate(_device, "logits", "samples, host", $"[{maxRows} + {maxLogitRows} · 4] int32", samples, plan);
         _stream.Fill(_buffers.PathLengths, 0, samples / sizeof(int)); // they are copied to the host whole
-        _loader = new StagedCopy(_stream, StagingHalfBytes, plan);
-        _loader.Upload<double>(shape.RopeInverseFrequencies, _buffers.Frequencies);
+        Loader.Upload<double>(shape.RopeInverseFrequencies, _buffers.Frequencies);
     }
 
     /// <summary>Floats as bf16, integers as int8.</summary>
@@ -134,7 +136,7 @@ public sealed unsafe partial class CudaBackend : IBackend
         _device.MakeCurrent();
         DeviceArena arena = ArenaFor(name, DeviceArena.Padded((long)values.Length * sizeof(float)));
         DevicePointer<float> vector = arena.Take<float>("weights", name, $"[{values.Length}] F32", values.Length);
-        _loader!.Upload(values, vector);
+        Loader.Upload(values, vector);
         _weights.Add(vector);
         return new TensorHandle(_weights.Count - 1);
     }
@@ -143,6 +145,7 @@ public sealed unsafe partial class CudaBackend : IBackend
     {
         CheckPass(rows, kv);
         _device.MakeCurrent();
+        if (_loader is not null) ReleaseLoader();
         _rows = rows;
         _steps.Clear();
         _logitRows = 0;
@@ -181,7 +184,8 @@ public sealed unsafe partial class CudaBackend : IBackend
         if (logitRows > 0) _steps.Add(new PassStep(PassOperation.Logits, 0, null, finalNorm, head));
         if (_samplesPlanned) _steps.Add(new PassStep(PassOperation.Sample, 0, null, TensorHandle.None, TensorHandle.None));
         if (_deviceCommits) _steps.Add(new PassStep(PassOperation.Accept, 0, null, TensorHandle.None, TensorHandle.None));
-        PassBucket bucket = PassBucket.Of(Rows.Count, logitRows, Pass.MaxPosition / CudaActivations.SplitPositions + 1, Buffers);
+        PassBucket bucket = PassBucket.Of(
+            Rows.Count, logitRows, Pass.MaxPosition / CudaActivations.SplitPositions + 1, _samplesPlanned, _deviceCommits, Buffers);
         _graphs.Run(bucket, _steps, _enqueue);
         _logitRows = logitRows;
         _hasLogits = _hasSamples = false;
@@ -249,6 +253,14 @@ public sealed unsafe partial class CudaBackend : IBackend
         }
     }
 
+    /// <summary>Gives the pinned memory back that weights were copied through.</summary>
+    private void ReleaseLoader()
+    {
+        _stream.Synchronize(); // all of it has been read
+        _loader!.Dispose();
+        _loader = null;
+    }
+
     /// <summary>Packs a few megabytes of strips at a time on all processors and sends them.</summary>
     private void Upload(FragmentPacker packer, CudaMatrix matrix)
     {
@@ -260,8 +272,8 @@ public sealed unsafe partial class CudaBackend : IBackend
             int count = Math.Min(chunk, strips - first), start = first;
             Parallel.For(0, count, i => packer.Pack(
                 start + i, data.AsSpan(i * packer.StripBytes, packer.StripBytes), scales.AsSpan(i * packer.StripScales, packer.StripScales)));
-            _loader!.Upload<byte>(data.AsSpan(0, count * packer.StripBytes), matrix.Data + (long)first * packer.StripBytes);
-            if (packer.StripScales > 0) _loader.Upload<ushort>(scales.AsSpan(0, count * packer.StripScales), matrix.Scales + (long)first * packer.StripScales);
+            Loader.Upload<byte>(data.AsSpan(0, count * packer.StripBytes), matrix.Data + (long)first * packer.StripBytes);
+            if (packer.StripScales > 0) Loader.Upload<ushort>(scales.AsSpan(0, count * packer.StripScales), matrix.Scales + (long)first * packer.StripScales);
         }
     }
 

@@ -127,7 +127,7 @@ internal sealed unsafe class CudaKvStore : IKvStore
 
     public void CopyPage(int from, int to)
     {
-        if (!_copies || _copied.Contains(from) || _copied.Contains(to)) Close();
+        if (!_copies || _copied.Contains(from) || _copied.Contains(to) || _commands.Count + CommandInts > StagingInts / 4) Close();
         _copies = true;
         _copied.Add(from);
         _copied.Add(to);

@@ -26,11 +26,13 @@ internal readonly record struct PassStep(PassOperation Operation, int Layer, Lay
 /// <param name="Rows">Rows.</param>
 /// <param name="LogitRows">Rows with logits; 0 = none.</param>
 /// <param name="Splits">Attention splits: 256 positions each.</param>
-internal readonly record struct PassBucket(int Rows, int LogitRows, int Splits)
+/// <param name="Samples">The device chooses tokens.</param>
+/// <param name="Accepts">The device finds paths and commits them.</param>
+internal readonly record struct PassBucket(int Rows, int LogitRows, int Splits, bool Samples, bool Accepts)
 {
     /// <summary>The smallest powers of two that hold a pass, within what is planned.</summary>
-    public static PassBucket Of(int rows, int logitRows, int splits, CudaActivations buffers) => new(
-        Up(rows, buffers.MaxRows), Up(logitRows, buffers.MaxLogitRows), Up(splits, buffers.Splits));
+    public static PassBucket Of(int rows, int logitRows, int splits, bool samples, bool accepts, CudaActivations buffers) => new(
+        Up(rows, buffers.MaxRows), Up(logitRows, buffers.MaxLogitRows), Up(splits, buffers.Splits), samples, accepts);
 
     private static int Up(int value, int most) => value == 0 ? 0 : Math.Min(most, (int)System.Numerics.BitOperations.RoundUpToPowerOf2((uint)value));
 }
@@ -66,7 +68,7 @@ internal sealed class PassGraphs(CudaStream stream, bool record) : IDisposable
             return;
         }
 
-        recorded.Graph ??= CudaGraph.Capture(stream, _ => enqueue(bucket));
+        recorded.Graph ??= Capture(bucket, enqueue);
         recorded.Graph.Launch(stream);
     }
 
@@ -75,6 +77,9 @@ internal sealed class PassGraphs(CudaStream stream, bool record) : IDisposable
         foreach (Recorded recorded in _recorded.Values) recorded.Graph?.Dispose();
         _recorded.Clear();
     }
+
+    // on its own, so that a replay makes no closure
+    private CudaGraph Capture(PassBucket bucket, Action<PassBucket> enqueue) => CudaGraph.Capture(stream, _ => enqueue(bucket));
 
     private sealed class Recorded(PassStep[] steps)
     {

@@ -51,9 +51,20 @@ internal sealed class KernelHarness : IDisposable
         where T : unmanaged
     {
         var values = new T[count];
-        using var copy = new StagedCopy(Stream, 1 << 20, Plan);
-        copy.Download(from, values.AsSpan());
+        Download(Stream, from, values, Plan);
         return values;
+    }
+
+    /// <summary>Copies from a device and waits.</summary>
+    public static void Download<T>(CudaStream stream, DevicePointer<T> from, T[] values, MemoryPlan plan)
+        where T : unmanaged
+    {
+        if (values.Length == 0) return;
+        long bytes = (long)values.Length * System.Runtime.CompilerServices.Unsafe.SizeOf<T>();
+        using PinnedBuffer pinned = PinnedBuffer.Allocate(stream.Device, "test", "download", "", bytes, plan);
+        stream.Download(from, pinned, 0, bytes);
+        stream.Synchronize();
+        pinned.Span<T>(0, values.Length).CopyTo(values);
     }
 
     /// <summary>Numbers in (−1, 1), the same for the same seed.</summary>

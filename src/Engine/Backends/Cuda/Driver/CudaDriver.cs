@@ -2,8 +2,8 @@ namespace Foretoken.Backends.Cuda;
 
 /// <summary>
 /// The functions of the CUDA driver that the engine calls, with the names of their exports (CUDA driver API reference). A method that returns nothing
-/// throws <see cref="CudaException"/> unless the driver answers success; the few that return the result are for releases, which must not throw, and
-/// for queries, and for launches, whose errors name the kernel. Handles are <c>nint</c>, device addresses <c>ulong</c>, names and texts end with NUL.
+/// throws <see cref="CudaException"/> unless the driver answers success; the few that return the result are for releases, which must not throw,
+/// and for launches, whose errors name the kernel. Handles are <c>nint</c>, device addresses <c>ulong</c>, names and texts end with NUL.
 /// </summary>
 [NativeTable(typeof(CudaResult), "libcuda.so.1", "nvcuda.dll")]
 internal sealed unsafe partial class CudaDriver
@@ -85,13 +85,6 @@ internal sealed unsafe partial class CudaDriver
     [NativeFunction("cuStreamSynchronize")]
     public partial void StreamSynchronize(nint stream);
 
-    /// <summary>Success when all work is done, <see cref="CudaResult.NotReady"/> while it is not.</summary>
-    [NativeFunction("cuStreamQuery")]
-    public partial CudaResult StreamQuery(nint stream);
-
-    [NativeFunction("cuStreamWaitEvent")]
-    public partial void StreamWaitEvent(nint stream, nint @event, uint flags);
-
     [NativeFunction("cuEventCreate")]
     public partial void EventCreate(out nint @event, CudaEventFlags flags);
 
@@ -103,10 +96,6 @@ internal sealed unsafe partial class CudaDriver
 
     [NativeFunction("cuEventSynchronize")]
     public partial void EventSynchronize(nint @event);
-
-    /// <summary>Success when the event has happened, <see cref="CudaResult.NotReady"/> while it has not.</summary>
-    [NativeFunction("cuEventQuery")]
-    public partial CudaResult EventQuery(nint @event);
 
     [NativeFunction("cuEventElapsedTime")]
     public partial void EventElapsedTime(out float milliseconds, nint start, nint end);
@@ -126,9 +115,6 @@ internal sealed unsafe partial class CudaDriver
 
     [NativeFunction("cuFuncSetAttribute")]
     public partial void FuncSetAttribute(nint function, CudaFunctionAttribute attribute, int value);
-
-    [NativeFunction("cuOccupancyMaxActiveBlocksPerMultiprocessor")]
-    public partial void OccupancyMaxActiveBlocksPerMultiprocessor(out int blocks, nint function, int blockSize, nuint dynamicSharedBytes);
 
     [NativeFunction("cuLaunchKernel")]
     public partial CudaResult LaunchKernel(

@@ -1,5 +1,3 @@
-using System.Text;
-
 namespace Foretoken.Backends.Cuda;
 
 /// <summary>
@@ -26,9 +24,6 @@ internal sealed unsafe class CudaDevice : IDisposable
 
     /// <summary>The kernels, compiled for this device.</summary>
     public CudaKernels Kernels { get; private set; } = CudaKernels.None;
-
-    /// <summary>Handles of all kinds that are not freed, the context among them.</summary>
-    public int LiveHandles => _live.Sum();
 
     /// <summary>Opens a device and compiles its kernels.</summary>
     /// <param name="platform">Must be usable.</param>
@@ -96,14 +91,5 @@ internal sealed unsafe class CudaDevice : IDisposable
         }
 
         _ = free();
-    }
-
-    /// <summary>The handles that are not freed, for messages: <c>2 Stream, 1 Context</c>.</summary>
-    internal string DescribeLive()
-    {
-        var text = new StringBuilder();
-        foreach (CudaHandleKind kind in Enum.GetValues<CudaHandleKind>().Where(k => Live(k) > 0))
-            text.Append(text.Length > 0 ? ", " : "").Append(System.Globalization.CultureInfo.InvariantCulture, $"{Live(kind)} {kind}");
-        return text.ToString();
     }
 }

@@ -8,14 +8,6 @@ internal sealed class CudaEvent : CudaResource
 
     public nint Handle { get; }
 
-    /// <summary>True once everything in front of the last <see cref="Record"/> has run, and before the first.</summary>
-    public bool HasHappened => Driver.EventQuery(Handle) switch
-    {
-        CudaResult.Success => true,
-        CudaResult.NotReady => false,
-        CudaResult error => throw Driver.Error(error, "cuEventQuery"),
-    };
-
     /// <param name="timing">Whether <see cref="MillisecondsSince"/> is wanted; without, the event is cheaper.</param>
     public static CudaEvent Create(CudaDevice device, bool timing = false)
     {

@@ -59,9 +59,6 @@ internal sealed unsafe class CudaStream : CudaResource
     /// <summary>Waits for all work. Errors of kernels surface here.</summary>
     public void Synchronize() => Driver.StreamSynchronize(Handle);
 
-    /// <summary>Lets what is enqueued from now on wait for an event of another stream.</summary>
-    public void WaitFor(CudaEvent happened) => Driver.StreamWaitEvent(Handle, happened.Handle, 0);
-
     protected override CudaResult Free() => Driver.StreamDestroy(Handle);
 
     private void LaunchWith(int kernel, nint function, Dim3 grid, Dim3 block, uint sharedBytes, CudaLaunchOptions options, void** arguments)

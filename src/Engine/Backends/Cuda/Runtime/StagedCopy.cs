@@ -40,22 +40,6 @@ internal sealed class StagedCopy : IDisposable
         }
     }
 
-    /// <summary>Copies back and waits.</summary>
-    public void Download<T>(DevicePointer<T> source, Span<T> destination)
-        where T : unmanaged
-    {
-        Span<byte> bytes = System.Runtime.InteropServices.MemoryMarshal.AsBytes(destination);
-        for (int done = 0; done < bytes.Length;)
-        {
-            int count = (int)Math.Min(2 * _half, bytes.Length - done);
-            _stream.Synchronize();
-            _stream.Download(new DevicePointer<byte>(source.Address + (ulong)done), _staging, 0, count);
-            _stream.Synchronize();
-            _staging.Span<byte>(0, count).CopyTo(bytes[done..]);
-            done += count;
-        }
-    }
-
     public void Dispose()
     {
         foreach (CudaEvent read in _read) read.Dispose();
