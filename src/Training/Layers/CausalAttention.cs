@@ -35,9 +35,11 @@ public sealed unsafe class CausalAttention : IDisposable
 
     /// <summary>
     /// output[length, queryHeads·headDim] from rotated q[length, …] and k (row stride <paramref name="qkStride"/>) and v (row stride
-    /// <paramref name="vStride"/>); logSumExp[queryHeads, logStride] is kept for the backward pass.
+    /// <paramref name="vStride"/>); logSumExp[queryHeads, logStride] is kept for the backward pass. With <paramref name="firstQuery"/> only the queries from that
+    /// position on are computed: q, output and logSumExp then begin there, k and v still at position 0.
     /// </summary>
-    public void Forward(float* q, float* k, long qkStride, float* v, long vStride, float* output, long outputStride, float* logSumExp, long logStride, int length)
+    public void Forward(
+        float* q, float* k, long qkStride, float* v, long vStride, float* output, long outputStride, float* logSumExp, long logStride, int length, int firstQuery = 0)
     {
         int group = _queryHeads / _keyValueHeads;
         for (int kvHead = 0; kvHead < _keyValueHeads; kvHead++)
@@ -46,19 +48,19 @@ public sealed unsafe class CausalAttention : IDisposable
             float* values = v + kvHead * _headDim;
             for (int head = kvHead * group; head < (kvHead + 1) * group; head++)
             {
-                for (int start = 0; start < length; start += Block)
+                for (int start = firstQuery; start < length; start += Block)
                 {
-                    int queries = Math.Min(Block, length - start);
-                    PackBlock(q + start * qkStride + head * _headDim, qkStride, queries, _scale, _queries.Pointer);
+                    int queries = Math.Min(Block, length - start), index = start - firstQuery;
+                    PackBlock(q + index * qkStride + head * _headDim, qkStride, queries, _scale, _queries.Pointer);
                     MultiplyKeys(_keys.Pointer, _queries.Pointer, start, queries, _scores.Pointer);
-                    Softmax(start, queries, logSumExp + head * logStride + start);
+                    Softmax(start, queries, logSumExp + head * logStride + index);
                     for (int row = 0; row < queries; row += TileKernel.Rows)
                     {
                         int visible = Math.Min(start + row + TileKernel.Rows, length);
                         for (int column = 0; column < _headDim; column += TileKernel.Columns)
                         {
                             TileKernel.Run<AdjacentRows>(_scores.Pointer + row, Block, values + column, (nint)vStride, visible,
-                                output + (start + row) * outputStride + head * _headDim + column, (nint)outputStride, queries - row, _headDim - column, accumulate: false);
+                                output + (index + row) * outputStride + head * _headDim + column, (nint)outputStride, queries - row, _headDim - column, accumulate: false);
                         }
                     }
                 }
@@ -68,11 +70,12 @@ public sealed unsafe class CausalAttention : IDisposable
 
     /// <summary>
     /// Given doutput and the forward's tensors: dq, dk (row stride <paramref name="dqkStride"/>) and dv (row stride <paramref name="dvStride"/>);
-    /// dq is overwritten, dk and dv must be zero on entry.
+    /// dq is overwritten, dk and dv are added to. With <paramref name="firstQuery"/> q, output, doutput, logSumExp and dq begin at that position. Output and
+    /// log-sum-exp may count keys beside these: the gradients are then this part's share.
     /// </summary>
     public void Backward(
         float* q, float* k, long qkStride, float* v, long vStride, float* output, float* doutput, long outputStride, float* logSumExp, long logStride,
-        float* dq, float* dk, long dqkStride, float* dv, long dvStride, int length)
+        float* dq, float* dk, long dqkStride, float* dv, long dvStride, int length, int firstQuery = 0)
     {
         float* dots = stackalloc float[Block];
         int group = _queryHeads / _keyValueHeads;
@@ -83,20 +86,20 @@ public sealed unsafe class CausalAttention : IDisposable
             PackRows(v + kvHead * _headDim, vStride, length, _values.Pointer);
             for (int head = kvHead * group; head < (kvHead + 1) * group; head++)
             {
-                for (int start = 0; start < length; start += Block)
+                for (int start = firstQuery; start < length; start += Block)
                 {
-                    int queries = Math.Min(Block, length - start);
-                    float* blockQ = q + start * qkStride + head * _headDim;
-                    float* blockOutput = output + start * outputStride + head * _headDim;
-                    float* blockGradient = doutput + start * outputStride + head * _headDim;
+                    int queries = Math.Min(Block, length - start), index = start - firstQuery;
+                    float* blockQ = q + index * qkStride + head * _headDim;
+                    float* blockOutput = output + index * outputStride + head * _headDim;
+                    float* blockGradient = doutput + index * outputStride + head * _headDim;
                     PackBlock(blockQ, qkStride, queries, _scale, _queries.Pointer);
                     PackBlock(blockGradient, outputStride, queries, 1f, _outputs.Pointer);
                     MultiplyKeys(_keys.Pointer, _queries.Pointer, start, queries, _scores.Pointer);
                     MultiplyKeys(_values.Pointer, _outputs.Pointer, start, queries, _scoreGradients.Pointer);
                     for (int i = 0; i < Block; i++)
                         dots[i] = i < queries ? RowMath.Dot(blockOutput + i * outputStride, blockGradient + i * outputStride, _headDim) : 0f;
-                    SoftmaxBackward(start, queries, logSumExp + head * logStride + start, dots);
-                    BlockGradients(keys, qkStride, blockQ, blockGradient, outputStride, dq + start * dqkStride + head * _headDim,
+                    SoftmaxBackward(start, queries, logSumExp + head * logStride + index, dots);
+                    BlockGradients(keys, qkStride, blockQ, blockGradient, outputStride, dq + index * dqkStride + head * _headDim,
                         dk + kvHead * _headDim, dqkStride, dv + kvHead * _headDim, dvStride, start, queries);
                 }
             }

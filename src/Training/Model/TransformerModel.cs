@@ -19,12 +19,12 @@ public sealed record Initialization
 }
 
 /// <summary>A trainable decoder: layout and values of its parameters, f32.</summary>
-public sealed unsafe class TransformerModel : IDisposable
+public sealed unsafe class TransformerModel : ITrainable, IDisposable
 {
     private readonly TransformerLayer[] _layers;
 
-    /// <summary>A model with all parameters zero.</summary>
-    public TransformerModel(TransformerShape shape)
+    /// <summary>A model with all parameters zero; <paramref name="more"/> may add parameters that are trained and kept beside its own.</summary>
+    public TransformerModel(TransformerShape shape, Action<ParameterSet>? more = null)
     {
         shape.Validate();
         Shape = shape;
@@ -33,6 +33,7 @@ public sealed unsafe class TransformerModel : IDisposable
         for (int i = 0; i < shape.Layers; i++) _layers[i] = new TransformerLayer(shape, Parameters, i);
         FinalGainOffset = Parameters.AddVectors(ParameterKind.Gain, ("model.norm.weight", shape.HiddenSize));
         HeadOffset = shape.TiedEmbeddings ? EmbeddingOffset : Parameters.Add(ParameterKind.Head, shape.HiddenSize, ("lm_head.weight", shape.VocabularySize));
+        more?.Invoke(Parameters);
         Values = new FloatBuffer(Parameters.Count);
     }
 

@@ -8,14 +8,14 @@ namespace Foretoken.Training;
 /// </summary>
 public sealed unsafe class Optimizer : IDisposable
 {
-    private readonly TransformerModel _model;
+    private readonly ITrainable _model;
     private readonly OptimizerSettings _settings;
     private readonly WorkerTeam _team;
     private readonly Muon[] _muon; // one per worker
     private readonly Parameter[] _order; // largest first, so that the threads end together
 
     /// <summary>An optimizer for <paramref name="model"/> with zero state.</summary>
-    public Optimizer(TransformerModel model, OptimizerSettings settings, WorkerTeam team)
+    public Optimizer(ITrainable model, OptimizerSettings settings, WorkerTeam team)
     {
         (_model, _settings, _team) = (model, settings, team);
         First = new FloatBuffer(model.Parameters.Count);
@@ -37,6 +37,9 @@ public sealed unsafe class Optimizer : IDisposable
     /// <summary>Names of parameters that are never changed.</summary>
     public HashSet<string> Frozen { get; } = [];
 
+    /// <summary>A further factor on the learning rates by parameter and step; 0 leaves the parameter as it is. Null: 1.</summary>
+    public Func<Parameter, int, double>? RateFactor { get; set; }
+
     /// <summary>
     /// Updates the model. <paramref name="gradientNorm"/> is the global norm of the gradients, <paramref name="step"/> counts from 1,
     /// <paramref name="factor"/> multiplies both learning rates.
@@ -47,11 +50,12 @@ public sealed unsafe class Optimizer : IDisposable
         _team.Run(_order.Length, (item, worker) =>
         {
             Parameter p = _order[item];
-            if (Frozen.Contains(p.Name)) return;
+            double own = factor * (RateFactor?.Invoke(p, step) ?? 1);
+            if (Frozen.Contains(p.Name) || own == 0) return;
             float* value = _model.Values.Pointer + p.Offset, gradient = gradients + p.Offset, first = First.Pointer + p.Offset;
             if (clip != 1f) RowMath.Scale(gradient, clip, p.Count);
-            if (UsesMuon(p)) _muon[worker].Update(value, gradient, first, p.Rows, p.Columns, _settings, (float)(_settings.MuonLearningRate * factor));
-            else Adam(value, gradient, first, Second.Pointer + p.Offset, p, step, (float)(_settings.AdamLearningRate * factor));
+            if (UsesMuon(p)) _muon[worker].Update(value, gradient, first, p.Rows, p.Columns, _settings, (float)(_settings.MuonLearningRate * own));
+            else Adam(value, gradient, first, Second.Pointer + p.Offset, p, step, (float)(_settings.AdamLearningRate * own));
         });
     }
 

@@ -13,7 +13,7 @@ internal static unsafe class Checkpoint
     private const string Prefix = "checkpoint-";
     private const int Kept = 2;
 
-    public static void Write(string runDirectory, RunState state, TransformerModel model, Optimizer optimizer)
+    public static void Write(string runDirectory, RunState state, ITrainable model, Optimizer optimizer)
     {
         string final = Path.Combine(runDirectory, Prefix + state.Step.ToString(CultureInfo.InvariantCulture)), temporary = final + ".tmp";
         if (Directory.Exists(temporary)) Directory.Delete(temporary, recursive: true);
@@ -29,7 +29,7 @@ internal static unsafe class Checkpoint
     }
 
     /// <summary>Reads the latest checkpoint of the directory, or returns null when it has none.</summary>
-    public static RunState? ReadLatest(string runDirectory, TransformerModel model, Optimizer optimizer)
+    public static RunState? ReadLatest(string runDirectory, ITrainable model, Optimizer optimizer)
     {
         (int Step, string Path) latest = All(runDirectory).LastOrDefault();
         if (latest.Path is null) return null;

@@ -15,19 +15,20 @@ public static unsafe class ModelExport
 
     /// <summary>
     /// Writes config.json, generation_config.json, model.safetensors and the tokenizer's files into <paramref name="directory"/>; every file is
-    /// replaced by a rename.
+    /// replaced by a rename. <paramref name="include"/> leaves parameters out that are trained beside the model; <paramref name="end"/> is the end token, null: the
+    /// tokenizer's &lt;|end|&gt;.
     /// </summary>
-    public static void Write(TransformerModel model, string tokenizerDirectory, string directory)
+    public static void Write(TransformerModel model, string tokenizerDirectory, string directory, Func<Parameter, bool>? include = null, int? end = null)
     {
         Directory.CreateDirectory(directory);
-        int end = BpeTokenizer.FromDirectory(tokenizerDirectory).TokenToId("<|end|>")
+        int endToken = end ?? BpeTokenizer.FromDirectory(tokenizerDirectory).TokenToId("<|end|>")
             ?? throw new RecipeException($"{tokenizerDirectory}: the tokenizer has no token <|end|>.");
-        WriteFile(directory, "config.json", json => WriteConfig(json, model.Shape, end));
-        WriteFile(directory, "generation_config.json", json =>
+        WriteJson(directory, "config.json", json => WriteConfig(json, model.Shape, endToken));
+        WriteJson(directory, "generation_config.json", json =>
         {
             json.WriteBoolean("do_sample", false);
-            json.WriteNumber("eos_token_id", end);
-            json.WriteNumber("pad_token_id", end);
+            json.WriteNumber("eos_token_id", endToken);
+            json.WriteNumber("pad_token_id", endToken);
         });
         foreach (string file in TokenizerFiles)
         {
@@ -35,7 +36,7 @@ public static unsafe class ModelExport
             string target = Path.Combine(directory, file);
             if (File.Exists(source) && Path.GetFullPath(source) != Path.GetFullPath(target)) File.Copy(source, target, overwrite: true);
         }
-        SafetensorsWriter.Write(Path.Combine(directory, "model.safetensors"), model.Parameters.Parameters.Select(p => Entry(model, p)),
+        SafetensorsWriter.Write(Path.Combine(directory, "model.safetensors"), model.Parameters.Parameters.Where(p => include?.Invoke(p) ?? true).Select(p => Entry(model, p)),
             new Dictionary<string, string> { ["format"] = "pt" });
     }
 
@@ -83,7 +84,8 @@ public static unsafe class ModelExport
         json.WriteNumber("vocab_size", shape.VocabularySize);
     }
 
-    private static void WriteFile(string directory, string name, Action<Utf8JsonWriter> content)
+    /// <summary>Writes a JSON object as an indented file.</summary>
+    internal static void WriteJson(string directory, string name, Action<Utf8JsonWriter> content)
     {
         string path = Path.Combine(directory, name), temporary = path + ".tmp";
         using (FileStream stream = File.Create(temporary))

@@ -24,6 +24,12 @@ public sealed class RunState
     /// <summary>The run has ended by its schedule.</summary>
     public bool Finished { get; set; }
 
+    /// <summary>Drafters: the best held-out tokens per pass so far; 0 before the first measurement.</summary>
+    public double BestTokensPerPass { get; set; }
+
+    /// <summary>Drafters: measurements since the best one.</summary>
+    public int StaleChecks { get; set; }
+
     /// <summary>Progress per bucket, in the order of the recipe's mixture.</summary>
     public List<BucketProgress> Buckets { get; set; } = [];
 

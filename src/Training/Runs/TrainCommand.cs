@@ -18,6 +18,7 @@ public static class TrainCommand
     /// <exception cref="RecipeException">The recipe or the run directory cannot be used.</exception>
     public static int Run(string recipePath, string outDir, bool resume, TextWriter progress, CancellationToken cancellation, int? threads = null)
     {
+        if (Drafters.DrafterRecipe.IsOne(recipePath)) return Drafters.DrafterRun.Run(recipePath, outDir, resume, progress, cancellation, threads);
         TrainingRecipe recipe = TrainingRecipe.Read(recipePath);
         string tokenizerDirectory = Path.GetFullPath(Path.Combine(Path.GetDirectoryName(Path.GetFullPath(recipePath))!, recipe.Tokenizer));
         BpeTokenizer tokenizer = BpeTokenizer.FromDirectory(tokenizerDirectory);
@@ -34,7 +35,7 @@ public static class TrainCommand
         return Loop(recipe, trainer, report, outDir, tokenizerDirectory, progress, cancellation);
     }
 
-    private static void CreateDirectory(string path)
+    internal static void CreateDirectory(string path)
     {
         try
         {
