@@ -18,18 +18,31 @@ internal sealed class ReferenceTransformer(TransformerShape shape, ParameterSet 
         return total;
     }
 
-    private double SequenceLoss(ReadOnlySpan<int> tokens, ReadOnlySpan<int> targets, ReadOnlySpan<float> weights)
+    /// <summary>Rows after the final norm. // [tokens][hidden]</summary>
+    public double[][] NormedRows(ReadOnlySpan<int> tokens)
     {
         var x = new double[tokens.Length][];
         for (int t = 0; t < tokens.Length; t++) x[t] = Tensor("model.embed_tokens.weight").Slice(tokens[t] * shape.HiddenSize, shape.HiddenSize).ToArray();
         for (int layer = 0; layer < shape.Layers; layer++) Layer($"model.layers.{layer}.", x);
+        return [.. x.Select(row => Norm(row, Tensor("model.norm.weight")))];
+    }
+
+    /// <summary>log p of every token behind the given ones. // [vocabulary]</summary>
+    public double[] LogProbabilities(ReadOnlySpan<int> tokens) => LogProbabilities(NormedRows(tokens)[^1]);
+
+    /// <summary>log p of every token from a row after the final norm. // [vocabulary]</summary>
+    public double[] LogProbabilities(double[] normed)
+    {
+        double[] logits = Project(normed, Tensor(shape.TiedEmbeddings ? "model.embed_tokens.weight" : "lm_head.weight"));
+        double maximum = logits.Max(), log = maximum + Math.Log(logits.Sum(l => Math.Exp(l - maximum)));
+        return [.. logits.Select(l => l - log)];
+    }
+
+    private double SequenceLoss(ReadOnlySpan<int> tokens, ReadOnlySpan<int> targets, ReadOnlySpan<float> weights)
+    {
+        double[][] normed = NormedRows(tokens);
         double loss = 0;
-        for (int t = 0; t < tokens.Length; t++)
-        {
-            double[] logits = Project(Norm(x[t], Tensor("model.norm.weight")), Tensor(shape.TiedEmbeddings ? "model.embed_tokens.weight" : "lm_head.weight"));
-            double maximum = logits.Max(), sum = logits.Sum(l => Math.Exp(l - maximum));
-            loss += weights[t] * (maximum + Math.Log(sum) - logits[targets[t]]);
-        }
+        for (int t = 0; t < tokens.Length; t++) loss -= weights[t] * LogProbabilities(normed[t])[targets[t]];
         return loss;
     }
 

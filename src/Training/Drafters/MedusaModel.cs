@@ -216,32 +216,38 @@ internal sealed unsafe class MedusaModel : DrafterModel
             }
         }
 
-        /// <summary>Medusa-2: the target's own next-token loss at the roots, and back through it together with what the heads ask of its rows.</summary>
+        /// <summary>Medusa-2: the target's own loss of every answer token, and back through it together with what the heads ask of its rows.</summary>
         private double RunTarget(float scale, float* gradients)
         {
-            int rows = Rows.Count, hidden = _model._target.Shape.HiddenSize;
-            bool train = gradients != null;
+            int rows = 0, hidden = _model._target.Shape.HiddenSize;
+            float* compact = _x[1].Pointer, normed = Target.Normed, demand = _normedGradient.Pointer;
             foreach (RootSpan span in Rows.Spans)
             {
-                for (int i = 0; i < span.Count; i++)
-                    (_targets[span.FirstRoot + i], _weights[span.FirstRoot + i]) = (Rows.Batch.Tokens[span.Start + span.FirstPosition + i + 1], scale);
+                for (int row = span.Start + span.FirstPosition; row <= span.Start + span.FirstPosition + span.Count; row++, rows++)
+                {
+                    new Span<float>(normed + (long)row * hidden, hidden).CopyTo(new Span<float>(compact + (long)rows * hidden, hidden));
+                    (_targets[rows], _weights[rows]) = (Rows.Batch.Tokens[row + 1], scale);
+                }
             }
 
+            bool train = gradients != null;
             long output = _model._target.HeadOffset;
-            _head.Run(_gemm, _x[0].Pointer, _model.Values.Pointer + output, _targets.AsSpan(0, rows), _weights.AsSpan(0, rows), _losses, _correct,
+            _head.Run(_gemm, compact, _model.Values.Pointer + output, _targets.AsSpan(0, rows), _weights.AsSpan(0, rows), _losses, _correct,
                 train ? _gradient.Pointer : null, train ? gradients + output : null);
             double loss = 0;
             for (int row = 0; row < rows; row++) loss += (double)scale * _losses[row];
             if (!train) return loss;
-            RowMath.Add(_gradient.Pointer, _inputGradient.Pointer, (long)rows * hidden);
             _normedGradient.Clear();
+            float* own = _gradient.Pointer;
             foreach (RootSpan span in Rows.Spans)
             {
-                new Span<float>(_gradient.Pointer + (long)span.FirstRoot * hidden, span.Count * hidden)
-                    .CopyTo(new Span<float>(_normedGradient.Pointer + (long)(span.Start + span.FirstPosition) * hidden, span.Count * hidden));
+                float* first = demand + (long)(span.Start + span.FirstPosition) * hidden;
+                RowMath.Add(first, own, (long)(span.Count + 1) * hidden);
+                RowMath.Add(first, _inputGradient.Pointer + (long)span.FirstRoot * hidden, (long)span.Count * hidden);
+                own += (long)(span.Count + 1) * hidden;
             }
 
-            Target.Backward(Rows.Batch, _normedGradient.Pointer, gradients);
+            Target.Backward(Rows.Batch, demand, gradients);
             return loss;
         }
 
