@@ -2,6 +2,7 @@ using Foretoken.Backends;
 using Foretoken.Backends.Cpu;
 using Foretoken.Cli.Benchmarks;
 using Foretoken.Cli.Output;
+using Foretoken.Generation;
 using Foretoken.KvCache;
 using Foretoken.Memory;
 using Foretoken.Models;
@@ -16,8 +17,8 @@ internal sealed record DirectModelOptions
 
     public KvType KvType { get; init; } = KvType.F32;
 
-    /// <summary>What the cache forgets.</summary>
-    public IEvictionPolicy KvPolicy { get; init; } = new DensePolicy();
+    /// <summary>What the cache forgets; null = what the model decides.</summary>
+    public IEvictionPolicy? KvPolicy { get; init; } = new DensePolicy();
 
     /// <summary>0 takes one per processor.</summary>
     public int Threads { get; init; }
@@ -62,7 +63,7 @@ internal sealed class DirectModel : IDisposable
                 MaxTokensPerSequence = options.ContextLength,
                 MaxRowsPerSequence = options.MaxRows,
                 BudgetBytes = PagedKvCache.BytesFor(layout, 1, options.ContextLength + options.MaxRows),
-                Policy = options.KvPolicy,
+                Policy = options.KvPolicy ?? LearnedEviction.PolicyOf(model.Config, model.Origin),
             },
             plan);
         _rows = new RowBatch(options.MaxRows);
@@ -81,6 +82,9 @@ internal sealed class DirectModel : IDisposable
 
     /// <summary>What the cache forgets.</summary>
     public IEvictionPolicy KvPolicy => _cache.Options.Policy;
+
+    /// <summary>Slots over all layers and KV heads that the next row sees.</summary>
+    public long LiveSlots => _cache.Statistics.LiveSlots;
 
     public KvType KvType => _cache.Options.Layout.Type;
 

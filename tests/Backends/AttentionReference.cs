@@ -62,7 +62,7 @@ public static class AttentionReference
             case null:
                 return test.Expire is null || query <= test.Expire(kvHead, key);
             case DmsPolicy dms: // the row after a token decides about it, for rows beyond the window
-                return query - key <= dms.DecisionWindow || !dms.Decisions!.Evicts(AttentionHarness.Layer, kvHead, key + 1, path[key + 1]);
+                return query - key <= dms.DecisionWindow || !dms.Decisions!.Evicts(AttentionHarness.Layer, kvHead, key + dms.DecisionShift, path[key + dms.DecisionShift]);
             case SlidingWindowPolicy window:
                 return query - key < window.Tokens;
             case SinksPolicy sinks:

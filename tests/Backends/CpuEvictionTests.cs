@@ -18,7 +18,7 @@ public sealed unsafe class CpuEvictionTests
     public static TheoryData<string, KvType> Policies()
     {
         var data = new TheoryData<string, KvType>();
-        foreach (string policy in new[] { "dms 1", "dms 4", "dms 16", "dms 64", "window 1", "window 37", "sinks 40", "random 8" }) data.Add(policy, KvType.F32);
+        foreach (string policy in new[] { "dms 1", "dms 4", "dms 16", "dms 64", "unshifted 4", "immediate 16", "window 1", "window 37", "sinks 40", "random 8" }) data.Add(policy, KvType.F32);
         data.Add("dms 4", KvType.Int8);
         data.Add("dms 16", KvType.BF16);
         data.Add("sinks 40", KvType.F16);
@@ -86,6 +86,8 @@ public sealed unsafe class CpuEvictionTests
             Policy = policy.Split(' ')[0] switch
             {
                 "dms" => new DmsPolicy(number, new SyntheticDecisions(5, 0.6)),
+                "unshifted" => new DmsPolicy(number, new SyntheticDecisions(5, 0.6), shift: 0),
+                "immediate" => new DmsPolicy(number, new SyntheticDecisions(5, 0.6), shift: number),
                 "window" => new SlidingWindowPolicy(number),
                 "sinks" => new SinksPolicy(number),
                 _ => new RandomPolicy(0.4, number, 6),

@@ -8,9 +8,10 @@ namespace Foretoken.Tests.Cli;
 /// <summary>Drafters and eviction policies from the command line: what they change, what they never change, and what they tell.</summary>
 public sealed partial class DraftAndKvTests : IDisposable
 {
+    private static readonly TinyModel s_model = new() { MaxPositions = 256 };
     private readonly TempDirectory _directory = new();
 
-    public DraftAndKvTests() => new TinyModel { MaxPositions = 256 }.Write(_directory.File("models/reasoner"));
+    public DraftAndKvTests() => s_model.Write(_directory.File("models/reasoner"));
 
     public void Dispose() => _directory.Dispose();
 
@@ -65,6 +66,24 @@ public sealed partial class DraftAndKvTests : IDisposable
         Assert.Equal(Run(request).Output, Run(["--draft", "oracle=0.6,7", .. request]).Output);
     }
 
+    [Fact]
+    public void Decisions_are_found_beside_the_model_or_where_the_flag_says_and_are_not_lossy()
+    {
+        string model = Path.Combine(_directory.Path, "models", ModelLocator.DefaultModel), adapter = model + "-dms";
+        Run("--kv", "dms", "abc").FailsWith(ExitCode.RunError, "was not trained to decide what its cache evicts", adapter, "foretoken train dms");
+        Directory.CreateDirectory(adapter);
+        RawSafetensors.Write(Path.Combine(adapter, "adapter_model.safetensors"), [.. s_model.DecisionTensors()], "F32");
+        File.WriteAllText(Path.Combine(adapter, "adapter_config.json"), """{"dms_separate_alpha": true, "dms_window_size": 5}""");
+        string[] request = ["--max-tokens", "60", "--temperature", "0.8", "--json", "abcdefgh"];
+        JsonElement beside = Json(Run(["--kv", "dms", .. request]));
+        Assert.False(beside.GetProperty("lossy").GetBoolean());
+        Assert.True(beside.GetProperty("kv_compression").GetDouble() > 1.1);
+        string elsewhere = Path.Combine(_directory.Path, "elsewhere");
+        Directory.Move(adapter, elsewhere);
+        JsonElement named = Json(Run(["--kv", $"dms={elsewhere}", "--draft", "oracle=0.7", .. request]));
+        Assert.Equal(beside.GetProperty("text").GetString(), named.GetProperty("text").GetString());
+    }
+
     [Theory]
     [InlineData("--kv", "window=0", "--kv: window must be an integer from 1")]
     [InlineData("--kv", "window=-1", "--kv: window must be an integer from 1")]
@@ -74,7 +93,9 @@ public sealed partial class DraftAndKvTests : IDisposable
     [InlineData("--kv", "sinks=4", "--kv: sinks must be an integer from 5")]
     [InlineData("--kv", "random=1.5", "--kv: the share of random must be a number from 0 to 1")]
     [InlineData("--kv", "random=0.5,0", "--kv: the window of random must be an integer from 1")]
-    [InlineData("--kv", "dms", "--kv dms is not available in this build: available are dense, window=TOKENS")]
+    [InlineData("--kv", "dms=", "--kv dms= has sizes")]
+    [InlineData("--kv", "dms-random=8", "--kv dms-random=8 has sizes")]
+    [InlineData("--kv", "dms-random=0.5,16", "--kv: the compression of dms-random must be a number from 1")]
     [InlineData("--kv", "snapkv=3", "--kv snapkv=3 is not available in this build")]
     [InlineData("--kv", "everything", "--kv everything is unknown: available are dense")]
     [InlineData("--draft", "oracle", "--draft oracle needs an acceptance, for example oracle=0.8")]

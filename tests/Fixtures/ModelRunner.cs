@@ -1,5 +1,6 @@
 using Foretoken.Backends;
 using Foretoken.Backends.Cpu;
+using Foretoken.Generation;
 using Foretoken.KvCache;
 using Foretoken.Memory;
 using Foretoken.Models;
@@ -14,7 +15,7 @@ public sealed class ModelRunner : IDisposable
     private readonly PagedKvCache _cache;
     private readonly RowBatch _rows = new(MaxRows);
 
-    public ModelRunner(string directory, WeightType? type = null, KvType kvType = KvType.F32, int threads = 2)
+    public ModelRunner(string directory, WeightType? type = null, KvType kvType = KvType.F32, int threads = 2, bool learnedEviction = false, int reclaimBatch = 8)
     {
         _backend = CpuBackend.Create(new CpuOptions { Threads = threads });
         var plan = new MemoryPlan();
@@ -29,11 +30,15 @@ public sealed class ModelRunner : IDisposable
                 MaxTokensPerSequence = shape.MaxPositions,
                 MaxRowsPerSequence = MaxRows,
                 BudgetBytes = PagedKvCache.BytesFor(layout, 1, shape.MaxPositions + MaxRows),
+                Policy = learnedEviction ? LearnedEviction.PolicyOf(Model.Config, directory) : new DensePolicy(),
+                ReclaimBatch = reclaimBatch,
             },
             plan);
     }
 
     public LoadedModel Model { get; }
+
+    public KvStatistics Statistics => _cache.Statistics;
 
     /// <summary>Logits of every position, computed in passes of <paramref name="chunk"/> rows: all ids at once is prefill, 1 is token by token. // [ids · vocab]</summary>
     public float[] Run(int[] ids, int chunk)

@@ -15,6 +15,7 @@ public sealed class ReferenceTransformer
     private readonly double _epsilon;
     private readonly Func<double, double> _stored;
     private readonly double[] _frequencies;
+    private double[][] _lent = []; // [rows][kvHeads] channels that queries lend to eviction decisions
 
     /// <param name="directory">A Hugging Face directory.</param>
     /// <param name="matrixRow">Applied to every row of every matrix, for example to round it as a weight type does.</param>
@@ -36,6 +37,12 @@ public sealed class ReferenceTransformer
         foreach (string file in Directory.EnumerateFiles(directory, "*.safetensors")) ReadFile(file, matrixRow);
     }
 
+    /// <summary>Follows the model's eviction decisions; channels that queries lend are zero in any case.</summary>
+    public bool Evicts { get; init; }
+
+    /// <summary>The eviction logit that came nearest to 0: decisions in less precise arithmetic agree while it is larger than that arithmetic's error.</summary>
+    public double SmallestMargin { get; private set; } = double.PositiveInfinity;
+
     /// <summary>Logits of every position. // [ids, vocab]</summary>
     public double[][] Forward(int[] ids)
     {
@@ -52,7 +59,7 @@ public sealed class ReferenceTransformer
         {
             string name = $"model.layers.{layer}.";
             states.Add([.. x]);
-            double[][] attention = Attend(layer, [.. x.Select(r => Norm(r, Weight(name + "input_layernorm")))]);
+            double[][] attention = Attend(layer, x, [.. x.Select(r => Norm(r, Weight(name + "input_layernorm")))]);
             for (int t = 0; t < x.Length; t++)
             {
                 x[t] = Add(x[t], Linear(attention[t], name + "self_attn.o_proj", _hidden));
@@ -63,11 +70,16 @@ public sealed class ReferenceTransformer
         return [.. states, x, [.. x.Select(r => Norm(r, Weight("model.norm")))]];
     }
 
-    private double[][] Attend(int layer, double[][] x)
+    /// <param name="layer">Layer.</param>
+    /// <param name="raw">The residual stream. // [rows][hidden]</param>
+    /// <param name="x">The same normalised.</param>
+    private double[][] Attend(int layer, double[][] raw, double[][] x)
     {
         string name = $"model.layers.{layer}.self_attn.";
         int rows = x.Length, window = Window(layer);
+        _lent = [.. x.Select(_ => new double[_kvHeads])];
         double[][][] q = Heads(x, name + "q", _heads, rotate: true);
+        bool[][,] hidden = Hidden(name, raw);
         double[][][] k = Stored(Heads(x, name + "k", _kvHeads, rotate: true)), v = Stored(Heads(x, name + "v", _kvHeads, rotate: false));
         var output = new double[rows][]; // [rows, heads·headDim]
         for (int t = 0; t < rows; t++)
@@ -77,7 +89,7 @@ public sealed class ReferenceTransformer
             {
                 int kv = h / (_heads / _kvHeads), first = Math.Max(0, t - window + 1);
                 var p = new double[t - first + 1];
-                for (int s = first; s <= t; s++) p[s - first] = Dot(q[t][h], k[s][kv]) / Math.Sqrt(_headDim);
+                for (int s = first; s <= t; s++) p[s - first] = hidden[kv][t, s] ? double.NegativeInfinity : Dot(q[t][h], k[s][kv]) / Math.Sqrt(_headDim);
                 double max = p.Max();
                 for (int i = 0; i < p.Length; i++) p[i] = Math.Exp(p[i] - max);
                 double sum = p.Sum();
@@ -87,6 +99,30 @@ public sealed class ReferenceTransformer
         }
 
         return output;
+    }
+
+    /// <summary>The explicit mask of delayed eviction, rows by keys. // [kvHeads][rows, rows]</summary>
+    private bool[][,] Hidden(string name, double[][] raw)
+    {
+        int rows = raw.Length, shift = Flag("dms_one_token_shift", true) ? 1 : 0;
+        bool[][,] hidden = [.. Enumerable.Range(0, _kvHeads).Select(_ => new bool[rows, rows])];
+        if (!Evicts) return hidden;
+        int window = Int("dms_window_size");
+        double scale = _config.GetProperty("dms_alpha_scale").GetDouble(), offset = _config.GetProperty("dms_initial_alpha_offset").GetDouble();
+        bool perLayer = _config.TryGetProperty("dms_alpha_per", out JsonElement per) && per.GetString() == "layer";
+        for (int t = 0; t < rows; t++)
+        {
+            double[] logits = Adapter ? Linear(Norm(raw[t], Weight(name + "dms_proj_alpha_norm")), name + "dms_proj_alpha", _kvHeads) : _lent[t];
+            for (int kv = 0; kv < _kvHeads; kv++)
+            {
+                double logit = logits[perLayer ? 0 : kv] * scale - offset;
+                SmallestMargin = Math.Min(SmallestMargin, Math.Abs(logit));
+                int token = t - shift;
+                for (int row = token + window + 1; logit > 0 && token >= 0 && row < rows; row++) hidden[kv][row, token] = true;
+            }
+        }
+
+        return hidden;
     }
 
     private double[][][] Stored(double[][][] rows) => [.. rows.Select(heads => heads.Select(head => head.Select(_stored).ToArray()).ToArray())];
@@ -102,7 +138,16 @@ public sealed class ReferenceTransformer
             {
                 double[] head = all[(h * _headDim)..((h + 1) * _headDim)];
                 if (normed) head = Norm(head, gain!);
-                return rotate ? Rotate(head, position) : head;
+                bool lends = Borrows && name.EndsWith(".q", StringComparison.Ordinal) && h % (_heads / _kvHeads) == 0;
+                if (lends)
+                {
+                    _lent[position][h / (_heads / _kvHeads)] = head[_headDim - 1];
+                    head[_headDim - 1] = 0;
+                }
+
+                if (rotate) head = Rotate(head, position);
+                if (lends && Flag("dms_zero_after_rope", true)) head[_headDim - 1] = 0;
+                return head;
             }).ToArray();
         })];
     }
@@ -150,6 +195,12 @@ public sealed class ReferenceTransformer
     }
 
     private static double[] Add(double[] a, double[] b) => [.. a.Zip(b, (x, y) => x + y)];
+
+    private bool Adapter => Flag("dms_separate_alpha", false);
+
+    private bool Borrows => _config.TryGetProperty("dms_window_size", out _) && !Adapter;
+
+    private bool Flag(string name, bool fallback) => _config.TryGetProperty(name, out JsonElement value) ? value.GetBoolean() : fallback;
 
     private double[] Weight(string name) => _weights[name + ".weight"];
 

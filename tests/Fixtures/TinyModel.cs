@@ -96,6 +96,20 @@ public sealed record TinyModel
 
         yield return Random("model.norm.weight", stream++, 0.2, 1, Hidden);
         if (!Tied) yield return Random("lm_head.weight", stream, 2 * hidden, 0, Vocab, Hidden);
+        if (!Config.Contains(("dms_separate_alpha", "true"))) yield break;
+        foreach (TestTensor t in DecisionTensors()) yield return t;
+    }
+
+    /// <summary>The adapter of delayed eviction.</summary>
+    public IEnumerable<TestTensor> DecisionTensors()
+    {
+        for (int i = 0; i < Layers; i++)
+        {
+            string name = $"model.layers.{i}.self_attn.dms_proj_alpha";
+            yield return Random(name + "_norm.weight", (uint)(1000 + 3 * i), 0.2, 1, Hidden);
+            yield return Random(name + ".weight", (uint)(1001 + 3 * i), 0.3 / Math.Sqrt(Hidden), 0, KvHeads, Hidden);
+            if (HasAttentionBias) yield return Random(name + ".bias", (uint)(1002 + 3 * i), 0.3, 0, KvHeads);
+        }
     }
 
     private bool HasAttentionBias => Config.Any(c => c is ("attention_bias", "true"));

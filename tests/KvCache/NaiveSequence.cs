@@ -19,7 +19,8 @@ internal sealed class NaiveSequence
     {
         if (!policy.Evicts) return int.MaxValue;
         if (policy is not DmsPolicy dms) return policy.ExpireOf(layer, kvHead, position);
-        bool evicted = position + 1 < Tokens.Count && dms.Decisions!.Evicts(layer, kvHead, position + 1, Tokens[position + 1]);
+        int decider = position + dms.DecisionShift;
+        bool evicted = decider < Tokens.Count && dms.Decisions!.Evicts(layer, kvHead, decider, Tokens[decider]);
         return evicted ? position + dms.DecisionWindow : int.MaxValue;
     }
 

@@ -66,7 +66,7 @@ public sealed class PagedKvCacheSimulationTests
         1 => new SlidingWindowPolicy(1 + seed % 40),
         2 => new SinksPolicy(5 + seed % 50),
         3 => new RandomPolicy(0.4, 1 + seed % 20, (ulong)seed),
-        4 => new DmsPolicy(1 + seed % 5, new SyntheticDecisions((ulong)seed, 0.7)),
+        4 => new DmsPolicy(1 + seed % 5, new SyntheticDecisions((ulong)seed, 0.7), shift: seed / 6 % (2 + seed % 5)),
         _ => new DmsPolicy(16, new SyntheticDecisions((ulong)seed, 0.875)),
     };
 

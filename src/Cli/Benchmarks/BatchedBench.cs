@@ -33,6 +33,7 @@ internal sealed class BatchedBench : IDisposable
             WeightType = options.WeightType,
             KvType = options.KvType,
             KvPolicy = options.KvPolicy,
+            LearnedEviction = options.KvPolicy is null,
             Threads = options.Threads,
             MaxSequences = most,
             MaxRows = Math.Max(new LanguageModelOptions().MaxRows, most),

@@ -173,6 +173,7 @@ internal sealed class BenchCases(DirectModel model, BenchSizes sizes, Cancellati
     {
         TransformerShape s = model.Loaded.Config.Shape;
         if (!model.KvPolicy.Evicts) return (double)tokens * s.LayerCount * s.KvHeadCount;
+        if (model.KvPolicy.DecisionWindow > 0) return model.LiveSlots; // decided as tokens come
         long live = 0;
         for (int head = 0; head < s.LayerCount * s.KvHeadCount; head++)
         {

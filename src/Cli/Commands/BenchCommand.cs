@@ -100,7 +100,7 @@ internal sealed class BenchCommand : CliCommand
             KvTypes = _kvTypes.Get(context),
         };
         KvChoice kv = _kv.Get(context);
-        if (kv.Policy.Evicts && (kinds.Contains(BenchKind.Kv) || kinds.Contains(BenchKind.Load)))
+        if (kv.Evicts && (kinds.Contains(BenchKind.Kv) || kinds.Contains(BenchKind.Load)))
             throw new UsageException($"--kv {kv.Text} changes nothing in {(kinds.Contains(BenchKind.Kv) ? "kv" : "load")}: it is for decode, prefill, rows, depth and batched.");
         var options = new DirectModelOptions
         {
@@ -117,12 +117,16 @@ internal sealed class BenchCommand : CliCommand
             return Load(ModelLocator.Find(model, host), options, repeats, format, host);
         }
 
-        if (kinds.Contains(BenchKind.Spec)) return Spec(context, shape, model, options, repeats, format, host);
+        if (kinds.Contains(BenchKind.Spec)) return Spec(context, shape, model, options, kv, repeats, format, host);
+        if (kv.Policy is null && shape is not null) throw new UsageException($"--kv {kv.Text} follows a model's decisions, and random weights make none: use dms-random.");
 
         if (cuda) options = options with { ContextLength = sizes.Tokens + options.MaxRows };
-        using ModelSource source = shape is null
-            ? ModelLoader.Open(ModelLocator.Find(model, host))
-            : new RandomSource(NamedShapes.Create(shape, Math.Max(options.ContextLength, 1)));
+        (string? path, string? adapter) = shape is null ? kv.Locate(ModelLocator.Find(model, host), host) : (null, null);
+        using ModelSource opened = path is not null
+            ? ModelLoader.Open(path)
+            : new RandomSource(NamedShapes.Create(shape!, Math.Max(options.ContextLength, 1)));
+        using DmsAdapterSource? adapted = adapter is null ? null : new DmsAdapterSource(opened, adapter);
+        ModelSource source = adapted ?? opened;
         string name = shape ?? Path.GetFileName(Path.TrimEndingDirectorySeparator(source.Origin));
         if (kinds.Contains(BenchKind.Kv)) return Attention(source.Config.Shape, name, sizes, options, repeats, format, host);
         if (options.ContextLength > source.Config.Shape.MaxPositions)
@@ -151,15 +155,16 @@ internal sealed class BenchCommand : CliCommand
         return ExitCode.Success;
     }
 
-    private int Spec(CommandContext context, string? shape, string? model, DirectModelOptions sizes, int repeats, TableFormat? format, CliHost host)
+    private int Spec(CommandContext context, string? shape, string? model, DirectModelOptions sizes, KvChoice kv, int repeats, TableFormat? format, CliHost host)
     {
-        string? directory = shape is null ? ModelLocator.Find(model, host) : null, html = _html.Get(context);
+        (string? directory, string? adapter) = shape is null ? kv.Locate(ModelLocator.Find(model, host), host) : (null, null);
+        string? html = _html.Get(context);
         int maxTokens = _maxTokens.Get(context);
         IReadOnlyList<DraftChoice> drafters = _drafters.Get(context) ?? SpecRunner.Defaults(directory);
         var request = new SpecRequest(drafters, _limit.Get(context), maxTokens, _temperature.Get(context), repeats, html, format);
         var options = new LanguageModelOptions
         {
-            WeightType = sizes.WeightType, KvType = sizes.KvType, KvPolicy = sizes.KvPolicy, Threads = sizes.Threads, MaxSequences = 1, Cancellation = host.Interrupt,
+            WeightType = sizes.WeightType, KvType = sizes.KvType, KvPolicy = sizes.KvPolicy, LearnedEviction = sizes.KvPolicy is null, DmsAdapter = adapter, Threads = sizes.Threads, MaxSequences = 1, Cancellation = host.Interrupt,
         };
         if (directory is not null) return SpecRunner.Run(directory, options, request, host);
         using var source = new RandomSource(NamedShapes.Create(shape!, SpecRunner.RandomPrompt + maxTokens));
@@ -188,7 +193,7 @@ internal sealed class BenchCommand : CliCommand
         }
 
         var subject = new BenchSubject(
-            name, model.Loaded.WeightType.ToString().ToLowerInvariant(), options.KvType.ToString().ToLowerInvariant() + (kv.Policy.Evicts ? $" {kv.Text}" : ""),
+            name, model.Loaded.WeightType.ToString().ToLowerInvariant(), options.KvType.ToString().ToLowerInvariant() + (kv.Evicts ? $" {kv.Text}" : ""),
             model.Backend.Name, model.Backend.Team.Threads, cases.WeightBytes, repeats);
         return Report(subject, results, FormattableString.Invariant($"{cases.WeightBytes / 1e6:F1} MB of weights per pass"), format, host);
     }
@@ -206,7 +211,7 @@ internal sealed class BenchCommand : CliCommand
         }
 
         var subject = new BenchSubject(
-            name, bench.WeightType.ToString().ToLowerInvariant(), options.KvType.ToString().ToLowerInvariant() + (kv.Policy.Evicts ? $" {kv.Text}" : ""),
+            name, bench.WeightType.ToString().ToLowerInvariant(), options.KvType.ToString().ToLowerInvariant() + (kv.Evicts ? $" {kv.Text}" : ""),
             bench.BackendName, team.Threads, bench.WeightBytes, repeats);
         return Report(subject, results, FormattableString.Invariant($"{bench.WeightBytes / 1e6:F1} MB of weights per pass, scheduler and sampler included"), format, host);
     }

@@ -29,7 +29,7 @@ internal sealed class ChatCommand : CliCommand
         GenerationOptions generation = _generation.Get(context);
         DraftChoice draft = _model.Draft(context);
         bool json = _json.Get(context);
-        using ChatModel model = LanguageModelFlags.Load(ModelLocator.Find(_model.Model.Get(context), host), options, draft, host);
+        using ChatModel model = LanguageModelFlags.Load(ModelLocator.Find(_model.Model.Get(context), host), options, draft, _model.Kv(context), host);
         var messages = new List<ChatMessage>();
         if (!model.HasTemplate) host.Error.WriteLine($"[{model.Name} has no chat template: messages are joined line by line]");
         if (host.InputIsTerminal) host.Error.WriteLine($"{model.Name}: {Reset} forgets the conversation, {Exit} leaves.");

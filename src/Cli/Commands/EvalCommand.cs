@@ -50,7 +50,7 @@ internal sealed class EvalCommand : CliCommand
             : QuestionFile.Read(file);
         if (limit > 0) items = [.. items.GroupBy(i => i.Bucket).SelectMany(g => g.Take(limit))];
 
-        using ChatModel model = LanguageModelFlags.Load(ModelLocator.Find(_model.Model.Get(context), host), options, draft, host);
+        using ChatModel model = LanguageModelFlags.Load(ModelLocator.Find(_model.Model.Get(context), host), options, draft, _model.Kv(context), host);
         var answers = new EvalAnswers(model, maxTokens, host);
         long start = Stopwatch.GetTimestamp();
         EvaluationReport report;

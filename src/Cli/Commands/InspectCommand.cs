@@ -41,7 +41,13 @@ internal sealed class InspectCommand : CliCommand
         LanguageModelOptions options = _model.Get(context, sequences: 1);
         DraftChoice draft = _model.Draft(context);
         ModelInspection found = ModelInspector.Inspect(ModelLocator.Find(path ?? _model.Model.Get(context), host));
-        MemoryPlan? plan = memory && found.Problem is null ? Plan(found.Directory, options with { Draft = draft.Options?.Invoke(host, found.Directory) }, host) : null;
+        MemoryPlan? plan = null;
+        if (memory && found.Problem is null)
+        {
+            (string model, string? adapter) = _model.Kv(context).Locate(found.Directory, host);
+            plan = Plan(model, options with { Draft = draft.Options?.Invoke(host, found.Directory), DmsAdapter = adapter }, host);
+        }
+
         if (json)
         {
             host.Output.WriteLine(JsonText.Object(w =>
@@ -118,6 +124,12 @@ internal sealed class InspectCommand : CliCommand
         yield return ("rope_scaling", config.Rope.Kind.ToString().ToLowerInvariant());
         yield return ("sliding_window", config.SlidingWindows.Max());
         yield return ("tied_embeddings", config.TiedEmbeddings);
+        if (config.Dms is { } dms)
+        {
+            yield return ("dms_decisions", dms.Adapter ? "adapter" : "query channel");
+            yield return ("dms_window", dms.Window);
+        }
+
         yield return ("qkv_bias", config.QkvBias);
         yield return ("qk_norm", config.QkNorm);
         yield return ("kv_bytes_per_token_f32", 2L * s.LayerCount * s.KvHeadCount * s.HeadDim * sizeof(float));

@@ -20,6 +20,7 @@ internal sealed class LogitsCommand : CliCommand
     private readonly Flag<string?> _out;
     private readonly Flag<WeightType?> _type;
     private readonly Flag<KvType> _kvType;
+    private readonly Flag<KvChoice> _kv;
     private readonly Flag<int> _threads;
     private readonly Switch _prefill;
     private readonly Switch _stepwise;
@@ -32,6 +33,7 @@ internal sealed class LogitsCommand : CliCommand
         _out = Add(new Flag<string?>("--out", "FILE", "Receives float32 [rows, vocab], little-endian.", Parse.NotEmpty, null));
         _type = Add(ModelFlags.Type());
         _kvType = Add(ModelFlags.KvType(KvType.F32));
+        _kv = Add(KvChoice.Flag());
         _threads = Add(ModelFlags.Threads());
         _prefill = Add(new Switch("--prefill", $"Passes of {PrefillRows} rows (the default)."));
         _stepwise = Add(new Switch("--stepwise", "One row per pass."));
@@ -44,16 +46,21 @@ internal sealed class LogitsCommand : CliCommand
         string outFile = _out.Get(context) ?? throw new UsageException("--out is missing: give the file that receives the logits.");
         bool stepwise = _stepwise.GetBeside(_prefill.GivenOnLine(context), context);
         if (stepwise && _prefill.GetBeside(_stepwise.GivenOnLine(context), context)) throw new UsageException("--prefill and --stepwise exclude each other: give one.");
+        KvChoice kv = _kv.Get(context);
         var options = new DirectModelOptions
         {
             WeightType = _type.Get(context),
             KvType = _kvType.Get(context),
+            KvPolicy = kv.Policy,
             Threads = _threads.Get(context),
             ContextLength = 1,
             MaxRows = stepwise ? 1 : PrefillRows,
         };
 
-        using ModelSource source = ModelLoader.Open(ModelLocator.Find(_model.Get(context), host));
+        (string path, string? adapter) = kv.Locate(ModelLocator.Find(_model.Get(context), host), host);
+        using ModelSource opened = ModelLoader.Open(path);
+        using DmsAdapterSource? adapted = adapter is null ? null : new DmsAdapterSource(opened, adapter);
+        ModelSource source = adapted ?? opened;
         int[] ids = ReadIds(idsFile, source.Config.Shape.VocabSize, source.Config.Shape.MaxPositions);
         using var output = OutputFile.Create(outFile, "--out");
         using var model = DirectModel.Load(source, options with { ContextLength = ids.Length }, host);

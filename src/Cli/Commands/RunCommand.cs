@@ -47,7 +47,7 @@ internal sealed class RunCommand : CliCommand
         if (samples > 1 && showDrafts) throw new UsageException($"{_showDrafts.Name} follows one answer: leave out {_samples.Name} {samples}.");
         string? argument = Value(context, _prompt);
         string prompt = PromptReader.Read(argument, _file.GetBeside(argument is not null, context), host);
-        using ChatModel model = LanguageModelFlags.Load(ModelLocator.Find(_model.Model.Get(context), host), options, draft, host, showDrafts);
+        using ChatModel model = LanguageModelFlags.Load(ModelLocator.Find(_model.Model.Get(context), host), options, draft, _model.Kv(context), host, showDrafts);
         if (!raw && !model.HasTemplate) host.Error.WriteLine($"[{model.Name} has no chat template: the text is continued as it is, as with {_raw.Name}]");
         int[] tokens = model.Encode(prompt, raw);
         if (samples > 1)

@@ -36,12 +36,16 @@ internal sealed class LanguageModelFlags
             WeightType = _type.Get(context),
             KvType = _kvType.Get(context),
             KvPolicy = _kv.Get(context).Policy,
+            LearnedEviction = _kv.Get(context).Policy is null,
             ContextLength = _context.Get(context),
             Threads = _threads.Get(context),
             MaxSequences = sequences,
             Cancellation = context.Host.Interrupt,
         };
     }
+
+    /// <summary>Reads and checks <c>--kv</c>; what it means for a model is known when that is found.</summary>
+    public KvChoice Kv(CommandContext context) => _kv.Get(context);
 
     /// <summary>Reads and checks <c>--draft</c>; the drafter is made when the model is loaded.</summary>
     public DraftChoice Draft(CommandContext context) => _draft.Get(context);
@@ -50,14 +54,17 @@ internal sealed class LanguageModelFlags
     /// <param name="directory">The model.</param>
     /// <param name="options">What <see cref="Get"/> read.</param>
     /// <param name="draft">What <see cref="Draft"/> read.</param>
+    /// <param name="kv">What <see cref="Kv"/> read.</param>
     /// <param name="host">The terminal.</param>
     /// <param name="traceDrafts">Notes what becomes of every draft.</param>
-    public static ChatModel Load(string directory, LanguageModelOptions options, DraftChoice draft, CliHost host, bool traceDrafts = false)
+    public static ChatModel Load(string directory, LanguageModelOptions options, DraftChoice draft, KvChoice kv, CliHost host, bool traceDrafts = false)
     {
+        (string found, string? adapter) = kv.Locate(directory, host);
         if (options.KvPolicy is { Evicts: true } policy)
             host.Error.WriteLine($"[--kv {policy.Name} is lossy: the model was not trained to forget what it evicts]");
         using var progress = new ProgressLine(host);
-        ChatModel model = ChatModel.Load(directory, options with { Draft = draft.Options?.Invoke(host, directory), Progress = LoadReport.To(progress) }, draft, traceDrafts);
+        ChatModel model = ChatModel.Load(
+            found, options with { Draft = draft.Options?.Invoke(host, directory), DmsAdapter = adapter, Progress = LoadReport.To(progress) }, draft, traceDrafts);
         progress.Dispose();
         LoadReport.WriteNote(model.Language.Loaded, host);
         return model;

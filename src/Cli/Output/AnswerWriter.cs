@@ -123,7 +123,7 @@ internal static class AnswerWriter
         if (model.Drafts is { } drafts) WriteDrafts(w, drafts);
         KvStatistics kv = model.Language.Cache.Statistics;
         w.WriteString("kv", kv.Policy);
-        w.WriteBoolean("lossy", model.Language.Cache.Options.Policy.Evicts);
+        w.WriteBoolean("lossy", model.Language.Cache.Options.Policy.IsLossy);
         w.WriteRounded("kv_compression", kv.EffectiveCompression, 3);
         w.WriteNumber("kv_peak_bytes", kv.PeakBytes);
         w.WriteRounded("prefill_ms", s.PrefillMilliseconds, 3);

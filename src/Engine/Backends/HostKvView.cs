@@ -34,9 +34,14 @@ public sealed unsafe class HostKvView : KvView
     /// <param name="sequences">Sequences that <paramref name="heads"/> holds tables for.</param>
     /// <param name="decisionWindow">See <see cref="DecisionWindow"/>.</param>
     /// <param name="store">See <see cref="Store"/>.</param>
-    public HostKvView(KvLayout layout, byte* pool, KvHeadSlots* heads, int sequences, int decisionWindow = 0, IKvStore? store = null)
+    /// <param name="decisionShift">See <see cref="DecisionShift"/>.</param>
+    /// <param name="modelDecides">See <see cref="ModelDecides"/>.</param>
+    public HostKvView(KvLayout layout, byte* pool, KvHeadSlots* heads, int sequences, int decisionWindow = 0, IKvStore? store = null,
+        int decisionShift = 1, bool modelDecides = false)
     {
         DecisionWindow = decisionWindow;
+        DecisionShift = decisionShift;
+        ModelDecides = modelDecides;
         Store = store;
         Layout = layout;
         Format = new KvPageFormat(layout, holdsData: store is null);
@@ -55,10 +60,16 @@ public sealed unsafe class HostKvView : KvView
     public IKvStore? Store { get; }
 
     /// <summary>
-    /// W of delayed eviction: a row whose decision is 1 lets rows more than W positions behind the token before it forget that token.
+    /// W of delayed eviction: a row whose decision is 1 lets rows more than W positions behind the token that it decides about forget that token.
     /// Decisions stand in the rows' slots before the pass attends. 0 = rows decide nothing.
     /// </summary>
     public int DecisionWindow { get; }
+
+    /// <summary>A row decides about the token this many positions before it, at most W: those between have their fate still before them.</summary>
+    public int DecisionShift { get; }
+
+    /// <summary>The backend writes the decisions, by <see cref="LayerWeights.Decision"/>; otherwise they stand there when the pass begins.</summary>
+    public bool ModelDecides { get; }
 
     /// <summary>The slot table of one head.</summary>
     public KvHeadSlots* Head(int sequence, int layer, int kvHead)
@@ -87,6 +98,6 @@ public sealed unsafe class HostKvView : KvView
     /// <summary>The number of a slot table: (sequence · layers + layer) · KV heads + KV head.</summary>
     public long NumberOf(KvHeadSlots* head) => head - _heads;
 
-    /// <summary>Whether the row in <paramref name="slot"/> evicts the token before it (1) or not (0), to read or write.</summary>
+    /// <summary>Whether the row in <paramref name="slot"/> evicts the token that it decides about (1) or not (0), to read or write.</summary>
     public byte* DecisionOf(KvHeadSlots* head, int slot) => PageOf(head, slot) + Format.DecisionOffset + (slot & (Format.SlotsPerPage - 1));
 }

@@ -18,6 +18,9 @@ public interface IBackend : IDisposable
     /// <summary>Whether passes may leave out sublayers whose rows are then cut off the cache again (<see cref="Models.LayerSkips"/>).</summary>
     bool SkipsSublayers => true;
 
+    /// <summary>Whether rows make the eviction decisions of <see cref="LayerWeights.Decision"/>; without it a layer must have none.</summary>
+    bool MakesDecisions => false;
+
     /// <summary>Whether logits lie in host memory anyway, so that reading those of every row costs nothing more.</summary>
     bool LogitsOnHost => true;
 
@@ -73,7 +76,7 @@ public interface IBackend : IDisposable
     /// <summary>hidden[r] = table[token[r]]. // [rows, hidden]</summary>
     void Embed(TensorHandle table);
 
-    /// <summary>RMSNorm of hidden, q/k/v projections, biases, q/k norms, RoPE at each row's position.</summary>
+    /// <summary>RMSNorm of hidden, q/k/v projections, biases, q/k norms, RoPE at each row's position, eviction decisions where the cache asks for the model's.</summary>
     void NormQkvRope(int layer, LayerWeights weights);
 
     /// <summary>Stores the rows' keys and values in their slots and attends: each row sees the committed keys of its sequence, its ancestors in the pass and itself.</summary>

@@ -11,7 +11,7 @@ namespace Foretoken.Backends;
 /// scales     [2, SlotsPerPage] f32      int8 only: of each slot's key, then of each slot's value
 /// positions  [SlotsPerPage] int         position in the sequence
 /// expires    [SlotsPerPage] int         last position that sees the slot; int.MaxValue = every later one
-/// decisions  [SlotsPerPage] byte        1 = the row in this slot evicts the token before it (delayed eviction only)
+/// decisions  [SlotsPerPage] byte        1 = the row in this slot evicts the token it decides about (delayed eviction only)
 /// </code>
 /// A vector lane of a key tile is a slot and a vector lane of a value row is a dim, so that neither score nor sum crosses lanes. A bf16 pair is
 /// one 32-bit word: two shifts or masks make the two f32 vectors, without a shuffle. Pairs of bytes widen to the pairs of words that integer

@@ -35,4 +35,35 @@ public sealed record LayerWeights
 
     /// <summary>A row at position p sees keys at positions above p − SlidingWindow; 0 = all keys.</summary>
     public int SlidingWindow { get; init; }
+
+    /// <summary>How rows decide what the KV cache evicts; null = they do not.</summary>
+    public DecisionWeights? Decision { get; init; }
+}
+
+/// <summary>
+/// The eviction decisions of one layer: a row evicts where logit · Scale − Offset &gt; 0, in f32. The logit of a KV head is a projection of the normalised
+/// input of the layer or, without one, the last channel of the head group's first query, after its norm; that channel is then zero for attention.
+/// </summary>
+public sealed record DecisionWeights
+{
+    public required float Scale { get; init; }
+
+    public required float Offset { get; init; }
+
+    /// <summary>The first KV head decides for all.</summary>
+    public bool PerLayer { get; init; }
+
+    /// <summary>Borrowed channel: zero after RoPE as well as before.</summary>
+    public bool ZeroAfterRope { get; init; }
+
+    /// <summary>RMSNorm gain in front of the projection, or None. // [hidden]</summary>
+    public TensorHandle Norm { get; init; } = TensorHandle.None;
+
+    /// <summary>The projection, or None: a channel is borrowed. // [kvHeads, hidden]</summary>
+    public TensorHandle Projection { get; init; } = TensorHandle.None;
+
+    /// <summary>Its bias, or None. // [kvHeads]</summary>
+    public TensorHandle Bias { get; init; } = TensorHandle.None;
+
+    public bool BorrowsChannel => !Projection.Exists;
 }

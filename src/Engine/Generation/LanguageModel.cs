@@ -87,6 +87,9 @@ public sealed class LanguageModel : IDisposable
     {
         options ??= new LanguageModelOptions();
         Check(options);
+        using DmsAdapterSource? adapter = options.DmsAdapter is { } directory ? new DmsAdapterSource(source, directory) : null;
+        source = adapter ?? source;
+        if (options.LearnedEviction) options = options with { KvPolicy = Generation.LearnedEviction.PolicyOf(source.Config, source.Origin) };
         IDrafter? drafter = options.Drafter ?? (options.Draft is null ? new NoDrafter() : null);
         int draftNodes = drafter?.MaxNodes ?? options.Draft!.MaxNodes;
         DecodeLoopOptions loop = LoopOptions(options, source.Config);
@@ -233,6 +236,8 @@ public sealed class LanguageModel : IDisposable
         Require(options.MaxPrefixes is >= 0 and <= 4096, "max-prefixes", options.MaxPrefixes, "between 0 (none) and 4096");
         if (options.Draft is not null && options.Drafter is not null)
             throw new InvalidRequestException("draft", "Draft and Drafter are both set: give the options or the finished drafter, not both.");
+        if (options.LearnedEviction && options.KvPolicy is not null)
+            throw new InvalidRequestException("kv", "LearnedEviction and KvPolicy are both set: the model decides, or a policy does.");
         Require(options.KvBytes >= 0, "kv-memory", options.KvBytes, "0 (automatic) or a number of bytes");
     }
 

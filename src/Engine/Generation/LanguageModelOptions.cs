@@ -61,6 +61,12 @@ public sealed record LanguageModelOptions
     /// <summary>What the KV cache forgets; null = nothing. A policy that the model was not trained for is lossy.</summary>
     public IEvictionPolicy? KvPolicy { get; init; }
 
+    /// <summary>The KV cache forgets what the model decides, in place of <see cref="KvPolicy"/> (Dynamic Memory Sparsification).</summary>
+    public bool LearnedEviction { get; init; }
+
+    /// <summary>Directory of an adapter that makes the decisions (<see cref="DmsAdapterSource"/>); null = the model's own files do.</summary>
+    public string? DmsAdapter { get; init; }
+
     /// <summary>
     /// Most prompts and answers whose keys and values are kept for later requests that begin with the same tokens, in pages that running requests do not
     /// need; 0 = none.

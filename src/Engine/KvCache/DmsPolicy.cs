@@ -8,10 +8,17 @@ public sealed class DmsPolicy : IEvictionPolicy
 {
     /// <param name="window">W, in positions; at least 1.</param>
     /// <param name="decisions">Who decides; null = the model, in the forward pass.</param>
-    public DmsPolicy(int window, IDmsDecisionSource? decisions)
+    /// <param name="shift">
+    /// The row at k + <paramref name="shift"/> decides about the token at k. 0 is the convention of FastDMS; <paramref name="window"/> is eviction without delay,
+    /// in which a token is dropped as soon as it is decided about.
+    /// </param>
+    public DmsPolicy(int window, IDmsDecisionSource? decisions, int shift = 1)
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(window, 1);
+        ArgumentOutOfRangeException.ThrowIfNegative(shift);
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(shift, window);
         DecisionWindow = window;
+        DecisionShift = shift;
         Decisions = decisions;
     }
 
@@ -20,6 +27,8 @@ public sealed class DmsPolicy : IEvictionPolicy
     public bool Evicts => true;
 
     public int DecisionWindow { get; }
+
+    public int DecisionShift { get; }
 
     public IDmsDecisionSource? Decisions { get; }
 }

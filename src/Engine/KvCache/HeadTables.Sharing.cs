@@ -112,7 +112,7 @@ internal sealed unsafe partial class HeadTables
     private int FreezablePages(KvHeadSlots* head, int slots)
     {
         if (_policy.Evicts && _policy.ActsAtCommit) return 0; // any slot may still be changed
-        int settled = _window > 0 ? Math.Max(0, slots - 1) : slots; // the newest token's fate is written by the next pass
+        int settled = Math.Max(0, slots - _pending); // the fate of the newest tokens is written by the next passes
         return Math.Min(head->FirstMortal, settled) >> _shift;
     }
 
@@ -135,10 +135,11 @@ internal sealed unsafe partial class HeadTables
     /// <summary>Makes the head that of a sequence of <paramref name="length"/> tokens, after slots behind them were cut off.</summary>
     private void EndAt(KvHeadSlots* head, ref HeadBooks books, int length)
     {
-        if (_window > 0 && head->Committed > 0 && *View.ExpireOf(head, head->Committed - 1) != int.MaxValue)
+        for (int slot = Math.Max(0, head->Committed - _pending); slot < head->Committed; slot++)
         {
-            MakeOwn(head, (head->Committed - 1) >> _shift);
-            View.SetExpire(head, head->Committed - 1, int.MaxValue); // pending again
+            if (*View.ExpireOf(head, slot) == int.MaxValue) continue;
+            MakeOwn(head, slot >> _shift);
+            View.SetExpire(head, slot, int.MaxValue); // pending again
         }
 
         books.Dead = _policy.Evicts ? Scan(head, Math.Min(head->FirstMortal, head->Committed), length).Count : 0;

@@ -21,6 +21,7 @@ internal sealed unsafe partial class HeadTables : IDisposable
     private readonly KvHeadSlots* _heads; // [sequences, heads]
     private readonly HeadBooks[] _books;  // [sequences, heads]
     private readonly int _window;         // the policy's DecisionWindow
+    private readonly int _pending;        // newest tokens whose fate rows to come decide: the policy's DecisionShift
     private readonly int _shift;          // log2 of slots per page
 
     /// <param name="options">Shape, limits and policy.</param>
@@ -34,6 +35,7 @@ internal sealed unsafe partial class HeadTables : IDisposable
         _reclaimBatch = options.ReclaimBatch;
         _pool = pool;
         _window = _policy.Evicts ? _policy.DecisionWindow : 0;
+        _pending = _window > 0 ? _policy.DecisionShift : 0;
         PerSequence = _layout.LayerCount * _layout.KvHeadCount;
         int pagesPerHead = PagesFor(options.MaxTokensPerSequence + options.MaxRowsPerSequence);
         long tables = (long)sequences * PerSequence, headBytes = tables * sizeof(KvHeadSlots);
@@ -45,7 +47,7 @@ internal sealed unsafe partial class HeadTables : IDisposable
         int* pageNumbers = (int*)(_memory.Pointer + headBytes);
         for (long h = 0; h < tables; h++)
             _heads[h] = new KvHeadSlots { Pages = pageNumbers + h * pagesPerHead, Contiguous = true, FirstMortal = int.MaxValue };
-        View = new HostKvView(_layout, pool.Memory, _heads, sequences, _window, options.Store);
+        View = new HostKvView(_layout, pool.Memory, _heads, sequences, _window, options.Store, _pending, _window > 0 && _policy.Decisions is null);
         options.Store?.Attach(View, sequences, pagesPerHead, pool.Total);
         _shift = View.Format.PageShift;
     }
@@ -78,16 +80,16 @@ internal sealed unsafe partial class HeadTables : IDisposable
         long slots = 0;
         int deepest = segment.BasePosition;
         foreach (int position in rows.Positions.Slice(segment.First, segment.Count)) deepest = Math.Max(deepest, position);
-        bool outgrowsWindow = _window > 0 && deepest - segment.BasePosition >= _window;
+        bool outgrowsWindow = _window > 0 && deepest - segment.BasePosition + _pending > _window;
         KvHeadSlots* heads = Of(segment.Sequence);
         for (int h = 0; h < PerSequence; h++)
         {
             KvHeadSlots* head = heads + h;
-            int newest = Math.Max(0, head->Committed - 1); // its fate is decided in this pass
-            for (int page = (_window > 0 ? newest : head->Committed) >> _shift; page < head->PageCount; page++) MakeOwn(head, page);
+            int undecided = Math.Max(0, head->Committed - _pending); // from here on fates are decided in this pass
+            for (int page = undecided >> _shift; page < head->PageCount; page++) MakeOwn(head, page);
             int pages = PagesFor(head->Committed + segment.Count);
             while (head->PageCount < pages) head->Pages[head->PageCount++] = _pool.Take(live: true);
-            if (outgrowsWindow) head->FirstMortal = Math.Min(head->FirstMortal, newest);
+            if (outgrowsWindow) head->FirstMortal = Math.Min(head->FirstMortal, undecided);
             FillSlots(head, h, rows, segment);
             slots += head->Committed + segment.Count;
         }
@@ -122,7 +124,7 @@ internal sealed unsafe partial class HeadTables : IDisposable
                     legalFrom = nextPosition; // what it decided cannot be taken back
                 }
 
-                Reclaim(head, ref _books[sequence * PerSequence + h], Math.Max(0, firstNew - 1), nextPosition, ref legalFrom);
+                Reclaim(head, ref _books[sequence * PerSequence + h], Math.Max(0, firstNew - _pending), nextPosition, ref legalFrom);
             }
 
             TrimPages(head, live: true);
@@ -161,18 +163,18 @@ internal sealed unsafe partial class HeadTables : IDisposable
     }
 
     /// <summary>
-    /// Settles the fate of tokens that a committed row now follows, by that row's decision. The newest token's is pending, also after a pass whose rows
-    /// were taken back: what those rows decided is forgotten.
+    /// Settles the fate of tokens about which a committed row now has decided. That of the newest is pending, also after a pass whose rows were taken
+    /// back: what those rows decided is forgotten. The last W + 1 tokens are all there, so that slots count as positions do.
     /// </summary>
     private void ApplyDecisions(KvHeadSlots* head, int firstNew)
     {
-        for (int slot = Math.Max(firstNew, 1); slot < head->Committed; slot++)
+        for (int slot = Math.Max(firstNew, _pending); slot < head->Committed; slot++)
         {
             bool evicts = *View.DecisionOf(head, slot) != 0;
-            View.SetExpire(head, slot - 1, evicts ? *View.PositionOf(head, slot - 1) + _window : int.MaxValue);
+            View.SetExpire(head, slot - _pending, evicts ? *View.PositionOf(head, slot - _pending) + _window : int.MaxValue);
         }
 
-        if (head->Committed > 0) View.SetExpire(head, head->Committed - 1, int.MaxValue);
+        for (int slot = Math.Max(0, head->Committed - _pending); slot < head->Committed; slot++) View.SetExpire(head, slot, int.MaxValue);
     }
 
     /// <summary>Replaces a page that other tables hold too by a copy.</summary>

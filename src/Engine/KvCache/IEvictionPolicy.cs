@@ -14,11 +14,17 @@ public interface IEvictionPolicy
     /// <summary>False: nothing is ever evicted and no other member is called.</summary>
     bool Evicts { get; }
 
-    /// <summary>Rows decide about the token before them, which rows more than this many positions behind it then forget. 0 = rows decide nothing.</summary>
+    /// <summary>Rows decide about a token before them, which rows more than this many positions behind it then forget. 0 = rows decide nothing.</summary>
     int DecisionWindow => 0;
+
+    /// <summary>How many positions before a row the token stands that it decides about, 0..<see cref="DecisionWindow"/>.</summary>
+    int DecisionShift => 1;
 
     /// <summary>Who decides, where <see cref="DecisionWindow"/> is set; null = the model, in the forward pass.</summary>
     IDmsDecisionSource? Decisions => null;
+
+    /// <summary>Changes what a model says: everything that evicts but what the model was trained for.</summary>
+    bool IsLossy => Evicts && !(DecisionWindow > 0 && Decisions is null);
 
     /// <summary><see cref="OnCommit"/> is to be called. Such a policy may change any slot, so that forks share less.</summary>
     bool ActsAtCommit => false;

@@ -9,6 +9,9 @@ internal static class HuggingFaceConfig
 {
     private const string Unsupported = "This feature changes the model's output and is not supported: use another model.";
 
+    /// <summary>What the retrofit code appends to the name of an architecture; the <c>dms_*</c> keys say the rest.</summary>
+    private const string DmsSuffix = "DMS";
+
     /// <summary>Fields of other models or of variants, each with the only value under which ignoring it does not change the result.</summary>
     private static readonly (string Field, string Neutral)[] NeutralFields =
     [
@@ -44,6 +47,7 @@ internal static class HuggingFaceConfig
             QkvBias = qkvBias,
             OutputBias = outputBias,
             QkNorm = family.QkNorm,
+            Dms = DmsConfig.Read(config),
             BosTokenId = config.IntegerOrList("bos_token_id", 0, vocab - 1) is [int bos, ..] ? bos : null,
             EosTokenIds = ReadEos(config, generation, vocab),
             Generation = generation is null ? new GenerationDefaults() : GenerationDefaults.Read(generation),
@@ -63,11 +67,12 @@ internal static class HuggingFaceConfig
 
         if (architectures.Count > 1)
             throw config.Broken("architectures", $"must name one architecture, but is {config.TextOf("architectures")}");
-        ModelFamily family = ModelFamily.All.FirstOrDefault(f => f.Architectures.Contains(architectures[0], StringComparer.Ordinal))
+        string architecture = architectures[0].EndsWith(DmsSuffix, StringComparison.Ordinal) ? architectures[0][..^DmsSuffix.Length] : architectures[0];
+        ModelFamily family = ModelFamily.All.FirstOrDefault(f => f.Architectures.Contains(architecture, StringComparer.Ordinal))
             ?? throw Unknown("architectures", architectures[0]);
         if (type is not null && type != family.Name)
             throw config.Broken("model_type", $"is \"{type}\", but architectures names {architectures[0]}, whose type is \"{family.Name}\"");
-        return (family, architectures[0]);
+        return (family, architecture);
 
         ModelFormatException Unknown(string field, string name) => config.Broken(field, $"\"{name}\" is not supported",
             $"Supported architectures: {string.Join(", ", ModelFamily.All.SelectMany(f => f.Architectures))}.");

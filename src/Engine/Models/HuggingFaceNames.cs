@@ -31,6 +31,9 @@ internal static class HuggingFaceNames
         WeightRole.Gate => "mlp.gate_proj.weight",
         WeightRole.Up => "mlp.up_proj.weight",
         WeightRole.Down => "mlp.down_proj.weight",
+        WeightRole.DecisionNorm => "self_attn.dms_proj_alpha_norm.weight",
+        WeightRole.Decision => "self_attn.dms_proj_alpha.weight",
+        WeightRole.DecisionBias => "self_attn.dms_proj_alpha.bias",
         _ => throw new ArgumentOutOfRangeException(nameof(role), role, "Not a weight of a layer."),
     };
 }

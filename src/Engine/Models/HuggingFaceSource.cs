@@ -37,6 +37,9 @@ public sealed class HuggingFaceSource : ModelSource
     /// <inheritdoc/>
     public override WeightType DefaultWeightType { get; }
 
+    /// <inheritdoc/>
+    public override WeightType WeightTypeOf(WeightSpec spec) => spec.IsDecision ? WeightType.F32 : DefaultWeightType;
+
     /// <summary>Every stored tensor by name.</summary>
     public IReadOnlyDictionary<string, StoredTensor> Tensors => _model.Tensors;
 
@@ -47,11 +50,7 @@ public sealed class HuggingFaceSource : ModelSource
     public override float[] Vector(WeightSpec spec)
     {
         StoredTensor tensor = _model.Tensors[HuggingFaceNames.Of(spec)];
-        var bytes = new byte[tensor.Bytes];
-        _model.FileOf(tensor.Name).Read(tensor, 0, bytes);
-        var values = new float[tensor.Elements];
-        DTypeConverter.ToSingle(tensor.Type, bytes, values);
-        return FiniteCheck.AllFinite(values) ? values : throw TensorRows.NotFinite(tensor, "its elements");
+        return TensorRows.ReadVector(_model.FileOf(tensor.Name), tensor);
     }
 
     /// <inheritdoc/>
@@ -85,13 +84,8 @@ public sealed class HuggingFaceSource : ModelSource
                     $"has shape {tensor.ShapeText}, but config.json asks for {StoredTensor.FormatShape(spec.Shape)}", "Weights and config.json must belong to the same model.");
             }
 
-            if (tensor.Type is not (DType.F32 or DType.F16 or DType.BF16 or DType.F64))
-            {
-                throw new ModelFormatException(tensor.File, $"\"{name}\"", $"has type {tensor.Type.FileName()}, and only F32, F16, BF16 and F64 weights are supported",
-                    "Use the unquantised checkpoint; weights can be quantised when they are loaded.");
-            }
-
-            if (spec.IsMatrix) bfloat16 &= tensor.Type == DType.BF16;
+            CheckType(tensor);
+            if (spec.IsMatrix && !spec.IsDecision) bfloat16 &= tensor.Type == DType.BF16;
         }
 
         foreach (StoredTensor tensor in _model.Tensors.Values)
@@ -100,6 +94,14 @@ public sealed class HuggingFaceSource : ModelSource
         }
 
         return bfloat16 ? WeightType.BF16 : WeightType.F32;
+    }
+
+    /// <exception cref="ModelFormatException">The tensor is not of a type that weights may have.</exception>
+    internal static void CheckType(StoredTensor tensor)
+    {
+        if (tensor.Type is DType.F32 or DType.F16 or DType.BF16 or DType.F64) return;
+        throw new ModelFormatException(tensor.File, $"\"{tensor.Name}\"", $"has type {tensor.Type.FileName()}, and only F32, F16, BF16 and F64 weights are supported",
+            "Use the unquantised checkpoint; weights can be quantised when they are loaded.");
     }
 
     private ModelFormatException MissingTensor(WeightSpec spec, string name)

@@ -49,6 +49,9 @@ public sealed record ModelConfig
     /// <summary>Queries and keys are RMS-normalised per head before RoPE.</summary>
     public bool QkNorm { get; init; }
 
+    /// <summary>How the model decides what its KV cache evicts; null = it was not trained to.</summary>
+    public DmsConfig? Dms { get; init; }
+
     /// <summary>Beginning-of-sequence token that the config names, or null.</summary>
     public int? BosTokenId { get; init; }
 
@@ -65,7 +68,8 @@ public sealed record ModelConfig
     public static ModelConfig Read(string directory)
     {
         JsonFields config = JsonFields.Read(Path.Combine(directory, "config.json"));
-        string generation = Path.Combine(directory, "generation_config.json");
-        return HuggingFaceConfig.Parse(config, File.Exists(generation) ? JsonFields.Read(generation) : null);
+        string generation = Path.Combine(directory, "generation_config.json"), metadata = Path.Combine(directory, DmsConfig.FastDmsMetadata);
+        ModelConfig parsed = HuggingFaceConfig.Parse(config, File.Exists(generation) ? JsonFields.Read(generation) : null);
+        return parsed.Dms is null && File.Exists(metadata) ? parsed with { Dms = DmsConfig.ReadFastDms(JsonFields.Read(metadata)) } : parsed;
     }
 }

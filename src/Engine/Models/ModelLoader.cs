@@ -77,14 +77,25 @@ public static class ModelLoader
             config = config with { Shape = config.Shape with { MaxPositions = Math.Min(context, config.Shape.MaxPositions) } };
         }
 
+        if (config.Dms is not null && !options.Backend.MakesDecisions)
+        {
+            if (!config.Dms.Adapter)
+            {
+                throw new ModelFormatException(source.Origin, "dms_window_size", $"says that queries lend a channel to eviction decisions, which {options.Backend.Name} does not leave out",
+                    "Run this model on the CPU.");
+            }
+
+            config = config with { Dms = null }; // without its adapter it is the plain model
+        }
+
         WeightType type = options.WeightType ?? options.Backend.Holds(source.DefaultWeightType);
         MemoryBudget.Require(
-            $"{source.Origin}: as {type} the weights need", BytesOf(source, options), options.Backend.MemoryBytes,
+            $"{source.Origin}: as {type} the weights need", BytesOf(source, config, options), options.Backend.MemoryBytes,
             type == WeightType.Int8 ? "Use a smaller model." : "Use a smaller model or the weight type int8.");
         options.Backend.Prepare(config.Shape, options.MaxRows, options.MaxLogitRows, options.Plan);
         try
         {
-            var packer = new WeightPacker(source, options);
+            var packer = new WeightPacker(source, config, options);
             packer.Plan();
             TransformerWeights weights = packer.Pack();
             source.VerifyUnchanged();
@@ -103,17 +114,17 @@ public static class ModelLoader
     }
 
     /// <summary>Bytes of all weights in memory, but for padding.</summary>
-    private static long BytesOf(ModelSource source, LoadOptions options)
-    {
-        return WeightSpec.Of(source.Config).Sum(w => w.IsMatrix
-            ? (long)(w.Elements * (options.WeightType ?? options.Backend.Holds(source.WeightTypeOf(w))).BitsPerWeight() / 8)
-            : w.Elements * sizeof(float));
-    }
+    private static long BytesOf(ModelSource source, ModelConfig config, LoadOptions options) =>
+        WeightSpec.Of(config).Sum(w => w.IsMatrix ? (long)(w.Elements * TypeOf(source, w, options).BitsPerWeight() / 8) : w.Elements * sizeof(float));
+
+    /// <summary>The asked type, else the one in which the backend holds the weight; decisions are thresholds and stay f32.</summary>
+    private static WeightType TypeOf(ModelSource source, WeightSpec spec, LoadOptions options) =>
+        spec.IsDecision ? WeightType.F32 : options.WeightType ?? options.Backend.Holds(source.WeightTypeOf(spec));
 
     /// <summary>Hands each weight to the backend in the order of use: embedding, layers, final norm, head.</summary>
-    private sealed class WeightPacker(ModelSource source, LoadOptions options)
+    private sealed class WeightPacker(ModelSource source, ModelConfig config, LoadOptions options)
     {
-        private readonly Dictionary<(WeightRole, int), WeightSpec> _specs = WeightSpec.Of(source.Config).ToDictionary(s => (s.Role, s.Layer));
+        private readonly Dictionary<(WeightRole, int), WeightSpec> _specs = WeightSpec.Of(config).ToDictionary(s => (s.Role, s.Layer));
         private long _bytesRead;
         private long _totalBytes;
         private bool _planning; // weights are announced, not read
@@ -130,10 +141,10 @@ public static class ModelLoader
         {
             _totalBytes = _specs.Values.Sum(source.StoredBytes);
             TensorHandle embedding = Matrix("embedding", -1, WeightRole.Embedding);
-            var layers = new LayerWeights[source.Config.Shape.LayerCount];
+            var layers = new LayerWeights[config.Shape.LayerCount];
             for (int i = 0; i < layers.Length; i++) layers[i] = Layer(i);
             TensorHandle norm = Vector("final-norm", -1, WeightRole.FinalNorm);
-            TensorHandle head = source.Config.TiedEmbeddings ? embedding : Matrix("head", -1, WeightRole.Head);
+            TensorHandle head = config.TiedEmbeddings ? embedding : Matrix("head", -1, WeightRole.Head);
             return new TransformerWeights(embedding, layers, norm, head);
         }
 
@@ -149,7 +160,19 @@ public static class ModelLoader
             PostAttentionNorm = Vector("post-attention-norm", i, WeightRole.PostAttentionNorm),
             GateUp = Matrix("gate-up", i, WeightRole.Gate, WeightRole.Up),
             Down = Matrix("down", i, WeightRole.Down),
-            SlidingWindow = source.Config.SlidingWindows[i],
+            SlidingWindow = config.SlidingWindows[i],
+            Decision = config.Dms is { } dms ? Decision(i, dms) : null,
+        };
+
+        private DecisionWeights Decision(int i, DmsConfig dms) => new()
+        {
+            Scale = dms.Scale,
+            Offset = dms.Offset,
+            PerLayer = dms.PerLayer,
+            ZeroAfterRope = dms.ZeroAfterRope,
+            Norm = dms.Adapter ? Vector("decision-norm", i, WeightRole.DecisionNorm) : TensorHandle.None,
+            Projection = dms.Adapter ? Matrix("decision", i, WeightRole.Decision) : TensorHandle.None,
+            Bias = Vector("decision-bias", i, WeightRole.DecisionBias),
         };
 
         /// <summary>
@@ -202,8 +225,7 @@ public static class ModelLoader
             return count;
         }
 
-        /// <summary>The asked type, else the one in which the backend holds the weight.</summary>
-        private WeightType TypeOf(int layer, WeightRole role) => options.WeightType ?? options.Backend.Holds(source.WeightTypeOf(_specs[(role, layer)]));
+        private WeightType TypeOf(int layer, WeightRole role) => ModelLoader.TypeOf(source, _specs[(role, layer)], options);
 
         /// <summary>None where the model has no such vector.</summary>
         private TensorHandle Vector(string name, int layer, params ReadOnlySpan<WeightRole> roles)

@@ -23,7 +23,8 @@ public sealed class RandomSource(ModelConfig config, ulong seed = 1) : ModelSour
     /// <inheritdoc/>
     public override float[] Vector(WeightSpec spec)
     {
-        bool norm = spec.Role is WeightRole.InputNorm or WeightRole.PostAttentionNorm or WeightRole.FinalNorm or WeightRole.QueryNorm or WeightRole.KeyNorm;
+        bool norm = spec.Role is WeightRole.InputNorm or WeightRole.PostAttentionNorm or WeightRole.FinalNorm or WeightRole.QueryNorm or WeightRole.KeyNorm
+            or WeightRole.DecisionNorm;
         var values = new float[spec.OutFeatures];
         RandomRows.Fill(StreamOf(spec), values, 0.1f);
         for (int i = 0; norm && i < values.Length; i++) values[i] += 1;

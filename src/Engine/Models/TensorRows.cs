@@ -38,6 +38,17 @@ internal sealed class TensorRows(TensorFile file, StoredTensor tensor, ThreadLoc
     /// <exception cref="ModelFormatException">The file was cut since it was opened.</exception>
     public ReadOnlySpan<byte> ReadStoredRow(int row) => Stored(row);
 
+    /// <summary>All elements of a vector.</summary>
+    /// <exception cref="ModelFormatException">The file was cut since it was opened, or the vector holds NaN or infinity.</exception>
+    public static float[] ReadVector(TensorFile file, StoredTensor tensor)
+    {
+        var bytes = new byte[tensor.Bytes];
+        file.Read(tensor, 0, bytes);
+        var values = new float[tensor.Elements];
+        DTypeConverter.ToSingle(tensor.Type, bytes, values);
+        return FiniteCheck.AllFinite(values) ? values : throw NotFinite(tensor, "its elements");
+    }
+
     internal static ModelFormatException NotFinite(StoredTensor tensor, string where) =>
         new(tensor.File, $"\"{tensor.Name}\"", $"holds NaN or infinity in {where}", "The weights are damaged or do not fit their type: download or convert them again.");
 

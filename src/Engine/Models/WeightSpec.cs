@@ -19,6 +19,13 @@ public enum WeightRole
     Gate,
     Up,
     Down,
+
+    /// <summary>RMSNorm gain in front of <see cref="Decision"/> (<see cref="DmsConfig.Adapter"/>).</summary>
+    DecisionNorm,
+
+    /// <summary>Projection to the eviction logits of the KV heads.</summary>
+    Decision,
+    DecisionBias,
     FinalNorm,
     Head,
 }
@@ -31,6 +38,9 @@ public enum WeightRole
 public readonly record struct WeightSpec(WeightRole Role, int Layer, int OutFeatures, int InFeatures)
 {
     public bool IsMatrix => InFeatures > 0;
+
+    /// <summary>Part of the eviction decisions: held as f32 whatever the other weights are, because decisions are thresholds.</summary>
+    public bool IsDecision => Role is WeightRole.DecisionNorm or WeightRole.Decision or WeightRole.DecisionBias;
 
     /// <summary>The shape, slowest dimension first.</summary>
     public long[] Shape => IsMatrix ? [OutFeatures, InFeatures] : [OutFeatures];
@@ -60,6 +70,13 @@ public readonly record struct WeightSpec(WeightRole Role, int Layer, int OutFeat
             {
                 yield return new(WeightRole.QueryNorm, i, s.HeadDim, 0);
                 yield return new(WeightRole.KeyNorm, i, s.HeadDim, 0);
+            }
+
+            if (config.Dms is { Adapter: true } dms)
+            {
+                yield return new(WeightRole.DecisionNorm, i, s.HiddenSize, 0);
+                yield return new(WeightRole.Decision, i, s.KvHeadCount, s.HiddenSize);
+                if (dms.Bias) yield return new(WeightRole.DecisionBias, i, s.KvHeadCount, 0);
             }
 
             yield return new(WeightRole.Output, i, s.HiddenSize, queries);

@@ -117,20 +117,24 @@ internal readonly unsafe ref struct AttentionMasks
     }
 
     /// <summary>
-    /// In a tree a token's fate depends on which child follows it: each row of the path evicts the token before it for rows beyond the window.
+    /// In a tree a token's fate depends on which rows follow it: each row of the path evicts the token that it decides about for rows beyond the window.
     /// For chains the decisions stand in the slots' expire already.
     /// </summary>
     private void ClearEvictedOnPath(ulong* mask, int row, int first, int end, int aligned)
     {
         int last = _rows.Positions[row] - _kv.DecisionWindow; // a token below this position is out of the window
-        for (int r = row; r >= 0;)
+        int shift = _kv.DecisionShift, committed = _head->Committed, token = row; // row that r decides about, or −1 − its slots before the committed end
+        for (int i = 0; i < shift; i++) token = Before(token);
+        for (int r = row; r >= 0; r = _rows.Parents[r], token = Before(token))
         {
-            int parent = _rows.Parents[r], slot = _head->Committed + (parent < 0 ? -1 : parent - _segment.First);
-            bool evicts = _rows.Positions[r] - 1 < last && *_kv.DecisionOf(_head, _head->Committed + r - _segment.First) != 0;
+            int slot = committed + (token < 0 ? token : token - _segment.First);
+            bool evicts = _rows.Positions[r] - shift < last && *_kv.DecisionOf(_head, committed + r - _segment.First) != 0;
             if (evicts && slot >= first && slot < end) Clear(mask, slot - aligned);
-            r = parent;
         }
     }
+
+    /// <summary>The parent of a row; behind the root −1 for the last committed slot, −2 for the one before it, and so on.</summary>
+    private int Before(int row) => row < 0 ? row - 1 : _rows.Parents[row];
 
     private static void Set(ulong* mask, int bit) => mask[bit >> 6] |= 1UL << (bit & 63);
 

@@ -55,14 +55,17 @@ internal static unsafe class AttentionStore
         if (kv.DecisionWindow > 0 && !segment.Branches) ApplyDecisions(segment, from, to, kv, head);
     }
 
-    /// <summary>In a chain one row follows each token, so that its decision is the token's expire for all later rows of the pass.</summary>
+    /// <summary>
+    /// In a chain each token has one row that decides about it, so that its decision is the token's expire for all later rows of the pass. The last W + 1
+    /// tokens are all there, so that slots count as positions do.
+    /// </summary>
     private static void ApplyDecisions(in RowSegment segment, int from, int to, HostKvView kv, KvHeadSlots* head)
     {
         for (int i = from; i < to; i++)
         {
-            int slot = head->Committed + i, before = segment.BasePosition + i - 1; // position of the token that the row decides about
-            if (before < 0) continue;
-            *kv.ExpireOf(head, slot - 1) = *kv.DecisionOf(head, slot) != 0 ? before + kv.DecisionWindow : int.MaxValue;
+            int slot = head->Committed + i, token = segment.BasePosition + i - kv.DecisionShift; // position of what the row decides about
+            if (token < 0) continue;
+            *kv.ExpireOf(head, slot - kv.DecisionShift) = *kv.DecisionOf(head, slot) != 0 ? token + kv.DecisionWindow : int.MaxValue;
         }
     }
 

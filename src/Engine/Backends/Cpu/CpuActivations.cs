@@ -37,6 +37,8 @@ internal sealed unsafe class CpuActivations : IDisposable
         Qkv = Floats32(plan, "qkv", maxRows, QkvStride);
         Attention = Floats32(plan, "attention", maxRows, attentionWidth);
         Gated = Floats32(plan, "gated", maxRows, GatedStride);
+        DecisionStride = (int)RoundUp(shape.KvHeadCount, PanelMatrix.PanelRows);
+        Decisions = Floats32(plan, "eviction logits", maxRows, DecisionStride);
         Angles = Floats32(plan, "rotation cos and sin", maxRows, 2 * HalfStride);
         Logits = Floats32(plan, "logits", maxLogitRows, LogitStride);
         Blocks = Allocate(plan, "8-bit input", $"[rows {maxRows}, {BlockStride} bytes]", maxRows * BlockStride);
@@ -76,6 +78,11 @@ internal sealed unsafe class CpuActivations : IDisposable
     public float* Gated { get; }
 
     public long GatedStride { get; }
+
+    /// <summary>Eviction logits of each KV head before scale and offset. // [rows, DecisionStride]</summary>
+    public float* Decisions { get; }
+
+    public int DecisionStride { get; }
 
     /// <summary>cos and sin of each row. // [rows, 2, HalfStride]</summary>
     public float* Angles { get; }

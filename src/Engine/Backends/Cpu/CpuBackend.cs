@@ -76,6 +76,8 @@ public sealed unsafe partial class CpuBackend : IBackend
 
     public bool StacksTypes => true;
 
+    public bool MakesDecisions => true;
+
     public TensorHandle Stack(string name, ReadOnlySpan<TensorHandle> matrices)
     {
         var parts = new PanelMatrix[matrices.Length];
@@ -122,6 +124,8 @@ public sealed unsafe partial class CpuBackend : IBackend
 
     public void NormQkvRope(int layer, LayerWeights weights)
     {
+        bool decides = weights.Decision is not null && _kv is HostKvView { ModelDecides: true };
+        if (decides && !weights.Decision!.BorrowsChannel) ProjectDecisions(weights.Decision);
         int feature = 0;
         foreach (PanelMatrix matrix in Matrices(weights.Qkv).Parts)
         {
@@ -130,6 +134,7 @@ public sealed unsafe partial class CpuBackend : IBackend
         }
 
         Rotate(weights);
+        if (decides) WriteDecisions(layer, weights.Decision!, (HostKvView)_kv!);
     }
 
     private void StoreQkv(ProductArguments product, LayerWeights weights, int feature)
@@ -157,6 +162,9 @@ public sealed unsafe partial class CpuBackend : IBackend
                 Epsilon = shape.RmsNormEpsilon,
                 Angles = Buffers.Angles,
                 HalfStride = Buffers.HalfStride,
+                Borrowed = weights.Decision is { BorrowsChannel: true } ? Buffers.Decisions : null,
+                BorrowedStride = Buffers.DecisionStride,
+                ZeroAfterRope = weights.Decision is { ZeroAfterRope: true },
             },
             Team);
     }

@@ -23,6 +23,8 @@ public static class GgufExport
         var writer = new GgufWriter();
         AddConfig(writer, source, family, options);
         tokenizer?.AddTo(writer);
+        if (config.Dms is not null)
+            throw new ModelFormatException(source.Origin, "dms_window_size", "says that the model decides what its cache evicts, which GGUF files cannot hold", "Keep the Hugging Face directory.");
         WeightSpec[] specs = [.. WeightSpec.Of(config)];
         var encoder = new RowEncoder(options);
         long total = specs.Sum(source.StoredBytes), done = 0;

@@ -37,11 +37,11 @@ public static class HuggingFaceExport
         SafetensorsWriter.Write(stream, specs.Select(spec =>
         {
             string name = HuggingFaceNames.Of(spec);
-            DType stored = spec.IsMatrix ? type : DType.F32;
+            DType stored = spec.IsMatrix && !spec.IsDecision ? type : DType.F32;
             return new StreamedTensor(name, stored, spec.Shape, s =>
             {
                 options.Cancellation.ThrowIfCancellationRequested();
-                if (spec.IsMatrix) encoder.Write(s, source.Origin, source.Matrix(spec), type, rowOf: null);
+                if (spec.IsMatrix) encoder.Write(s, source.Origin, source.Matrix(spec), stored, rowOf: null);
                 else s.Write(MemoryMarshal.AsBytes<float>(source.Vector(spec)));
                 options.Progress?.Report(new LoadProgress(name, done += source.StoredBytes(spec), total));
             });
@@ -74,6 +74,20 @@ public static class HuggingFaceExport
         json.WriteBoolean("tie_word_embeddings", config.TiedEmbeddings);
         json.WriteString("torch_dtype", type switch { DType.BF16 => "bfloat16", DType.F16 => "float16", _ => "float32" });
         json.WriteNumber("vocab_size", s.VocabSize);
+        if (config.Dms is { } dms) WriteDecisions(json, dms);
+    }
+
+    private static void WriteDecisions(Utf8JsonWriter json, DmsConfig dms)
+    {
+        json.WriteNumber("dms_window_size", dms.Window);
+        json.WriteNumber("dms_alpha_scale", dms.Scale);
+        json.WriteNumber("dms_initial_alpha_offset", dms.Offset);
+        json.WriteBoolean("dms_separate_alpha", dms.Adapter);
+        json.WriteString("dms_alpha_per", dms.PerLayer ? "layer" : "head");
+        json.WriteBoolean("dms_one_token_shift", dms.Shift == 1);
+        json.WriteBoolean("dms_zero_after_rope", dms.ZeroAfterRope);
+        json.WriteBoolean("dms_disable_eviction", dms.Disabled);
+        if (dms.Compression is { } compression) json.WriteNumber("dms_cr", compression);
     }
 
     private static void WriteScaling(Utf8JsonWriter json, RopeScaling rope)

@@ -30,6 +30,17 @@ internal unsafe struct HeadRotationArguments
 
     /// <summary>Half a head rounded up to a multiple of 16.</summary>
     public int HalfStride;
+
+    /// <summary>
+    /// Null, or receives the last channel of the first query head of each group, normalised and not rotated: an eviction logit. The channel is zero from then on,
+    /// for the rotation and, with <see cref="ZeroAfterRope"/>, behind it. // [rows, BorrowedStride]
+    /// </summary>
+    public float* Borrowed;
+
+    /// <summary>Floats from row to row.</summary>
+    public int BorrowedStride;
+
+    public bool ZeroAfterRope;
 }
 
 /// <summary>Normalises and rotates the heads of one row per chunk: RMSNorm per head (Qwen3), then rotary position embedding (Su et al., 2021).</summary>
@@ -57,9 +68,11 @@ internal unsafe struct HeadRotation<TLanes> : IParallelJob
         for (int h = 0; h < _p.Heads + _p.KvHeads; h++, head += _p.HeadDim)
         {
             float* gain = h < _p.Heads ? _p.QueryGain : _p.KeyGain;
+            bool lends = _p.Borrowed is not null && h < _p.Heads && h % (_p.Heads / _p.KvHeads) == 0;
+            float* lent = lends ? _p.Borrowed + (long)chunk * _p.BorrowedStride + h / (_p.Heads / _p.KvHeads) : null;
             if (half == _p.HalfStride)
             {
-                Rotate(head, head + half, gain, cos, sin);
+                Rotate(head, head + half, gain, cos, sin, lent);
                 continue;
             }
 
@@ -67,7 +80,7 @@ internal unsafe struct HeadRotation<TLanes> : IParallelJob
             new Span<float>(scratch, 2 * _p.HalfStride).Clear();
             new Span<float>(head, half).CopyTo(new Span<float>(scratch, half));
             new Span<float>(head + half, half).CopyTo(new Span<float>(second, half));
-            Rotate(scratch, second, gain, cos, sin);
+            Rotate(scratch, second, gain, cos, sin, lent);
             new Span<float>(scratch, half).CopyTo(new Span<float>(head, half));
             new Span<float>(second, half).CopyTo(new Span<float>(head + half, half));
         }
@@ -75,16 +88,25 @@ internal unsafe struct HeadRotation<TLanes> : IParallelJob
 
     /// <summary>RMSNorm (lane = index within the half mod 16, first half before the second), then (x, y) → (x·cos − y·sin, y·cos + x·sin).</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private readonly void Rotate(float* first, float* second, float* gain, float* cos, float* sin)
+    private readonly void Rotate(float* first, float* second, float* gain, float* cos, float* sin, float* lent)
     {
         TLanes inverse = TLanes.Zero;
+        int last = _p.HeadDim / 2 - 1; // of the second half
         if (gain is not null)
         {
             TLanes squares = TLanes.Zero;
             for (int i = 0; i < _p.HalfStride; i += ILanes<TLanes>.Count) squares = Square(first + i, squares);
             for (int i = 0; i < _p.HalfStride; i += ILanes<TLanes>.Count) squares = Square(second + i, squares);
-            inverse = TLanes.Broadcast(1f / MathF.Sqrt(squares.Sum() / _p.HeadDim + _p.Epsilon));
+            float scale = 1f / MathF.Sqrt(squares.Sum() / _p.HeadDim + _p.Epsilon);
+            if (lent is not null) *lent = second[last] * scale * gain[_p.HalfStride + last];
+            inverse = TLanes.Broadcast(scale);
         }
+        else if (lent is not null)
+        {
+            *lent = second[last];
+        }
+
+        if (lent is not null) second[last] = 0f;
 
         for (int i = 0; i < _p.HalfStride; i += ILanes<TLanes>.Count)
         {
@@ -98,6 +120,8 @@ internal unsafe struct HeadRotation<TLanes> : IParallelJob
             TLanes.MultiplyAdd(TLanes.Zero - y, s, x * c).Store(first + i);
             TLanes.MultiplyAdd(x, s, y * c).Store(second + i);
         }
+
+        if (lent is not null && _p.ZeroAfterRope) second[last] = 0f;
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
