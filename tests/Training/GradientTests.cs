@@ -5,7 +5,7 @@ namespace Foretoken.Tests.Training;
 
 public class GradientTests
 {
-    private static readonly TransformerShape Tiny = new()
+    internal static readonly TransformerShape Tiny = new()
     {
         VocabularySize = 37, HiddenSize = 24, Layers = 2, QueryHeads = 4, KeyValueHeads = 2, HeadDim = 8, IntermediateSize = 20, MaxPositions = 160,
     };
@@ -80,7 +80,7 @@ public class GradientTests
         }
     }
 
-    private static double CentralDifference(ReferenceTransformer reference, double[] values, int index, RaggedBatch batch)
+    internal static double CentralDifference(ReferenceTransformer reference, double[] values, int index, RaggedBatch batch)
     {
         const double Step = 1e-4;
         double saved = values[index];
@@ -93,7 +93,7 @@ public class GradientTests
     }
 
     /// <summary>Moves gains and biases off their initial values, so that their gradients are tested at a general point.</summary>
-    private static void Jitter(TransformerModel model, ulong seed)
+    internal static void Jitter(TransformerModel model, ulong seed)
     {
         var random = new SeededRandom(seed);
         foreach (ref float value in model.Values.Span) value += 0.1f * (float)random.NextGaussian();

@@ -9,12 +9,16 @@ public sealed class TaskExampleSource : IExampleSource
 {
     private readonly BpeTokenizer _tokenizer;
     private readonly ITask[] _tasks;
+    private readonly int[] _topLevels;
     private readonly int _user, _assistant, _end, _maxTokens;
 
-    /// <summary>Training problems of <paramref name="tasks"/>, at most <paramref name="maxTokens"/> tokens each.</summary>
-    public TaskExampleSource(BpeTokenizer tokenizer, IReadOnlyList<ITask> tasks, int maxTokens)
+    /// <summary>
+    /// Training problems of <paramref name="tasks"/>, at most <paramref name="maxTokens"/> tokens each, of levels up to <paramref name="topLevels"/> (null: all).
+    /// </summary>
+    public TaskExampleSource(BpeTokenizer tokenizer, IReadOnlyList<ITask> tasks, int maxTokens, IReadOnlyList<int>? topLevels = null)
     {
         (_tokenizer, _tasks, _maxTokens) = (tokenizer, [.. tasks], maxTokens);
+        _topLevels = [.. tasks.Select((task, i) => Math.Min(task.Levels - 1, topLevels?[i] ?? int.MaxValue))];
         (_user, _assistant, _end) = (Special("<|user|>"), Special("<|assistant|>"), Special("<|end|>"));
         Buckets = [.. tasks.Select(task => task.Bucket)];
         Levels = tasks.Max(task => task.Levels);
@@ -29,7 +33,13 @@ public sealed class TaskExampleSource : IExampleSource
     /// <inheritdoc/>
     public TrainingExample? Draw(SeededRandom random, int bucket, int level)
     {
-        TaskExample example = _tasks[bucket].Generate(random, Math.Min(level, _tasks[bucket].Levels - 1), Split.Train);
+        TaskExample example = _tasks[bucket].Generate(random, Math.Min(level, _topLevels[bucket]), Split.Train);
+        return Encode(example, bucket, level);
+    }
+
+    /// <summary>The problem in the chat format, or null when it has too many tokens.</summary>
+    public TrainingExample? Encode(TaskExample example, int bucket, int level)
+    {
         var tokens = new List<int>(256) { _user };
         _tokenizer.EncodeToIds(example.Prompt, tokens, recognizeSpecialTokens: false);
         tokens.Add(_assistant);

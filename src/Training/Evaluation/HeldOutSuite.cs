@@ -19,7 +19,7 @@ public static class HeldOutSuite
     public const string PlainBucket = "plain";
 
     /// <summary>Levels that a bucket is evaluated at, each equally often.</summary>
-    public static IReadOnlyList<int> Levels(string bucket) => bucket == "recall" ? [6, 7, 8, 9] : [5, 6, 7, 8, 9];
+    public static IReadOnlyList<int> Levels(string bucket) => bucket is "recall" or "recall-list" or "needle" ? [6, 7, 8, 9] : [5, 6, 7, 8, 9];
 
     /// <summary>Held-out problems with their reference solutions, <paramref name="perBucket"/> per bucket, buckets one after the other.</summary>
     public static IReadOnlyList<TaskExample> Examples(int perBucket = DefaultPerBucket, ulong seed = DefaultSeed)

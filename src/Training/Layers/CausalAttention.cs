@@ -3,6 +3,22 @@ using System.Runtime.Intrinsics;
 namespace Foretoken.Training;
 
 /// <summary>
+/// What eviction adds to the scores of one sequence: queries more than <paramref name="lag"/> behind key k see its score plus
+/// <paramref name="bias"/>[kvHead · <paramref name="stride"/> + k], at most 0; the others see the score alone. The backward pass adds the gradient of the bias to
+/// <paramref name="gradient"/> (same layout, may be null). A null bias: nothing is evicted.
+/// </summary>
+public readonly unsafe struct EvictionBias(float* bias, float* gradient, long stride, int lag)
+{
+    /// <summary>Nearer to 0 than this a bias moves neither the score nor a gradient in f32.</summary>
+    internal const float Negligible = -1e-8f;
+
+    internal float* Bias => bias;
+    internal float* Gradient => gradient;
+    internal long Stride => stride;
+    internal int Lag => lag;
+}
+
+/// <summary>
 /// Causal grouped-query attention of one sequence, forward and backward, on register tiles. Scores live in transposed blocks [key, 96 queries]:
 /// the softmax then runs down the keys with queries in the lanes (no horizontal operation), and the block is the left operand of P·V and of
 /// dS·K without any packing. Probabilities are computed again in the backward pass from the saved log-sum-exp. One instance per thread.
@@ -39,7 +55,8 @@ public sealed unsafe class CausalAttention : IDisposable
     /// position on are computed: q, output and logSumExp then begin there, k and v still at position 0.
     /// </summary>
     public void Forward(
-        float* q, float* k, long qkStride, float* v, long vStride, float* output, long outputStride, float* logSumExp, long logStride, int length, int firstQuery = 0)
+        float* q, float* k, long qkStride, float* v, long vStride, float* output, long outputStride, float* logSumExp, long logStride, int length, int firstQuery = 0,
+        EvictionBias eviction = default)
     {
         int group = _queryHeads / _keyValueHeads;
         for (int kvHead = 0; kvHead < _keyValueHeads; kvHead++)
@@ -53,6 +70,7 @@ public sealed unsafe class CausalAttention : IDisposable
                     int queries = Math.Min(Block, length - start), index = start - firstQuery;
                     PackBlock(q + index * qkStride + head * _headDim, qkStride, queries, _scale, _queries.Pointer);
                     MultiplyKeys(_keys.Pointer, _queries.Pointer, start, queries, _scores.Pointer);
+                    if (eviction.Bias != null) AddBias(start, queries, eviction.Bias + kvHead * eviction.Stride, eviction.Lag);
                     Softmax(start, queries, logSumExp + head * logStride + index);
                     for (int row = 0; row < queries; row += TileKernel.Rows)
                     {
@@ -75,7 +93,7 @@ public sealed unsafe class CausalAttention : IDisposable
     /// </summary>
     public void Backward(
         float* q, float* k, long qkStride, float* v, long vStride, float* output, float* doutput, long outputStride, float* logSumExp, long logStride,
-        float* dq, float* dk, long dqkStride, float* dv, long dvStride, int length, int firstQuery = 0)
+        float* dq, float* dk, long dqkStride, float* dv, long dvStride, int length, int firstQuery = 0, EvictionBias eviction = default)
     {
         float* dots = stackalloc float[Block];
         int group = _queryHeads / _keyValueHeads;
@@ -95,10 +113,13 @@ public sealed unsafe class CausalAttention : IDisposable
                     PackBlock(blockQ, qkStride, queries, _scale, _queries.Pointer);
                     PackBlock(blockGradient, outputStride, queries, 1f, _outputs.Pointer);
                     MultiplyKeys(_keys.Pointer, _queries.Pointer, start, queries, _scores.Pointer);
+                    if (eviction.Bias != null) AddBias(start, queries, eviction.Bias + kvHead * eviction.Stride, eviction.Lag);
                     MultiplyKeys(_values.Pointer, _outputs.Pointer, start, queries, _scoreGradients.Pointer);
                     for (int i = 0; i < Block; i++)
                         dots[i] = i < queries ? RowMath.Dot(blockOutput + i * outputStride, blockGradient + i * outputStride, _headDim) : 0f;
                     SoftmaxBackward(start, queries, logSumExp + head * logStride + index, dots);
+                    if (eviction.Gradient != null)
+                        BiasBackward(start, queries, eviction.Bias + kvHead * eviction.Stride, eviction.Gradient + kvHead * eviction.Stride, eviction.Lag);
                     BlockGradients(keys, qkStride, blockQ, blockGradient, outputStride, dq + index * dqkStride + head * _headDim,
                         dk + kvHead * _headDim, dqkStride, dv + kvHead * _headDim, dvStride, start, queries);
                 }
@@ -160,6 +181,38 @@ public sealed unsafe class CausalAttention : IDisposable
                 TileKernel.Run<AdjacentRows>(left + (long)key * _headDim, TileKernel.Rows, right + column * _headDim, TileKernel.Columns, _headDim,
                     scores + (long)key * Block + column, Block, TileKernel.Rows, TileKernel.Columns, accumulate: false);
             }
+        }
+    }
+
+    /// <summary>scores[key, query] += bias[key] for queries more than <paramref name="lag"/> behind the key.</summary>
+    private void AddBias(int start, int queries, float* bias, int lag)
+    {
+        Vector512<float> lanes = Vector512<float>.Indices;
+        for (int key = 0; key + lag + 1 < start + queries; key++)
+        {
+            if (bias[key] > EvictionBias.Negligible) continue;
+            Vector512<float> value = Vector512.Create(bias[key]);
+            int first = Math.Max(0, key + lag + 1 - start), column = first & ~15;
+            float* row = _scores.Pointer + (long)key * Block;
+            Vector512<float> outside = Vector512.GreaterThanOrEqual(lanes, Vector512.Create((float)(first - column)));
+            (Vector512.Load(row + column) + Vector512.ConditionalSelect(outside, value, default)).Store(row + column);
+            for (column += 16; column < queries; column += 16) (Vector512.Load(row + column) + value).Store(row + column);
+        }
+    }
+
+    /// <summary>gradient[key] += Σ dS over the queries that saw the bias; the score gradients carry the scale of the queries, which is taken out again.</summary>
+    private void BiasBackward(int start, int queries, float* bias, float* gradient, int lag)
+    {
+        Vector512<float> lanes = Vector512<float>.Indices;
+        for (int key = 0; key + lag + 1 < start + queries; key++)
+        {
+            if (bias[key] > EvictionBias.Negligible) continue;
+            int first = Math.Max(0, key + lag + 1 - start), column = first & ~15;
+            float* row = _scoreGradients.Pointer + (long)key * Block;
+            Vector512<float> outside = Vector512.GreaterThanOrEqual(lanes, Vector512.Create((float)(first - column)));
+            Vector512<float> sum = Vector512.ConditionalSelect(outside, Vector512.Load(row + column), default);
+            for (column += 16; column < queries; column += 16) sum += Vector512.Load(row + column);
+            gradient[key] += Vector512.Sum(sum) / _scale;
         }
     }
 

@@ -23,6 +23,9 @@ public enum ParameterKind
 
     /// <summary>Bias.</summary>
     Bias,
+
+    /// <summary>Projection of the residual stream to eviction decisions; starts at zero.</summary>
+    Decision,
 }
 
 /// <summary>One named tensor [rows, columns] (vectors: [1, columns]) at <paramref name="Offset"/> of the flat buffers of its set.</summary>

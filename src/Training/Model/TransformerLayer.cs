@@ -85,12 +85,13 @@ internal sealed unsafe class LayerScratch : IDisposable
 public sealed unsafe class TransformerLayer
 {
     private readonly TransformerShape _shape;
+    private readonly int _index;
     private readonly long _inputGain, _qkv, _qkvBias, _queryGain, _keyGain, _output, _middleGain, _gateUp, _down;
 
     /// <summary>Adds the parameters of layer <paramref name="index"/> to <paramref name="parameters"/> under their Hugging Face names.</summary>
     public TransformerLayer(TransformerShape shape, ParameterSet parameters, int index)
     {
-        _shape = shape;
+        (_shape, _index) = (shape, index);
         string prefix = $"model.layers.{index}.";
         _inputGain = parameters.AddVectors(ParameterKind.Gain, (prefix + "input_layernorm.weight", shape.HiddenSize));
         _qkv = parameters.Add(ParameterKind.Matrix, shape.HiddenSize, (prefix + "self_attn.q_proj.weight", shape.QueryWidth),
@@ -112,8 +113,8 @@ public sealed unsafe class TransformerLayer
         _down = parameters.Add(ParameterKind.ResidualMatrix, shape.IntermediateSize, (prefix + "mlp.down_proj.weight", shape.HiddenSize));
     }
 
-    /// <summary>output[rows, hidden] from saved.Input[rows, hidden].</summary>
-    internal void Forward(float* values, LayerActivations saved, float* output, RaggedBatch batch, LayerScratch scratch)
+    /// <summary>output[rows, hidden] from saved.Input[rows, hidden]; <paramref name="eviction"/> null: dense attention.</summary>
+    internal void Forward(float* values, LayerActivations saved, float* output, RaggedBatch batch, LayerScratch scratch, EvictionPass? eviction = null)
     {
         TransformerShape s = _shape;
         int rows = batch.Rows, hidden = s.HiddenSize;
@@ -127,12 +128,20 @@ public sealed unsafe class TransformerLayer
         HeadNormRope.Forward(qkv, s.QkvWidth, rotated, rotatedWidth, Gain(values, _queryGain), scratch.Rotary, batch.Positions, s.QueryHeads, s.HeadDim, s.RmsNormEpsilon);
         HeadNormRope.Forward(qkv + s.QueryWidth, s.QkvWidth, rotated + s.QueryWidth, rotatedWidth, Gain(values, _keyGain), scratch.Rotary, batch.Positions,
             s.KeyValueHeads, s.HeadDim, s.RmsNormEpsilon);
+        LayerEviction? decisions = eviction is null ? null : Decide(values, saved, batch, scratch, eviction);
         for (int sequence = 0; sequence < batch.Sequences; sequence++)
         {
             (int start, int length) = batch.Sequence(sequence);
             float* q = rotated + (long)start * rotatedWidth;
+            if (eviction?.Policy is { } policy)
+            {
+                policy.Attend(_index, q, q + s.QueryWidth, rotatedWidth, qkv + (long)start * s.QkvWidth + rotatedWidth, s.QkvWidth,
+                    saved.Attended.Pointer + (long)start * s.QueryWidth, s.QueryWidth, length);
+                continue;
+            }
             scratch.Attention.Forward(q, q + s.QueryWidth, rotatedWidth, qkv + (long)start * s.QkvWidth + rotatedWidth, s.QkvWidth,
-                saved.Attended.Pointer + (long)start * s.QueryWidth, s.QueryWidth, saved.LogSumExp.Pointer + start, scratch.MaxRows, length);
+                saved.Attended.Pointer + (long)start * s.QueryWidth, s.QueryWidth, saved.LogSumExp.Pointer + start, scratch.MaxRows, length,
+                eviction: decisions?.Bias(start, backward: false) ?? default);
         }
         scratch.Gemm.Forward(saved.Attended.Pointer, values + _output, saved.Middle.Pointer, rows, s.QueryWidth, hidden);
         RowMath.Add(saved.Middle.Pointer, x, (long)rows * hidden);
@@ -143,11 +152,30 @@ public sealed unsafe class TransformerLayer
         RowMath.Add(output, saved.Middle.Pointer, (long)rows * hidden);
     }
 
+    /// <summary>The layer's eviction decisions, from the adapter or from the borrowed neuron of the queries.</summary>
+    private LayerEviction Decide(float* values, LayerActivations saved, RaggedBatch batch, LayerScratch scratch, EvictionPass eviction)
+    {
+        TransformerShape s = _shape;
+        LayerEviction decisions = eviction.Layers[_index];
+        if (eviction.Settings.Source == DecisionSource.Adapter)
+        {
+            decisions.Project(values, saved.Input.Pointer, batch.Rows, scratch.Gemm);
+        }
+        else if (eviction.Settings.Source == DecisionSource.Neuron)
+        {
+            BorrowedNeuron.Forward(saved.Qkv.Pointer, s.QkvWidth, saved.Rotated.Pointer, s.QueryWidth + s.KeyValueWidth, Gain(values, _queryGain), scratch.Rotary,
+                batch.Positions, s, decisions.ChannelFactor, decisions.Projected);
+        }
+        eviction.Decide(decisions, batch);
+        return decisions;
+    }
+
     /// <summary>
     /// dx[rows, hidden]: gradient of the output on entry, of the input on return. Parameter gradients are added to
-    /// <paramref name="gradients"/>; null: the layer is frozen.
+    /// <paramref name="gradients"/>; null: the layer is frozen, but for the decisions of <paramref name="eviction"/>.
     /// </summary>
-    internal void Backward(float* values, float* gradients, LayerActivations saved, float* dx, RaggedBatch batch, LayerScratch scratch)
+    internal void Backward(
+        float* values, float* gradients, LayerActivations saved, float* dx, RaggedBatch batch, LayerScratch scratch, EvictionPass? eviction = null)
     {
         TransformerShape s = _shape;
         int rows = batch.Rows, hidden = s.HiddenSize;
@@ -166,7 +194,7 @@ public sealed unsafe class TransformerLayer
         gemm.BackwardInput(dx, values + _output, dwide, rows, s.QueryWidth, hidden, accumulate: false);
         if (train) gemm.BackwardWeight(dx, saved.Attended.Pointer, gradients + _output, rows, s.QueryWidth, hidden);
         float* dqkv = scratch.Qkv.Pointer;
-        AttentionBackward(values, gradients, saved, dwide, dqkv, batch, scratch);
+        AttentionBackward(values, gradients, saved, dwide, dqkv, batch, scratch, eviction);
         if (train)
         {
             gemm.BackwardWeight(dqkv, saved.Normed.Pointer, gradients + _qkv, rows, hidden, s.QkvWidth);
@@ -176,12 +204,19 @@ public sealed unsafe class TransformerLayer
         gemm.BackwardInput(dqkv, values + _qkv, dnormed, rows, hidden, s.QkvWidth, accumulate: false);
         RmsNorm.Backward(dnormed, saved.Input.Pointer, values + _inputGain, saved.Inverse.Pointer, dx, train ? gradients + _inputGain : null,
             rows, hidden, accumulate: true);
+        if (eviction?.Settings.Source == DecisionSource.Adapter)
+        {
+            eviction.Layers[_index].BackwardAdapter(
+                values, eviction.Gradients, eviction.ProjectedGradient, saved.Input.Pointer, dx, dnormed, rows, scratch.Gemm);
+        }
     }
 
     /// <summary>dqkv[rows, q | k | v] from dattended[rows, query width], through attention, rotation and q/k norm.</summary>
-    private void AttentionBackward(float* values, float* gradients, LayerActivations saved, float* dattended, float* dqkv, RaggedBatch batch, LayerScratch scratch)
+    private void AttentionBackward(
+        float* values, float* gradients, LayerActivations saved, float* dattended, float* dqkv, RaggedBatch batch, LayerScratch scratch, EvictionPass? eviction)
     {
         TransformerShape s = _shape;
+        LayerEviction? decisions = eviction?.Layers[_index];
         int rotatedWidth = s.QueryWidth + s.KeyValueWidth;
         float* qkv = saved.Qkv.Pointer, rotated = saved.Rotated.Pointer;
         new Span<float>(dqkv, batch.Rows * s.QkvWidth).Clear();
@@ -191,7 +226,13 @@ public sealed unsafe class TransformerLayer
             float* q = rotated + (long)start * rotatedWidth, dq = dqkv + (long)start * s.QkvWidth;
             scratch.Attention.Backward(q, q + s.QueryWidth, rotatedWidth, qkv + (long)start * s.QkvWidth + rotatedWidth, s.QkvWidth,
                 saved.Attended.Pointer + (long)start * s.QueryWidth, dattended + (long)start * s.QueryWidth, s.QueryWidth,
-                saved.LogSumExp.Pointer + start, scratch.MaxRows, dq, dq + s.QueryWidth, s.QkvWidth, dq + rotatedWidth, s.QkvWidth, length);
+                saved.LogSumExp.Pointer + start, scratch.MaxRows, dq, dq + s.QueryWidth, s.QkvWidth, dq + rotatedWidth, s.QkvWidth, length, eviction: decisions?.Bias(start, backward: true) ?? default);
+        }
+        if (decisions is not null)
+        {
+            decisions.BackwardDecisions(batch, eviction!.Slopes, eviction.ProjectedGradient);
+            if (eviction.Settings.Source == DecisionSource.Neuron)
+                BorrowedNeuron.Backward(dqkv, s.QkvWidth, scratch.Rotary, batch.Positions, s, decisions.ChannelFactor, eviction.ProjectedGradient);
         }
         HeadNormRope.Backward(dqkv, s.QkvWidth, qkv, s.QkvWidth, dqkv, s.QkvWidth, Gain(values, _queryGain), GainGradient(gradients, _queryGain), scratch.Rotary,
             batch.Positions, s.QueryHeads, s.HeadDim, s.RmsNormEpsilon);

@@ -49,8 +49,8 @@ public sealed unsafe class TransformerPass : IDisposable
     /// <summary>Rows after the final norm, [rows, hidden].</summary>
     public float* Normed => _normed.Pointer;
 
-    /// <summary>Runs all layers and the final norm.</summary>
-    public void Forward(RaggedBatch batch)
+    /// <summary>Runs all layers and the final norm, with dense attention or with <paramref name="eviction"/>.</summary>
+    public void Forward(RaggedBatch batch, EvictionPass? eviction = null)
     {
         TransformerShape shape = _model.Shape;
         Check(batch);
@@ -61,7 +61,7 @@ public sealed unsafe class TransformerPass : IDisposable
         for (int row = 0; row < tokens.Length; row++)
             new Span<float>(values + _model.EmbeddingOffset + (long)tokens[row] * hidden, hidden).CopyTo(new Span<float>(input + (long)row * hidden, hidden));
         for (int layer = 0; layer < _saved.Length; layer++)
-            _model.Layers[layer].Forward(values, _saved[layer], Hidden(layer + 1), batch, _scratch);
+            _model.Layers[layer].Forward(values, _saved[layer], Hidden(layer + 1), batch, _scratch, eviction);
         RmsNorm.Forward(_output.Pointer, values + _model.FinalGainOffset, _normed.Pointer, _inverse.Pointer, batch.Rows, hidden, shape.RmsNormEpsilon);
     }
 
@@ -83,15 +83,19 @@ public sealed unsafe class TransformerPass : IDisposable
         return WeightedLoss(batch);
     }
 
-    /// <summary>From the gradient of the final normed rows [rows, hidden] back to the embedding; adds to <paramref name="gradients"/>.</summary>
-    public void Backward(RaggedBatch batch, float* normedGradient, float* gradients)
+    /// <summary>
+    /// From the gradient of the final normed rows [rows, hidden] back to the embedding; adds to <paramref name="gradients"/> (null: everything is frozen but the
+    /// decisions of <paramref name="eviction"/>, whose gradients go where it says).
+    /// </summary>
+    public void Backward(RaggedBatch batch, float* normedGradient, float* gradients, EvictionPass? eviction = null)
     {
         float* values = _model.Values.Pointer;
         int hidden = _model.Shape.HiddenSize;
         RmsNorm.Backward(normedGradient, _output.Pointer, values + _model.FinalGainOffset, _inverse.Pointer, _gradient.Pointer,
-            gradients + _model.FinalGainOffset, batch.Rows, hidden, accumulate: false);
+            gradients == null ? null : gradients + _model.FinalGainOffset, batch.Rows, hidden, accumulate: false);
         for (int layer = _saved.Length - 1; layer >= 0; layer--)
-            _model.Layers[layer].Backward(values, gradients, _saved[layer], _gradient.Pointer, batch, _scratch);
+            _model.Layers[layer].Backward(values, gradients, _saved[layer], _gradient.Pointer, batch, _scratch, eviction);
+        if (gradients == null) return;
         ReadOnlySpan<int> tokens = batch.Tokens;
         for (int row = 0; row < tokens.Length; row++)
             RowMath.Add(gradients + _model.EmbeddingOffset + (long)tokens[row] * hidden, _gradient.Pointer + (long)row * hidden, hidden);

@@ -16,14 +16,19 @@ public static unsafe class ModelExport
     /// <summary>
     /// Writes config.json, generation_config.json, model.safetensors and the tokenizer's files into <paramref name="directory"/>; every file is
     /// replaced by a rename. <paramref name="include"/> leaves parameters out that are trained beside the model; <paramref name="end"/> is the end token, null: the
-    /// tokenizer's &lt;|end|&gt;.
+    /// tokenizer's &lt;|end|&gt;; <paramref name="more"/> adds keys to config.json.
     /// </summary>
-    public static void Write(TransformerModel model, string tokenizerDirectory, string directory, Func<Parameter, bool>? include = null, int? end = null)
+    public static void Write(
+        TransformerModel model, string tokenizerDirectory, string directory, Func<Parameter, bool>? include = null, int? end = null, Action<Utf8JsonWriter>? more = null)
     {
         Directory.CreateDirectory(directory);
         int endToken = end ?? BpeTokenizer.FromDirectory(tokenizerDirectory).TokenToId("<|end|>")
             ?? throw new RecipeException($"{tokenizerDirectory}: the tokenizer has no token <|end|>.");
-        WriteJson(directory, "config.json", json => WriteConfig(json, model.Shape, endToken));
+        WriteJson(directory, "config.json", json =>
+        {
+            WriteConfig(json, model.Shape, endToken);
+            more?.Invoke(json);
+        });
         WriteJson(directory, "generation_config.json", json =>
         {
             json.WriteBoolean("do_sample", false);
@@ -42,6 +47,7 @@ public static unsafe class ModelExport
 
     private static SafetensorsEntry Entry(TransformerModel model, Parameter p)
     {
+        if (DecisionAdapter.Owns(p)) return AdapterExport.Entry(model, p);
         var bits = new ushort[p.Count];
         BFloat16Bits.FromSingle(new ReadOnlySpan<float>(model.Values.Pointer + p.Offset, (int)p.Count), bits);
         return new SafetensorsEntry(p.Name, "BF16", p.IsVector ? [p.Columns] : [p.Rows, p.Columns], MemoryMarshal.AsBytes(bits.AsSpan()).ToArray());

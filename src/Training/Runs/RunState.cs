@@ -21,6 +21,9 @@ public sealed class RunState
     /// <summary>Steps of the decay, once known.</summary>
     public int? DecaySteps { get; set; }
 
+    /// <summary>Compression last measured on held-out text, in runs that evict.</summary>
+    public double? MeasuredCr { get; set; }
+
     /// <summary>The run has ended by its schedule.</summary>
     public bool Finished { get; set; }
 

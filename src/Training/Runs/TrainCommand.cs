@@ -19,6 +19,8 @@ public static class TrainCommand
     public static int Run(string recipePath, string outDir, bool resume, TextWriter progress, CancellationToken cancellation, int? threads = null)
     {
         if (Drafters.DrafterRecipe.IsOne(recipePath)) return Drafters.DrafterRun.Run(recipePath, outDir, resume, progress, cancellation, threads);
+        if (DmsRecipe.Is(recipePath, DmsRecipe.KindName)) return DmsTrainCommand.Run(recipePath, outDir, resume, progress, cancellation, threads);
+        if (DmsRecipe.Is(recipePath, ExperimentRecipe.KindName)) return ExperimentCommand.Run(recipePath, outDir, progress, cancellation, threads);
         TrainingRecipe recipe = TrainingRecipe.Read(recipePath);
         string tokenizerDirectory = Path.GetFullPath(Path.Combine(Path.GetDirectoryName(Path.GetFullPath(recipePath))!, recipe.Tokenizer));
         BpeTokenizer tokenizer = BpeTokenizer.FromDirectory(tokenizerDirectory);
@@ -27,7 +29,8 @@ public static class TrainCommand
         if (!resume && Checkpoint.Exists(outDir))
             throw new RecipeException($"{outDir}: the directory already has checkpoints; give --resume to go on or another --out.");
         CreateDirectory(outDir);
-        var source = new TaskExampleSource(tokenizer, ChooseTasks(recipe, recipePath), recipe.Model.MaxPositionEmbeddings);
+        var source = new TaskExampleSource(tokenizer, ChooseTasks(recipe.Mixture, recipePath),
+            recipe.MaxExampleTokens > 0 ? recipe.MaxExampleTokens : recipe.Model.MaxPositionEmbeddings, [.. recipe.Mixture.Select(m => m.TopLevel)]);
         using var trainer = new Trainer(recipe, source, threads ?? Environment.ProcessorCount);
         if (resume) progress.WriteLine(trainer.Resume(outDir) ? $"resumed at step {trainer.State.Step}" : $"no checkpoint in {outDir}: the run starts anew");
         using var report = new ProgressReport(recipe, source.Buckets, Path.Combine(outDir, "metrics.jsonl"), progress);
@@ -89,10 +92,10 @@ public static class TrainCommand
         progress.WriteLine($"decay starts at step {state.DecayStartStep} and lasts {state.DecaySteps} steps: to repeat this run, set decay_start_step and decay_steps to these");
     }
 
-    private static List<ITask> ChooseTasks(TrainingRecipe recipe, string recipePath)
+    internal static List<ITask> ChooseTasks(IReadOnlyList<RecipeBucket> mixture, string recipePath)
     {
         IReadOnlyList<ITask> known = TaskMixture.Known();
-        return [.. recipe.Mixture.Select(m => known.FirstOrDefault(task => task.Bucket == m.Bucket)
+        return [.. mixture.Select(m => known.FirstOrDefault(task => task.Bucket == m.Bucket)
             ?? throw new RecipeException($"{recipePath}: key mixture: there is no bucket \"{m.Bucket}\"; known are {string.Join(", ", known.Select(t => t.Bucket))}."))];
     }
 }

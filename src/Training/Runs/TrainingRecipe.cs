@@ -84,6 +84,9 @@ public sealed class RecipeBucket
     public string Bucket { get; set; } = "";
     public double Weight { get; set; } = 1;
 
+    /// <summary>Highest level that is drawn.</summary>
+    public int TopLevel { get; set; } = 9;
+
     /// <summary>Other weights, each from a number of trained tokens on.</summary>
     public List<RecipeWeight> Later { get; set; } = [];
 
@@ -113,6 +116,9 @@ public sealed class TrainingRecipe
     public List<RecipeBatch> Batches { get; set; } = [];
     public RecipeParallel Parallel { get; set; } = new();
     public double PromptWeight { get; set; } = 0.1;
+
+    /// <summary>Longest example in tokens; 0: the model's context.</summary>
+    public int MaxExampleTokens { get; set; }
     public List<RecipeBucket> Mixture { get; set; } = [];
     public CurriculumSettings Curriculum { get; set; } = new();
     public double CheckpointMinutes { get; set; } = 3;
@@ -171,6 +177,8 @@ public sealed class TrainingRecipe
         Require(Parallel.ChunkRows >= 0, "parallel.chunk_rows", "must not be negative");
         Require(Mixture.Count > 0 && Mixture.All(m => m is { Weight: >= 0 }) && Mixture.Any(m => m.Weight > 0), "mixture", "must name buckets with weights that are not negative, at least one positive from the start");
         Require(Mixture.DistinctBy(m => m.Bucket).Count() == Mixture.Count, "mixture", "must name each bucket once");
+        Require(Mixture.All(m => m.TopLevel >= 0), "mixture.top_level", "must not be negative");
+        Require(MaxExampleTokens >= 0 && MaxExampleTokens <= Model.MaxPositionEmbeddings, "max_example_tokens", "must not be negative or exceed model.max_position_embeddings");
         Require(Mixture.All(m => m.Later is not null && !m.Later.Contains(null!) && m.Later.All(l => l is { FromTokens: > 0, Weight: > 0 })
             && m.Later.Zip(m.Later.Skip(1)).All(pair => pair.First.FromTokens < pair.Second.FromTokens)), "mixture.later", "must have rising, positive from_tokens and positive weights");
         Require(LogEverySteps > 0, "log_every_steps", "must be positive");

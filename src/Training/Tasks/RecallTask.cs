@@ -4,11 +4,25 @@ using Foretoken.Numerics;
 
 namespace Foretoken.Training.Tasks;
 
+/// <summary>How the facts of a recall problem stand in its text.</summary>
+public enum RecallForm
+{
+    /// <summary>Lists and texts.</summary>
+    Mixed,
+
+    /// <summary>A list of keys and values, all alike.</summary>
+    List,
+
+    /// <summary>A few facts scattered in filler text.</summary>
+    Needle,
+}
+
 /// <summary>
 /// Associative recall from key–value lists and needles in filler text. The solution names the key, quotes its line, spells the value
-/// and repeats it, so that only one token of the quote needs to be found far away.
+/// and repeats it, so that only one token of the quote needs to be found far away. The default form mixes both, half and half from level 3 on; the
+/// training buckets "recall-list" and "needle" are one form at every level.
 /// </summary>
-public sealed class RecallTask : SplitTask
+public sealed class RecallTask(RecallForm form = RecallForm.Mixed) : SplitTask
 {
     private const int MaximumEntries = 36;
 
@@ -43,12 +57,15 @@ public sealed class RecallTask : SplitTask
         ["Please tell me the {s}s of {k}.", "Now find the {s}s of {k}."]);
 
     /// <inheritdoc/>
-    public override string Bucket => "recall";
+    public override string Bucket => form switch { RecallForm.List => "recall-list", RecallForm.Needle => "needle", _ => "recall" };
+
+    /// <summary>One name for all forms: what is held out of one is held out of the others.</summary>
+    protected override string KeyPrefix => "recall";
 
     /// <inheritdoc/>
     protected override TaskExample Draft(SeededRandom random, int level, Phrasing phrasing)
     {
-        bool text = level >= 3 && random.Chance(0.5);
+        bool text = form == RecallForm.Mixed ? level >= 3 && random.Chance(0.5) : form == RecallForm.Needle;
         (int minimum, int maximum) = Lengths[level];
         int target = maximum == 0 ? 0 : random.Next(minimum, maximum);
         int count = level switch
@@ -70,11 +87,11 @@ public sealed class RecallTask : SplitTask
         string[] keys = Passages.Distinct(random, random.Chance(0.75) ? Words.Names : Words.Objects, count);
         string[] values = Values(random, stored, count, level);
         string separator = text ? "" : random.Pick(["\n", "\n", ",", ";"]);
-        string form = random.Pick(ListForms);
+        string line = random.Pick(ListForms);
         string[] facts = new string[count];
         for (int i = 0; i < count; i++)
         {
-            facts[i] = (text ? random.Pick(SentenceForms) : form)
+            facts[i] = (text ? random.Pick(SentenceForms) : line)
                 .Replace("{k}", keys[i], StringComparison.Ordinal).Replace("{v}", values[i], StringComparison.Ordinal).Replace("{s}", stored, StringComparison.Ordinal);
         }
         string body = text ? Scatter(random, facts, target) : List(random, facts, separator, target);

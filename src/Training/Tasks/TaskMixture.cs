@@ -26,7 +26,8 @@ public sealed class TaskMixture
         (new ArithmeticTask(), 1.0), (new TraceTask(), 1.2), (new RecallTask(), 1.4), (new ExtractTask(), 1.0), (new MappingTask(), 0.8), (new JsonTask(), 0.7));
 
     /// <summary>Every task that a recipe's mixture may name: the six buckets, and those that are only trained on.</summary>
-    public static IReadOnlyList<ITask> Known() => [.. Default().Tasks, new MappingTask(reverseOnly: true), new VariedArithmeticTask()];
+    public static IReadOnlyList<ITask> Known() =>
+        [.. Default().Tasks, new MappingTask(reverseOnly: true), new VariedArithmeticTask(), new RecallTask(RecallForm.List), new RecallTask(RecallForm.Needle)];
 
     /// <summary>The tasks in a fixed order: arithmetic, trace, recall, extract, mapping, json for <see cref="Default"/>.</summary>
     public IReadOnlyList<ITask> Tasks => [.. _tasks.Select(entry => entry.Task)];
