@@ -1,5 +1,6 @@
 using Foretoken.Backends;
 using Foretoken.Speculation;
+using Foretoken.Speculation.Trained;
 
 namespace Foretoken.Tests.Seam;
 
@@ -26,7 +27,8 @@ public sealed record SeamDrafts
         Of("model", d => Model(d)), Of("model tree", d => Model(d) with { Width = 3, Tokens = 4, MinProbability = 0.01f }), Of("swift", _ => Swift),
         Of("ngram+suffix+recycling", _ => new CompositeOptions(Ngram, Suffix, new RecyclingOptions())), Of("model+ngram", d => new CompositeOptions(Model(d), Ngram)),
         Of("swift+recycling", _ => new CompositeOptions(Swift, new RecyclingOptions())),
-        Of("auto", d => new GovernorOptions(Ngram, Suffix, new RecyclingOptions(), Model(d), Swift) { Curiosity = 0.2 }),
+        Of("medusa", d => Medusa(d)), Of("medusa+ngram", d => new CompositeOptions(Medusa(d), Ngram)),
+        Of("auto", d => new GovernorOptions(Ngram, Suffix, new RecyclingOptions(), Medusa(d), Model(d), Swift) { Curiosity = 0.2 }),
     ];
 
     private static NgramOptions Ngram => new() { MinMatch = 1 };
@@ -35,12 +37,17 @@ public sealed record SeamDrafts
 
     private static SwiftOptions Swift => new() { MinLayers = 3, MinConfidence = 0.05f, Tokens = 4, Width = 2, Window = 20 };
 
+    /// <summary>Where Medusa heads of a model lie.</summary>
+    public static string MedusaOf(string directory) => Path.Combine(directory, "medusa");
+
     public DrafterOptions Options(string directory) => _shipped!(directory);
 
     public override string ToString() => Name;
 
     private static DraftModelOptions Model(string directory) =>
         new() { Directory = directory, WeightType = WeightType.Int8, KvType = KvType.Int8, MinProbability = 0.05f };
+
+    private static MedusaOptions Medusa(string directory) => new() { Directory = MedusaOf(directory), Nodes = 12, Tree = MedusaTree.Build([[0.5, 0.2, 0.1], [0.4, 0.2], [0.3]], 12) };
 
     private static SeamDrafts Of(string name, Func<string, DrafterOptions> options) => new(name, null, options);
 

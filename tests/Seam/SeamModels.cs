@@ -27,10 +27,12 @@ public class SeamModels : IDisposable
     {
     }
 
-    protected SeamModels(int layers) => new TinyModel
+    protected SeamModels(int layers)
     {
-        Layers = layers, Hidden = 32, HeadDim = 8, Intermediate = 48, Vocab = Vocab, MaxPositions = Context, Seed = 8,
-    }.Write(_directory.Path);
+        var model = new TinyModel { Layers = layers, Hidden = 32, HeadDim = 8, Intermediate = 48, Vocab = Vocab, MaxPositions = Context, Seed = 8 };
+        model.Write(_directory.Path);
+        new TinyHeads().Medusa(SeamDrafts.MedusaOf(_directory.Path), "medusa", model);
+    }
 
     /// <summary>Where the model lies.</summary>
     public string Directory => _directory.Path;
@@ -61,13 +63,15 @@ public class SeamModels : IDisposable
                 Policy = defect == SeamDefect.WindowByPass ? new WindowByPass(2 * c.Window) : c.EvictionPolicy,
             },
             new MemoryPlan());
+        var taps = new FeatureTaps(shape, options.MaxRows, new MemoryPlan());
         IDrafter made = drafter.Create(new DrafterContext
         {
+            Taps = taps,
             Target = model, TargetCache = cache, Plan = new MemoryPlan(), MaxSequences = size.Sequences, ContextLength = Context,
             CreateBackend = () => BackendFactory.CreateBeside(backend, c.Threads),
         });
         IAcceptanceRule? rule = defect is SeamDefect.SiblingsRow or SeamDefect.LogProbBit ? new PlantedRule(defect) : null;
-        return new SeamLoop(new DecodeLoop(model, cache, made, options, rule: rule), cache, made, backend.Team.Threads);
+        return new SeamLoop(new DecodeLoop(model, cache, made, options, rule: rule, taps: taps), cache, made, backend.Team.Threads);
     }
 
     /// <summary>What plain decoding alone answers: one request, one thread, no drafts, nothing shared.</summary>
