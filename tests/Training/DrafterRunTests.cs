@@ -42,6 +42,20 @@ public sealed class DrafterRunTests : IDisposable
         Assert.Contains("| after | all |", report, StringComparison.Ordinal);
     }
 
+    [Theory]
+    [InlineData("reasoner-medusa")]
+    [InlineData("reasoner-eagle3")]
+    [InlineData("reasoner-draft-distilled")]
+    public void The_shipped_recipes_are_whole_and_learn_from_the_same_text(string name)
+    {
+        string recipes = Path.Combine(RecipeTests.ModelsDirectory, "recipes");
+        DrafterRecipe recipe = DrafterRecipe.Read(Path.Combine(recipes, name + ".json"));
+        Assert.Equal(name, recipe.Name);
+        Assert.True(File.Exists(Path.Combine(recipes, recipe.Target, "config.json")));
+        JsonNode data = JsonNode.Parse(File.ReadAllText(Path.Combine(recipes, name + ".json")))!["data"]!;
+        Assert.Equal(JsonNode.Parse(File.ReadAllText(Path.Combine(recipes, "reasoner-medusa.json")))!["data"]!.ToJsonString(), data.ToJsonString());
+    }
+
     [Fact]
     public void Text_is_generated_once_and_shared_by_runs_with_the_same_data()
     {
