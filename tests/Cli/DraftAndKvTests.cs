@@ -1,8 +1,6 @@
 using System.Text.Json;
 using System.Text.RegularExpressions;
 using Foretoken.Cli;
-using Foretoken.Speculation;
-using Foretoken.Speculation.Trained;
 using Foretoken.Tests.Fixtures;
 
 namespace Foretoken.Tests.Cli;
@@ -41,30 +39,56 @@ public sealed partial class DraftAndKvTests : IDisposable
     }
 
     [Fact]
-    public void Trained_heads_are_found_beside_the_model_and_recognised_by_what_they_hold()
+    public void Acceptance_rules_are_named_and_only_lossy_ones_change_greedy_answers()
     {
-        string[] request = ["--max-tokens", "30", "--json", "abcabc"];
-        string plain = Json(Run(["--draft", "none", .. request])).GetProperty("text").GetString()!;
-        Run("--draft", "medusa", "abc").FailsWith(ExitCode.Usage, "finds no heads beside", "medusa=some/directory");
-        Run("--draft", "ngram+eagle", "abc").FailsWith(ExitCode.Usage, "finds no heads beside");
-        Run("--draft", "medusa=some/dir", "abc").FailsWith(ExitCode.RunError, "some/dir");
-        Run("--draft", "eagle=some/dir,0", "abc").FailsWith(ExitCode.Usage, "--draft");
-        new TinyHeads().Medusa(_directory.File("models/reasoner-medusa"), "medusa", new TinyModel());
-        new TinyHeads().Eagle(_directory.File("models/reasoner/eagle3"), "eagle3", new TinyModel());
-        foreach (string drafter in new[] { "medusa", "eagle", "eagle=,3,2", "medusa=reasoner-medusa,8", _directory.File("models/reasoner-medusa"), _directory.File("models/reasoner/eagle3") })
+        string draft = "model=" + _directory.File("models/reasoner");
+        JsonElement plain = Json(Run("--max-tokens", "40", "--json", "--draft", "none", "abcabc"));
+        foreach ((string rule, string name) in new[] { ("match", "sample-and-match"), ("rejection", "rejection"), ("block", "block") })
         {
-            JsonElement answer = Json(Run(["--draft", drafter, .. request]));
-            Assert.Equal(plain, answer.GetProperty("text").GetString());
-            Assert.True(answer.GetProperty("drafted_tokens").GetInt32() > 10, drafter);
+            JsonElement answer = Json(Run("--max-tokens", "40", "--json", "--draft", draft, "--accept", rule, "abcabc"));
+            Assert.Equal(plain.GetProperty("text").GetString(), answer.GetProperty("text").GetString());
+            Assert.Equal((name, false), (answer.GetProperty("acceptance").GetString(), answer.GetProperty("lossy").GetBoolean()));
+            JsonElement drafter = Assert.Single(answer.GetProperty("drafters").EnumerateArray());
+            Assert.Equal(answer.GetProperty("accepted_tokens").GetInt32(), drafter.GetProperty("accepted").GetInt32());
+            Assert.Equal(answer.GetProperty("accepted_tokens").GetInt32(), drafter.GetProperty("accepted_at").EnumerateArray().Sum(n => n.GetInt32()));
+            Assert.Equal(answer.GetProperty("drafted_tokens").GetInt32(), drafter.GetProperty("drafted_at").EnumerateArray().Sum(n => n.GetInt32()));
         }
 
-        Assert.IsType<MedusaOptions>(TrainedDrafters.Recognise(_directory.File("models/reasoner-medusa")));
-        Assert.IsType<EagleOptions>(TrainedDrafters.Recognise(_directory.File("models/reasoner/eagle3")));
-        Assert.IsType<DraftModelOptions>(TrainedDrafters.Recognise(_directory.File("models/reasoner")));
-        Assert.Equal(plain, Json(Run(["--draft", _directory.File("models/reasoner"), .. request])).GetProperty("text").GetString());
-        Assert.Equal(plain, Json(Run(request)).GetProperty("text").GetString());
-        string asked = Run("--max-tokens", "40", "--draft", "auto", "abc").Error;
-        Assert.DoesNotContain("error", asked, StringComparison.Ordinal);
+        foreach ((string rule, string name) in new[] { ("typical=1,0", "lossy typical"), ("topk=300,100", "lossy top-k"), ("divergence", "lossy divergence") })
+        {
+            CliResult run = Run("--max-tokens", "40", "--json", "--draft", draft, "--accept", rule, "--temperature", "1", "abcabc");
+            Assert.Equal((name, true), (Json(run).GetProperty("acceptance").GetString(), Json(run).GetProperty("lossy").GetBoolean()));
+            Assert.Contains($"[--accept {rule} is lossy", run.Error, StringComparison.Ordinal);
+        }
+
+        // anything will do: every draft of a drafter that is mostly wrong becomes part of the answer
+        JsonElement all = Json(Run("--max-tokens", "40", "--json", "--draft", "recycling", "--accept", "topk=300,100", "abcabc"));
+        Assert.NotEqual(plain.GetProperty("text").GetString(), all.GetProperty("text").GetString());
+    }
+
+    [Theory]
+    [InlineData("none", "rejection", "--accept rejection decides about drafts, and --draft none makes none")]
+    [InlineData("oracle=0.8", "typical", "from which --accept typical departs")]
+    [InlineData("ngram", "divergence", "compares distributions, and ngram draws from none")]
+    [InlineData("ngram", "match=3", "takes no settings")]
+    [InlineData("ngram", "typical=2", "a setting of typical")]
+    [InlineData("ngram", "often", "is unknown: available are match, rejection, block")]
+    public void Acceptance_that_cannot_do_what_it_says_is_refused(string draft, string rule, string message)
+    {
+        CliResult run = Run("--draft", draft, "--accept", rule, "abc");
+        Assert.Equal(ExitCode.Usage, run.Code);
+        Assert.Contains(message, run.Error, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Composite_drafts_are_counted_by_drafter()
+    {
+        JsonElement answer = Json(Run("--max-tokens", "60", "--json", "--draft", "ngram+recycling", "abcabcabc"));
+        JsonElement[] drafters = [.. answer.GetProperty("drafters").EnumerateArray()];
+        Assert.Equal(["ngram", "recycling"], drafters.Select(d => d.GetProperty("name").GetString()));
+        Assert.Equal(answer.GetProperty("drafted_tokens").GetInt32(), drafters.Sum(d => d.GetProperty("drafted").GetInt32()));
+        Assert.Equal(answer.GetProperty("accepted_tokens").GetInt32(), drafters.Sum(d => d.GetProperty("accepted").GetInt32()));
+        Assert.True(drafters[1].GetProperty("drafted").GetInt32() > 0);
     }
 
     [Fact]

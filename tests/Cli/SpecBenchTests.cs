@@ -37,6 +37,57 @@ public sealed class SpecBenchTests : IDisposable
     }
 
     [Fact]
+    public void Runs_of_single_buckets_are_put_together()
+    {
+        string[] files = [.. new[] { "json", "arithmetic" }.Select(bucket =>
+        {
+            CliResult run = Run("--drafters", "ngram", "--bucket", bucket, "--limit", "1", "--repeat", "1", "--warm", "1", "--max-tokens", "12", "--json");
+            Assert.Equal(ExitCode.Success, run.Code);
+            string file = _directory.File(bucket + ".json");
+            File.WriteAllText(file, run.Output);
+            return file;
+        })];
+        JsonElement[] merged = [.. JsonDocument.Parse(Run("--merge", string.Join(' ', files), "--json").Output).RootElement.GetProperty("results").EnumerateArray()];
+        Assert.Equal(["none json", "none arithmetic", "none all", "ngram json", "ngram arithmetic", "ngram all"],
+            merged.Select(c => $"{c.GetProperty("drafter").GetString()} {c.GetProperty("bucket").GetString()}"));
+        Assert.Equal(merged[3].GetProperty("steps").GetInt64() + merged[4].GetProperty("steps").GetInt64(), merged[5].GetProperty("steps").GetInt64());
+        double[] speedUps = [.. merged.Skip(3).Select(c => c.GetProperty("measured_speed_up").GetDouble())];
+        Assert.Equal(2 / (1 / speedUps[0] + 1 / speedUps[1]), speedUps[2], 1e-3);
+        File.WriteAllText(files[0], "{}");
+        Run("--merge", files[0]).FailsWith(ExitCode.Usage, "--merge", files[0], "is no result of 'bench spec --json'");
+    }
+
+    [Fact]
+    public void Adversaries_change_no_answer_and_all_are_timed()
+    {
+        foreach (string batch in new[] { "1", "3" })
+        {
+            CliResult result = Run("--adversarial", "--bucket", "json", "--bucket-tokens", "64", "--batch", batch, "--repeat", "1", "--json");
+            Assert.Equal(ExitCode.Success, result.Code); // else answers differ
+            JsonElement[] cells = [.. JsonDocument.Parse(result.Output).RootElement.GetProperty("time_over_plain").EnumerateArray()];
+            Assert.Equal(["auto", "wrong", "right-wrong", "wrong-right", "flipping", "slow", "slow-model"], cells.Select(c => c.GetProperty("drafter").GetString()).Distinct());
+            Assert.All(cells, c => Assert.True(c.GetProperty("median").GetDouble() > 0));
+        }
+
+        Run("--adversarial", "--predict").FailsWith(ExitCode.Usage, "exclude each other");
+    }
+
+    [Fact]
+    public void Predictions_stand_beside_what_was_measured()
+    {
+        CliResult result = Run("--predict", "--acceptances", "1,0.5", "--drafts", "3", "--max-tokens", "41", "--repeat", "2", "--json");
+        Assert.Equal(ExitCode.Success, result.Code);
+        JsonElement[] rows = [.. JsonDocument.Parse(result.Output).RootElement.GetProperty("predictions").EnumerateArray()];
+        Assert.Equal([4, 1.875], rows.Select(r => r.GetProperty("expected_length").GetDouble()));
+        Assert.Equal(41.0 / 11, rows[0].GetProperty("measured_length").GetDouble(), 1e-3);
+        foreach (JsonElement r in rows)
+        {
+            double cost = 3 * r.GetProperty("c").GetDouble() + r.GetProperty("v").GetDouble();
+            Assert.Equal(r.GetProperty("expected_length").GetDouble() / cost, r.GetProperty("predicted_speed_up").GetDouble(), 0.01 * r.GetProperty("predicted_speed_up").GetDouble());
+        }
+    }
+
+    [Fact]
     public void Nothing_to_measure_is_refused()
     {
         Run("--drafters", "none").FailsWith(ExitCode.Usage, "--drafters names no drafter, or none");

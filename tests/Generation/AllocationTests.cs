@@ -87,13 +87,12 @@ public sealed class AllocationTests(TinyModelFixture fixture) : IClassFixture<Ti
     [Theory]
     [InlineData("ngram")]
     [InlineData("suffix")]
+    [InlineData("suffix-tree")]
     [InlineData("recycling")]
     [InlineData("ngram+suffix+recycling")]
     [InlineData("model-tree")]
     [InlineData("auto")]
     [InlineData("medusa")]
-    [InlineData("eagle3")]
-    [InlineData("mtp+ngram")]
     [InlineData("auto-trained")]
     public void A_step_of_a_drafter_allocates_nothing(string drafter)
     {

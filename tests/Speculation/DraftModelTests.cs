@@ -1,5 +1,6 @@
 using Foretoken.Backends;
 using Foretoken.Generation;
+using Foretoken.Sampling;
 using Foretoken.Speculation;
 using Foretoken.Tests.Fixtures;
 using Foretoken.Tests.Generation;
@@ -29,6 +30,26 @@ public sealed class DraftModelTests(TinyModelFixture fixture) : IClassFixture<Ti
             Assert.Equal(s.DraftedTokens, s.AcceptedTokens);
             Assert.InRange(s.Steps, 8, 9); // a draft never reaches the last token of all
         }
+    }
+
+    [Theory]
+    [InlineData(AcceptanceKind.Rejection, 1)]
+    [InlineData(AcceptanceKind.Rejection, 3)]
+    [InlineData(AcceptanceKind.Block, 1)]
+    public void Draws_of_a_draft_equal_to_the_target_are_all_accepted_by_rules_that_know_its_distribution(AcceptanceKind rule, int width)
+    {
+        const int tokens = 4;
+        using LanguageModel model = fixture.Load(new LanguageModelOptions
+        {
+            Threads = 1, MaxSequences = 3, WeightType = WeightType.F32, KvType = KvType.F32, Acceptance = new AcceptanceOptions(rule),
+            Draft = new DraftModelOptions { Directory = fixture.Directory, Tokens = tokens, Width = width, WeightType = WeightType.F32, KvType = KvType.F32, MinProbability = 0 },
+        });
+        GenerationSession[] sessions = [.. Enumerable.Range(0, 6).Select(i => model.Generate(LoopRig.Prompt(7 + 20 * i, (ulong)i), new GenerationOptions
+        {
+            MaxTokens = 12 * (tokens + 1), IgnoreEndTokens = true,
+            Sampling = new SamplingOptions { Temperature = 1.3f, TopK = 100, TopP = 0.97f, MinP = 0.001f, RepetitionPenalty = 1.1f, FrequencyPenalty = 0.1f, Seed = (ulong)i },
+        }))];
+        foreach (GenerationSession session in sessions) Assert.InRange(session.Complete().Statistics.Steps, 12, 13);
     }
 
     [Fact]

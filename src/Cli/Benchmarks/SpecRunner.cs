@@ -14,25 +14,28 @@ namespace Foretoken.Cli.Benchmarks;
 /// <param name="MaxTokens">Most tokens of an answer.</param>
 /// <param name="Temperature">0 = greedy.</param>
 /// <param name="Repeats">Repeats, each over other questions.</param>
+/// <param name="Warm">Other questions of a bucket that every drafter sees before.</param>
+/// <param name="Bucket">The only bucket to measure; null = all.</param>
 /// <param name="Html">Where to write the page; null = nowhere.</param>
 /// <param name="Format">The table's format; null = JSON.</param>
-internal sealed record SpecRequest(IReadOnlyList<DraftChoice> Drafters, int Limit, int MaxTokens, float Temperature, int Repeats, string? Html, TableFormat? Format);
+internal sealed record SpecRequest(
+    IReadOnlyList<DraftChoice> Drafters, int Limit, int MaxTokens, float Temperature, int Repeats, int Warm, string? Bucket, string? Html, TableFormat? Format);
 
 /// <summary>Loads a model with all drafters and measures them.</summary>
 internal static class SpecRunner
 {
     private const ulong Seed = 4242;     // not that of the published scores
+    private const ulong WarmSeed = 777;
 
     /// <summary>Tokens of a prompt for random weights.</summary>
     public const int RandomPrompt = 64;
-
 
     /// <summary>Drafters that are measured unless others are named.</summary>
     public static IReadOnlyList<DraftChoice> Defaults(string? directory)
     {
         string names = directory is null ? "oracle=0.6,4 oracle=0.8,4 oracle=0.9,4"
             : "ngram suffix recycling swift" + (Directory.Exists(directory + "-draft") ? $" model={directory}-draft" : "")
-                + string.Concat(DraftChoice.TrainedBeside(directory).Select(d => " " + d)) + " auto";
+                + (DraftChoice.Beside(directory, "medusa") is null ? "" : " medusa") + " auto";
         return [.. names.Split(' ').Select(n => DraftChoice.Parse(n, "--drafters"))];
     }
 
@@ -40,7 +43,8 @@ internal static class SpecRunner
     {
         DrafterOptions[] drafters = [.. request.Drafters.Select(d => d.Options!(host, directory))];
         using ChatModel chat = ChatModel.Load(directory, options with { Draft = new SwitchedDrafts(drafters) }, DraftChoice.None, traceDrafts: false);
-        return Run(chat.Language, chat.Name, SpecBench.HeldOut(chat, request.Limit * request.Repeats, Seed), request, host);
+        IReadOnlyList<SpecQuestion> warm = SpecBench.HeldOut(chat, request.Warm, WarmSeed, request.Bucket);
+        return Run(chat.Language, chat.Name, warm, SpecBench.HeldOut(chat, request.Limit * request.Repeats, Seed, request.Bucket), request, host);
     }
 
     public static int Run(ModelSource source, string name, LanguageModelOptions options, SpecRequest request, CliHost host)
@@ -48,32 +52,62 @@ internal static class SpecRunner
         DrafterOptions[] drafters = [.. request.Drafters.Select(d => d.Options!(host, name))];
         using LanguageModel model = LanguageModel.Load(source, tokenizer: null, options with { Draft = new SwitchedDrafts(drafters) });
         IReadOnlyList<SpecQuestion> questions = SpecBench.Random(request.Limit * request.Repeats, model.Config.Shape.VocabSize, RandomPrompt);
-        return Run(model, name, questions, request, host);
+        return Run(model, name, [], questions, request, host);
     }
 
-    private static int Run(LanguageModel model, string name, IReadOnlyList<SpecQuestion> questions, SpecRequest request, CliHost host)
+    /// <summary>Misleads the Governor, and holds it to plain decoding's time.</summary>
+    public static int RunAdversaries(string directory, LanguageModelOptions options, AdversarialRequest request, string? bucket, CliHost host)
+    {
+        IReadOnlyList<AdversaryOptions> adversaries = AdversarialBench.All(request.Tokens);
+        DrafterOptions auto = DraftChoice.Parse("auto", "--adversarial").Options!(host, directory);
+        var switched = new SwitchedDrafts([auto, .. adversaries.Select(a => new GovernorOptions(a))]);
+        options = options with { Draft = switched, MaxSequences = request.Batch, MaxRows = Math.Max(options.MaxRows, request.Batch * 8) };
+        using ChatModel chat = ChatModel.Load(directory, options, DraftChoice.None, traceDrafts: false);
+        IReadOnlyList<SpecQuestion> questions = [.. SpecBench.HeldOut(chat, 2 * request.Batch + 24, Seed, bucket).Where(q => q.Prompt.Length < chat.Language.ContextLength / 2)];
+        var bench = new AdversarialBench(chat.Language, ["auto", .. adversaries.Select(a => a.Name)], adversaries, request, host.Interrupt);
+        int different;
+        using (var progress = new ProgressLine(host)) different = bench.Run(questions, host, (text, fraction) => progress.Report((text, fraction)));
+        host.Error.WriteLine(string.Create(
+            CultureInfo.InvariantCulture,
+            $"[{chat.Name}, {chat.Language.BackendName}, {request.Batch} at a time, {request.Tokens} tokens per bucket and alternation, medians of {request.Alternations}: time over that of plain decoding]"));
+        return Check(different, host);
+    }
+
+    /// <summary>Predicts what drafts of set acceptances bring, and measures it.</summary>
+    public static int RunPredictions(ModelSource source, string name, LanguageModelOptions options, IReadOnlyList<double> acceptances, int drafts, int tokens, int repeats, TableFormat? format, CliHost host)
+    {
+        DrafterOptions drafters = PredictionBench.Drafters(acceptances, drafts);
+        using LanguageModel model = LanguageModel.Load(source, tokenizer: null, options with { Draft = drafters, ContextLength = RandomPrompt + tokens });
+        IReadOnlyList<SpecQuestion> questions = SpecBench.Random(repeats, model.Config.Shape.VocabSize, RandomPrompt);
+        var bench = new PredictionBench(model, acceptances, drafts, tokens, host.Interrupt);
+        IReadOnlyList<Prediction> predictions;
+        using (var progress = new ProgressLine(host)) predictions = bench.Run(questions, (text, fraction) => progress.Report((text, fraction)));
+        PredictionBench.Write(name, predictions, format, host);
+        host.Error.WriteLine(string.Create(
+            CultureInfo.InvariantCulture, $"[{name}, weights {model.Loaded.WeightType.ToString().ToLowerInvariant()}, {model.BackendName}, {tokens} tokens, medians of {repeats} prompts]"));
+        return ExitCode.Success;
+    }
+
+    private static int Check(int different, CliHost host)
+    {
+        if (different == 0) return ExitCode.Success;
+        host.Error.WriteLine($"error: {different} answers differ from plain decoding. This is a defect: report it with the model's name and the machine.");
+        return ExitCode.RunError;
+    }
+
+    private static int Run(
+        LanguageModel model, string name, IReadOnlyList<SpecQuestion> warm, IReadOnlyList<SpecQuestion> questions, SpecRequest request, CliHost host)
     {
         string[] names = [.. request.Drafters.Select(d => Path.GetFileName(d.Text.Contains('/', StringComparison.Ordinal) ? d.Text : "/" + d.Text))];
         var bench = new SpecBench(model, names, request.MaxTokens, request.Temperature, request.Repeats, host.Interrupt);
         IReadOnlyList<SpecCell> cells;
-        using (var progress = new ProgressLine(host)) cells = bench.Run(questions, (text, fraction) => progress.Report((text, fraction)));
+        using (var progress = new ProgressLine(host)) cells = bench.Run(warm, questions, (text, fraction) => progress.Report((text, fraction)));
         string machine = string.Create(
             CultureInfo.InvariantCulture,
-            $"{name}, weights {model.Loaded.WeightType.ToString().ToLowerInvariant()}, {model.BackendName}, {Environment.ProcessorCount} processors, {questions.Count} questions, {(request.Temperature == 0 ? "greedy" : $"temperature {request.Temperature.ToString(CultureInfo.InvariantCulture)}")}.");
-        if (request.Format is { } format) SpecReport.ToTable(cells).Write(host.Output, format);
-        else host.Output.WriteLine(SpecReport.Json(name, cells, bench.Governor));
-        if (request.Html is { } path)
-        {
-            using OutputFile file = OutputFile.Create(path, "--html");
-            file.Stream.Write(Encoding.UTF8.GetBytes(SpecReport.Html(name, machine, cells, bench.Governor)));
-            file.Commit();
-            host.Error.WriteLine($"[page written to {path}]");
-        }
-
+            $"{name}, weights {model.Loaded.WeightType.ToString().ToLowerInvariant()}, {model.BackendName}, {Environment.ProcessorCount} processors, {questions.Count} questions after {warm.Count} others, {(request.Temperature == 0 ? "greedy" : $"temperature {request.Temperature.ToString(CultureInfo.InvariantCulture)}")}.");
+        SpecReport.Write(name, machine, cells, bench.Governor, request.Html, request.Format, host);
         host.Error.WriteLine($"[{machine} MAT: tokens per pass with the bonus; c, v: drafting and verifying per step in plain steps; medians of {request.Repeats}]");
         if (bench.Governor is { } governor) host.Error.WriteLine($"[auto: {governor.Explain()}]");
-        if (bench.Different == 0) return ExitCode.Success;
-        host.Error.WriteLine($"error: {bench.Different} answers differ from plain decoding. This is a defect: report it with the model's name and the machine.");
-        return ExitCode.RunError;
+        return Check(bench.Different, host);
     }
 }

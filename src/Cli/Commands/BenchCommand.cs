@@ -34,11 +34,7 @@ internal sealed class BenchCommand : CliCommand
     private readonly Flag<int[]> _treeRows;
     private readonly Flag<int[]> _sequences;
     private readonly Flag<KvType[]> _kvTypes = ModelFlags.KvTypes();
-    private readonly Flag<IReadOnlyList<DraftChoice>?> _drafters;
-    private readonly Flag<int> _limit;
-    private readonly Flag<int> _maxTokens;
-    private readonly Flag<float> _temperature;
-    private readonly Flag<string?> _html;
+    private readonly SpecFlags _spec = new();
     private readonly Switch _json = new("--json", "One JSON object.");
     private readonly Switch _csv = new("--csv", "Comma-separated values.");
     private readonly Switch _markdown = new("--markdown", "A Markdown table.");
@@ -68,12 +64,7 @@ internal sealed class BenchCommand : CliCommand
         _sequences = Add(new Flag<int[]>(
             "--sequences", "N,N,…", "Numbers of sequences of batched.", Parse.IntegerList(1, 1024, "for example 16,32."), [1, 4, 16, 32]));
         Add(_kvTypes);
-        _drafters = Add(new Flag<IReadOnlyList<DraftChoice>?>("--drafters", "NAMES", "Drafters of spec, as for --draft, separated by spaces; without it, those at hand.", Drafters, null));
-        _limit = Add(new Flag<int>("--limit", "N", "Questions of a bucket in a repeat of spec.", Parse.Integer(1, 10_000, "4 is usual."), 4));
-        _maxTokens = Add(new Flag<int>("--max-tokens", "N", "Most tokens of an answer of spec.", Parse.Integer(1, MaximumContext, "256 is usual."), 256));
-        _temperature = Add(new Flag<float>("--temperature", "T", "Temperature of spec.", Parse.Number(0, 100, "0 is greedy."), 0));
-        _html = Add(new Flag<string?>("--html", "FILE", "A page with the table and charts of spec.", Parse.NotEmpty, null));
-        foreach (Flag flag in new Flag[] { _json, _csv, _markdown }) Add(flag);
+        foreach (Flag flag in _spec.All.Concat([_json, _csv, _markdown])) Add(flag);
     }
 
     public override int Run(CommandContext context)
@@ -83,7 +74,7 @@ internal sealed class BenchCommand : CliCommand
         bool cuda = _device.Get(context) == ComputeDevice.Cuda;
         if (cuda && kinds.Any(k => k is not (BenchKind.Decode or BenchKind.Rows)))
             throw new UsageException($"{_device.Name} cuda is for decode and rows.");
-        if (_html.GivenOnLine(context) && !kinds.Contains(BenchKind.Spec)) throw new UsageException($"{_html.Name} is the page of spec: leave it out, or run bench spec.");
+        if (_spec.Html.GivenOnLine(context) && !kinds.Contains(BenchKind.Spec)) throw new UsageException($"{_spec.Html.Name} is the page of spec: leave it out, or run bench spec.");
         TableFormat? format = Format(context);
         string? shape = _shape.GetBeside(_model.GivenOnLine(context), context), model = _model.GetBeside(_shape.GivenOnLine(context), context);
         if (shape is not null && model is not null) throw new UsageException("--shape and --model exclude each other: give one.");
@@ -117,7 +108,7 @@ internal sealed class BenchCommand : CliCommand
             return Load(ModelLocator.Find(model, host), options, repeats, format, host);
         }
 
-        if (kinds.Contains(BenchKind.Spec)) return Spec(context, shape, model, options, kv, repeats, format, host);
+        if (kinds.Contains(BenchKind.Spec)) return _spec.Run(context, shape, model, options, kv, repeats, format);
         if (kv.Policy is null && shape is not null) throw new UsageException($"--kv {kv.Text} follows a model's decisions, and random weights make none: use dms-random.");
 
         if (cuda) options = options with { ContextLength = sizes.Tokens + options.MaxRows };
@@ -153,30 +144,6 @@ internal sealed class BenchCommand : CliCommand
         host.Error.WriteLine(string.Create(
             CultureInfo.InvariantCulture, $"[{result.Device}, {result.WeightBytes / 1e6:F1} MB of weights per pass, read at {result.ReadGigabytesPerSecond:F0} GB/s, medians of {repeats}]"));
         return ExitCode.Success;
-    }
-
-    private int Spec(CommandContext context, string? shape, string? model, DirectModelOptions sizes, KvChoice kv, int repeats, TableFormat? format, CliHost host)
-    {
-        (string? directory, string? adapter) = shape is null ? kv.Locate(ModelLocator.Find(model, host), host) : (null, null);
-        string? html = _html.Get(context);
-        int maxTokens = _maxTokens.Get(context);
-        IReadOnlyList<DraftChoice> drafters = _drafters.Get(context) ?? SpecRunner.Defaults(directory);
-        var request = new SpecRequest(drafters, _limit.Get(context), maxTokens, _temperature.Get(context), repeats, html, format);
-        var options = new LanguageModelOptions
-        {
-            WeightType = sizes.WeightType, KvType = sizes.KvType, KvPolicy = sizes.KvPolicy, LearnedEviction = sizes.KvPolicy is null, DmsAdapter = adapter, Threads = sizes.Threads, MaxSequences = 1, Cancellation = host.Interrupt,
-        };
-        if (directory is not null) return SpecRunner.Run(directory, options, request, host);
-        using var source = new RandomSource(NamedShapes.Create(shape!, SpecRunner.RandomPrompt + maxTokens));
-        return SpecRunner.Run(source, shape!, options, request, host);
-    }
-
-    private static IReadOnlyList<DraftChoice>? Drafters(string text, string source)
-    {
-        DraftChoice[] choices = [.. text.Split(' ', StringSplitOptions.RemoveEmptyEntries).Select(name => DraftChoice.Parse(name, source))];
-        return choices.Length > 0 && choices.All(c => c.Options is not null)
-            ? choices
-            : throw new UsageException($"{source} names no drafter, or none: name those to measure, for example \"ngram suffix auto\"; plain decoding takes part always.");
     }
 
     private static int Measure(

@@ -17,19 +17,25 @@ internal sealed class LanguageModelFlags
     private readonly Flag<bool> _activations = ModelFlags.Activations();
     private readonly Flag<KvChoice> _kv = KvChoice.Flag();
     private readonly Flag<DraftChoice> _draft = DraftChoice.Flag();
+    private readonly Flag<AcceptChoice> _accept = AcceptChoice.Flag();
 
     public Flag<string?> Model => _model;
 
     /// <summary>All flags, in the order of the help text.</summary>
-    public IEnumerable<Flag> All => [_model, _type, _kvType, _context, _threads, _device, _activations, _kv, _draft];
+    public IEnumerable<Flag> All => [_model, _type, _kvType, _context, _threads, _device, _activations, _kv, _draft, _accept];
 
     /// <summary>Reads and checks all flags; nothing is loaded.</summary>
     /// <param name="context">The command line.</param>
     /// <param name="sequences">Most requests that run at a time.</param>
     public LanguageModelOptions Get(CommandContext context, int sequences)
     {
+        AcceptChoice accept = _accept.Get(context);
+        DraftChoice draft = _draft.Get(context);
+        accept.CheckWith(draft);
+        if (accept.Note(draft) is { } note) context.Host.Error.WriteLine(note);
         return new LanguageModelOptions
         {
+            Acceptance = accept.Options,
             Device = _device.Get(context),
             CudaPlatform = context.Host.Cuda,
             Cuda = new CudaOptions { FloatActivations = _activations.Get(context) },

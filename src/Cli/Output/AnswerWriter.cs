@@ -120,10 +120,11 @@ internal static class AnswerWriter
         w.WriteStartArray("accepted_at");
         for (int i = 0; i < s.DraftedAt.Length && s.DraftedAt[i] > 0; i++) w.WriteNumberValue(Math.Round((double)s.AcceptedAt[i] / s.DraftedAt[i], 4));
         w.WriteEndArray();
+        WriteDrafters(w, s);
         if (model.Drafts is { } drafts) WriteDrafts(w, drafts);
         KvStatistics kv = model.Language.Cache.Statistics;
         w.WriteString("kv", kv.Policy);
-        w.WriteBoolean("lossy", model.Language.Cache.Options.Policy.IsLossy);
+        w.WriteBoolean("lossy", model.Language.Cache.Options.Policy.IsLossy || model.Language.Acceptance.IsLossy);
         w.WriteRounded("kv_compression", kv.EffectiveCompression, 3);
         w.WriteNumber("kv_peak_bytes", kv.PeakBytes);
         w.WriteRounded("prefill_ms", s.PrefillMilliseconds, 3);
@@ -134,8 +135,16 @@ internal static class AnswerWriter
         w.WriteString("backend", model.Language.BackendName);
     }
 
-    private static string Drafts(GenerationStatistics s, ChatModel model) => model.Draft.Options is null ? "" : string.Create(
-        CultureInfo.InvariantCulture, $"{s.AcceptedTokens} of {s.DraftedTokens} drafts accepted, {s.MeanAcceptedLength:F2} tokens per step, ");
+    private static string Drafts(GenerationStatistics s, ChatModel model)
+    {
+        if (model.Draft.Options is null) return "";
+        DrafterStatistics[] used = [.. s.Drafters.Where(d => d.Drafted > 0)];
+        string by = s.Drafters.Count > 1 && used.Length > 0
+            ? " (" + string.Join(", ", used.Select(d => string.Create(CultureInfo.InvariantCulture, $"{d.Name} {d.Accepted} of {d.Drafted}"))) + ")"
+            : "";
+        string lossy = model.Language.Acceptance.IsLossy ? $", {model.Language.Acceptance.Name} acceptance" : "";
+        return string.Create(CultureInfo.InvariantCulture, $"{s.AcceptedTokens} of {s.DraftedTokens} drafts accepted{by}{lossy}, {s.MeanAcceptedLength:F2} tokens per step, ");
+    }
 
     /// <summary>A warning where a fixed drafter's drafts are rejected too often to pay; the Governor needs none.</summary>
     private static string? Advice(GenerationStatistics s, ChatModel model)
@@ -165,6 +174,32 @@ internal static class AnswerWriter
             w.WriteEndObject();
         }
 
+        w.WriteEndArray();
+    }
+
+    /// <summary>What each drafter contributed: under auto, who was chosen.</summary>
+    private static void WriteDrafters(Utf8JsonWriter w, GenerationStatistics statistics)
+    {
+        w.WriteStartArray("drafters");
+        foreach (DrafterStatistics d in statistics.Drafters)
+        {
+            w.WriteStartObject();
+            w.WriteString("name", d.Name);
+            w.WriteNumber("drafted", d.Drafted);
+            w.WriteNumber("accepted", d.Accepted);
+            WriteCounts(w, "drafted_at", d.DraftedAt);
+            WriteCounts(w, "accepted_at", d.AcceptedAt);
+            w.WriteEndObject();
+        }
+
+        w.WriteEndArray();
+    }
+
+    /// <summary>Counts by position, up to the last that is not 0.</summary>
+    private static void WriteCounts(Utf8JsonWriter w, string name, ReadOnlySpan<int> counts)
+    {
+        w.WriteStartArray(name);
+        foreach (int count in counts[..(counts.LastIndexOfAnyExcept(0) + 1)]) w.WriteNumberValue(count);
         w.WriteEndArray();
     }
 

@@ -20,6 +20,8 @@ internal sealed class DraftTrace(IDrafter inner) : IDrafter
 
     public string Name => inner.Name;
 
+    public IReadOnlyList<string> Sources => inner.Sources;
+
     public int MaxNodes => inner.MaxNodes;
 
     public bool RunsModel => inner.RunsModel;

@@ -59,6 +59,9 @@ public sealed class DecodeLoop
 
     public DecodeLoopOptions Options => _options;
 
+    /// <summary>Hidden states that the drafter asked for; null = none.</summary>
+    internal FeatureTaps? Taps => _taps;
+
     /// <summary>Sequences that run or wait.</summary>
     public int ActiveCount => _scheduler.RunningCount + _scheduler.WaitingCount;
 
@@ -188,6 +191,8 @@ public sealed class DecodeLoop
 
             Acceptance acceptance = _acceptances[tree];
             s.Sequence.Statistics.MarkStep(_forest.CountOf(tree) - 1, _forest.DepthOf(tree), acceptance, cost);
+            if (_forest.CountOf(tree) > 1)
+                s.Sequence.Statistics.MarkDrafts(_forest, tree, s.Sequence.History.Tokens[^acceptance.NewTokens..][..Math.Min(acceptance.AcceptedDrafts, acceptance.NewTokens)]);
             ForetokenTelemetry.Stepped(_forest.CountOf(tree) - 1, acceptance);
             tree++;
             s.Sequence.Emit(acceptance);

@@ -43,6 +43,9 @@ public sealed class GenerationStatistics
     /// <summary>Passes that accepted a token at each position. // [min(nodes, MaxDraftPositions)]</summary>
     public ReadOnlySpan<int> AcceptedAt => _acceptedAt;
 
+    /// <summary>What each drafter contributed, in the order of <see cref="IDrafter.Sources"/>; empty without drafter.</summary>
+    public IReadOnlyList<DrafterStatistics> Drafters { get; private set; } = [];
+
     /// <summary>Times that the request gave up its place in the cache for another and was computed again later.</summary>
     public int Preemptions { get; private set; }
 
@@ -90,9 +93,10 @@ public sealed class GenerationStatistics
 
     public double PromptTokensPerSecond => PrefillMilliseconds > 0 ? PromptTokens * 1000 / PrefillMilliseconds : 0;
 
-    internal void MarkSubmitted(int draftNodes)
+    internal void MarkSubmitted(IDrafter drafter)
     {
-        int positions = Math.Min(draftNodes, MaxDraftPositions);
+        int positions = Math.Min(drafter.MaxNodes, MaxDraftPositions);
+        if (positions > 0) Drafters = [.. drafter.Sources.Select(name => new DrafterStatistics(name, positions))];
         (_draftedAt, _acceptedAt) = (new int[positions], new int[positions]);
         _submitted = Stopwatch.GetTimestamp();
     }
@@ -127,6 +131,16 @@ public sealed class GenerationStatistics
         for (int i = 0; i < Math.Min(acceptance.AcceptedDrafts, _acceptedAt.Length); i++) _acceptedAt[i]++;
     }
 
+    /// <summary>Counts the drafts of a verified tree by drafter.</summary>
+    internal void MarkDrafts(TokenForest forest, int tree, ReadOnlySpan<int> accepted)
+    {
+        int root = forest.Root(tree);
+        for (int node = forest.Next(root); node >= 0; node = forest.Next(node)) Of(node).MarkDrafted(forest.Depth(node));
+        for (int i = 0, node = root; i < accepted.Length && (node = forest.FindChild(node, accepted[i])) >= 0; i++) Of(node).MarkAccepted(i + 1);
+
+        DrafterStatistics Of(int node) => Drafters[Math.Min(forest.Source(node), Drafters.Count - 1)]; // a wrapper may not know its parts
+    }
+
     internal void MarkPreempted(int tokens)
     {
         Preemptions++;
@@ -136,4 +150,38 @@ public sealed class GenerationStatistics
     internal void MarkEnded() => _ended = Stopwatch.GetTimestamp();
 
     private static double Milliseconds(long from, long to) => from == 0 || to == 0 ? 0 : Stopwatch.GetElapsedTime(from, to).TotalMilliseconds;
+}
+
+/// <summary>What one drafter contributed to one request.</summary>
+public sealed class DrafterStatistics
+{
+    private readonly int[] _draftedAt, _acceptedAt; // [positions]
+
+    internal DrafterStatistics(string name, int positions) => (Name, _draftedAt, _acceptedAt) = (name, new int[positions], new int[positions]);
+
+    public string Name { get; }
+
+    /// <summary>Nodes of its that were verified.</summary>
+    public int Drafted { get; private set; }
+
+    /// <summary>Nodes of its that became part of the answer.</summary>
+    public int Accepted { get; private set; }
+
+    /// <summary>Verified nodes by position: the first draft after the root is position 0. // [min(nodes, MaxDraftPositions)]</summary>
+    public ReadOnlySpan<int> DraftedAt => _draftedAt;
+
+    /// <summary>Accepted nodes by position. // [min(nodes, MaxDraftPositions)]</summary>
+    public ReadOnlySpan<int> AcceptedAt => _acceptedAt;
+
+    internal void MarkDrafted(int depth)
+    {
+        Drafted++;
+        if (depth <= _draftedAt.Length) _draftedAt[depth - 1]++;
+    }
+
+    internal void MarkAccepted(int depth)
+    {
+        Accepted++;
+        if (depth <= _acceptedAt.Length) _acceptedAt[depth - 1]++;
+    }
 }

@@ -26,6 +26,9 @@ public sealed class InferenceEngine
 
     public BpeTokenizer? Tokenizer { get; }
 
+    /// <summary>The model's own end tokens.</summary>
+    internal IReadOnlyList<int> EndTokens => _endTokens;
+
     /// <summary>Longest prompt and answer together, in tokens.</summary>
     public int ContextLength => _loop.Options.ContextLength;
 
@@ -111,6 +114,16 @@ public sealed class InferenceEngine
         return [.. sequences.Select(s => new GenerationSession(this, s))];
     }
 
+    /// <summary>Does something with the model while no step runs. Requests that run wait meanwhile.</summary>
+    internal T Exclusively<T>(Func<DecodeLoop, T> work)
+    {
+        lock (_gate)
+        {
+            ObjectDisposedException.ThrowIf(_closed, typeof(LanguageModel));
+            return work(_loop);
+        }
+    }
+
     /// <summary>Runs steps until the sequence has more than <paramref name="seen"/> answer tokens or has ended.</summary>
     internal void RunUntil(Sequence sequence, int seen, Action read)
     {
@@ -166,7 +179,7 @@ public sealed class InferenceEngine
         }
     }
 
-    private void CheckPrompt(ReadOnlySpan<int> prompt)
+    internal void CheckPrompt(ReadOnlySpan<int> prompt)
     {
         if (prompt.IsEmpty) throw new InvalidRequestException("prompt", "The prompt is empty: give at least one token.");
         if (prompt.Length >= ContextLength)

@@ -151,6 +151,31 @@ public sealed class LanguageModel : IDisposable
     /// <exception cref="InvalidRequestException">The prompt or an option is out of range.</exception>
     public ParallelSamples GenerateSamples(ReadOnlySpan<int> prompt, GenerationOptions options) => Engine.StartSamples(prompt, options);
 
+    /// <summary>
+    /// Searches the likeliest continuations of a list of token ids. Drafters make it faster and change nothing. Other requests wait until it has ended.
+    /// </summary>
+    /// <exception cref="InvalidRequestException">The prompt or an option is out of range, or the cache evicts.</exception>
+    /// <exception cref="GenerationException">The cache has no room for the beams.</exception>
+    /// <exception cref="OperationCanceledException">The search was cancelled.</exception>
+    public BeamResult GenerateBeams(ReadOnlySpan<int> prompt, BeamOptions options, CancellationToken cancel = default)
+    {
+        Engine.CheckPrompt(prompt);
+        options.Validate(Cache.Options.MaxSequences);
+        if (Cache.Options.Policy.Evicts)
+            throw new InvalidRequestException("kv", $"Beams are cut back to where they part, and {Cache.Options.Policy.Name} forgets what lies there: load the model with a dense cache.");
+        int[] tokens = prompt.ToArray(), ends = options.IgnoreEndTokens ? [.. options.StopTokens] : [.. options.StopTokens, .. Engine.EndTokens];
+        int room = ContextLength - tokens.Length, most = options.MaxTokens == 0 ? room : Math.Min(options.MaxTokens, room);
+        return Engine.Exclusively(loop =>
+        {
+            var search = new BeamSearch(Loaded.Transformer, Cache, _drafter, loop.Options, options, ends, loop.Taps);
+            (IReadOnlyList<BeamSearch.Finished> found, int steps, int lengths, int drafted, double milliseconds) = search.Run(tokens, most, cancel);
+            BeamAnswer[] answers = [.. found.Select(f => new BeamAnswer(f.Tokens, TextOf(f), f.LogProbability, f.Score, f.Reason))];
+            return new BeamResult(answers, steps, lengths, drafted, milliseconds);
+        });
+
+        string TextOf(in BeamSearch.Finished f) => Tokenizer?.Decode(f.Reason == FinishReason.Stop ? f.Tokens[..^1] : f.Tokens, skipSpecialTokens: true) ?? "";
+    }
+
     /// <summary>Answers the last message of a chat.</summary>
     /// <exception cref="InvalidRequestException">The model has no chat template, or the chat or an option is out of range.</exception>
     /// <exception cref="TokenizerException">The template refuses the messages.</exception>

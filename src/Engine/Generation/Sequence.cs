@@ -97,12 +97,12 @@ public sealed class Sequence
         return Arrival < other.Arrival;
     }
 
-    internal void MarkSubmitted(long arrival, TimeProvider time, int draftPositions)
+    internal void MarkSubmitted(long arrival, TimeProvider time, IDrafter drafter)
     {
         Arrival = arrival;
         if (Deadline is { } deadline)
             DeadlineTimestamp = time.GetTimestamp() + (long)Math.Min(deadline.TotalSeconds * time.TimestampFrequency, long.MaxValue / 2);
-        Statistics.MarkSubmitted(draftPositions);
+        Statistics.MarkSubmitted(drafter);
         _activity = ForetokenTelemetry.Submitted(History.PromptCount);
     }
 

@@ -36,6 +36,9 @@ public sealed record AcceptanceOptions(AcceptanceKind Kind = AcceptanceKind.Samp
     /// <summary>k of <see cref="AcceptanceKind.TopK"/>.</summary>
     public int K { get; init; } = 4;
 
+    /// <summary>Whether the rule keeps to the model's distribution.</summary>
+    public bool IsLossless => Kind is AcceptanceKind.SampleAndMatch or AcceptanceKind.Rejection or AcceptanceKind.Block;
+
     /// <exception cref="ArgumentException">A parameter is out of range.</exception>
     public IAcceptanceRule Create(int vocabSize, int maxNodes, MemoryPlan? plan = null) => Kind switch
     {

@@ -24,6 +24,8 @@ public sealed class CompositeDrafter(string name, int maxNodes, params IDrafter[
 {
     public string Name => name;
 
+    public IReadOnlyList<string> Sources { get; } = [.. drafters.Select(d => d.Name)];
+
     public int MaxNodes => maxNodes;
 
     public bool RunsModel { get; } = drafters.Any(d => d.RunsModel);
@@ -32,7 +34,11 @@ public sealed class CompositeDrafter(string name, int maxNodes, params IDrafter[
 
     public void Propose(ReadOnlySpan<DraftRequest> requests, TokenForest forest)
     {
-        foreach (IDrafter drafter in drafters) drafter.Propose(requests, forest); // the forest merges equal paths and keeps the budget
+        for (int d = 0; d < drafters.Length; d++)
+        {
+            forest.AddingSource = d;
+            drafters[d].Propose(requests, forest); // the forest merges equal paths and keeps the budget
+        }
     }
 
     public void Committed(int sequence, TokenHistory path, RowBatch rows, ReadOnlySpan<int> accepted)

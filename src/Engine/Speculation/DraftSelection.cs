@@ -110,6 +110,7 @@ internal sealed class DraftSelection
             for (int node = _merged.Next(root); node >= 0; node = _merged.Next(node))
             {
                 int parent = _places[_merged.Parent(node)];
+                forest.AddingSource = _sources[node];
                 _places[node] = parent >= 0 && _chosen[node] ? forest.Add(parent, _merged.Token(node), _path[node]) : -1;
             }
         }

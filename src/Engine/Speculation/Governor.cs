@@ -37,6 +37,7 @@ public sealed class Governor : IDrafter
     {
         (_options, _drafters, _cache) = (options, drafters, context.TargetCache);
         MaxNodes = options.MaxNodes;
+        Sources = [.. drafters.Select(d => d.Name)];
         int sequences = context.MaxSequences, nodes = 0;
         _forests = new TokenForest[drafters.Length];
         _acceptance = new AcceptanceModel[drafters.Length];
@@ -60,6 +61,8 @@ public sealed class Governor : IDrafter
     }
 
     public string Name => _options.Name;
+
+    public IReadOnlyList<string> Sources { get; }
 
     public int MaxNodes { get; }
 

@@ -17,6 +17,9 @@ public interface IDrafter : IDisposable
     /// <summary>The name that options and statistics use, for example <c>ngram</c>.</summary>
     string Name { get; }
 
+    /// <summary>The drafters behind this one, by name, whose drafts are counted apart: itself, unless it is made of several.</summary>
+    IReadOnlyList<string> Sources => [Name];
+
     /// <summary>Most drafted nodes of one tree; plans rows, logits and cache slots. 0 for a drafter that never proposes.</summary>
     int MaxNodes { get; }
 

@@ -5,18 +5,24 @@ namespace Foretoken.Speculation;
 
 /// <summary>
 /// Suffix decoding (Oliaro et al., 2024; Snowflake's ArcticInference): finds where the end of the path stood before, in the request itself and in the
-/// requests that ended before it, and drafts the continuations as a tree, the most frequent first. A continuation counts for less the shorter the text
-/// before it matches. Text that was just written is the strongest hint, so the request's own occurrences count twice.
+/// requests that ended before it, and drafts what followed. With the model's tokenizer a <see cref="SuffixPredictor"/> drafts a chain, looking behind every draft again,
+/// also at words and layout apart. Without it, or on request, it drafts the continuations as a tree, the most frequent first: one counts for less the shorter the text
+/// before it matches, and text that was just written is the strongest hint, so the request's own occurrences count twice.
 /// </summary>
 public sealed class SuffixDrafter : IDrafter
 {
     private const int OwnWeight = 2;
-    private const float ShorterWeight = 0.25f; // of a continuation whose match is one token shorter than the longest
+    private const float ShorterWeight = 0.25f;   // of a continuation whose match is one token shorter than the longest
     private readonly SuffixOptions _options;
-    private readonly SuffixIndex[] _own;       // [sequences] the request's tokens
-    private readonly TokenHistory?[] _paths;   // [sequences]
-    private readonly SuffixIndex? _store;
-    private readonly Occurrence[] _found;      // [2 × occurrences]
+    private readonly SuffixText[] _texts;        // [sequences]
+    private readonly TokenHistory?[] _paths;     // [sequences]
+    private readonly SuffixIndex? _store;        // tokens of ended requests
+    private readonly SuffixIndex? _storedLayout;
+    private readonly SuffixPredictor? _predictor;
+    private readonly Finding[] _findings;        // [sequences, depths, MaxFindings] that led to the drafts of the step
+    private readonly int[] _counts;              // [sequences, depths] findings; 0 = nothing was looked for
+    private readonly int[] _drafts;              // [sequences, depths] tokens that the findings favour
+    private readonly Occurrence[] _found;        // [2 × occurrences]
     private readonly ContinuationTrie _trie;
     private int _foundCount;
 
@@ -25,10 +31,16 @@ public sealed class SuffixDrafter : IDrafter
     {
         options.Validate();
         _options = options;
-        _own = new SuffixIndex[context.MaxSequences];
-        for (int s = 0; s < _own.Length; s++) _own[s] = new SuffixIndex(context.ContextLength, $"suffixes of request {s}", context.Plan);
+        WordTable? words = options.Words && context.Tokenizer is { } tokenizer ? new WordTable(tokenizer, context.Plan) : null;
+        _texts = new SuffixText[context.MaxSequences];
+        for (int s = 0; s < _texts.Length; s++) _texts[s] = new SuffixText(context.ContextLength, options.Depth, words, $"suffixes of request {s}", context.Plan);
         _paths = new TokenHistory?[context.MaxSequences];
         if (options.StoredTokens > 0) _store = new SuffixIndex(options.StoredTokens, "suffixes of ended requests", context.Plan);
+        if (options.StoredTokens > 0 && words is not null) _storedLayout = new SuffixIndex(options.StoredTokens, "layout of ended requests", context.Plan);
+        if (words is not null) _predictor = new SuffixPredictor(options.MaxOccurrences, context.Plan);
+        int places = words is null ? 0 : context.MaxSequences * options.Depth;
+        (_findings, _counts, _drafts) = (new Finding[places * SuffixPredictor.MaxFindings], new int[places], new int[places]);
+        context.Plan.Add("speculation", "findings", $"[sequences {context.MaxSequences}, depths {options.Depth}, {SuffixPredictor.MaxFindings}]", places * (8L * SuffixPredictor.MaxFindings + 8));
         _found = new Occurrence[2 * options.MaxOccurrences];
         _trie = new ContinuationTrie(2 * options.MaxOccurrences * options.Depth + 1, context.Plan);
     }
@@ -41,39 +53,85 @@ public sealed class SuffixDrafter : IDrafter
     {
         foreach (DraftRequest request in requests)
         {
-            SuffixIndex own = _own[request.Sequence];
-            ReadOnlySpan<int> path = request.Path.Tokens;
+            SuffixText text = _texts[request.Sequence];
             _paths[request.Sequence] = request.Path;
-            for (int i = own.Count; i < path.Length; i++) own.Add(path[i]);
+            text.Follow(request.Path.Tokens);
             int depth = Math.Min(_options.Depth, request.MaxDepth);
-            if (request.MaxNodes <= 0 || depth <= 0) continue;
-            _foundCount = 0;
-            int longest = Math.Max(Find(own, path, path.Length - 1), _store is null ? 0 : Find(_store, path, int.MaxValue));
-            if (longest < _options.MinMatch) continue;
-            FillTrie(longest, depth);
-            _trie.Draft(request, forest, longest, _options.MinProbability);
+            if (_predictor is not null) DraftChain(_predictor, request, forest, text, Math.Min(depth, request.MaxNodes));
+            else if (request.MaxNodes > 0 && depth > 0) DraftTree(request, forest, text.Tokens.Occurrences, depth);
         }
     }
 
     public void Observe(ReadOnlySpan<DraftRequest> requests, ReadOnlySpan<Acceptance> acceptances, TokenForest forest)
     {
+        if (_predictor is null) return;
+        for (int t = 0; t < requests.Length; t++)
+        {
+            int at = requests[t].Sequence * _options.Depth;
+            ReadOnlySpan<int> news = requests[t].Path.Tokens[^acceptances[t].NewTokens..];
+            for (int i = 0; i < Math.Min(news.Length, _options.Depth) && _counts[at + i] > 0; i++)
+            {
+                _predictor.Learn(_findings.AsSpan((at + i) * SuffixPredictor.MaxFindings, _counts[at + i]), news[i]);
+                if (_drafts[at + i] != news[i]) break;
+            }
+
+            _counts.AsSpan(at, _options.Depth).Clear();
+        }
     }
 
     /// <summary>What the request said is remembered for others.</summary>
     public void Release(int sequence)
     {
-        if (_paths[sequence] is { } path && _store is { } store)
+        SuffixText text = _texts[sequence];
+        if (_paths[sequence] is { } path && _store is not null)
         {
-            foreach (int token in path.Tokens) store.Add(token);
-            store.Add(-1); // no repetition reaches over the end of a request
+            text.Follow(path.Tokens);
+            Remember(_store, text.Tokens.Items);
+            if (_storedLayout is not null) Remember(_storedLayout, text.Layout.Items);
         }
 
         _paths[sequence] = null;
-        if (_own[sequence].Count > 0) _own[sequence].Clear();
+        text.Clear();
     }
 
     public void Dispose()
     {
+    }
+
+    private static void Remember(SuffixIndex store, ReadOnlySpan<int> items)
+    {
+        foreach (int item in items) store.Add(item);
+        store.Add(-1); // no repetition reaches over the end of a request
+    }
+
+    private void DraftChain(SuffixPredictor predictor, in DraftRequest request, TokenForest forest, SuffixText text, int depth)
+    {
+        int at = request.Sequence * _options.Depth, node = forest.Root(request.Tree);
+        _counts.AsSpan(at, _options.Depth).Clear();
+        float path = 1;
+        for (int d = 0; d < depth; d++)
+        {
+            Span<Finding> findings = _findings.AsSpan((at + d) * SuffixPredictor.MaxFindings, SuffixPredictor.MaxFindings);
+            int count = predictor.Look(text, _store, _storedLayout, findings);
+            if (count == 0) break;
+            (int token, float probability) = predictor.Best(findings[..count]);
+            (_counts[at + d], _drafts[at + d]) = (count, token);
+            path *= probability;
+            if (path < _options.MinProbability || (node = forest.Add(node, token, probability)) < 0) break;
+            text.Append(token);
+        }
+
+        text.TakeBack();
+    }
+
+    private void DraftTree(in DraftRequest request, TokenForest forest, SuffixIndex own, int depth)
+    {
+        ReadOnlySpan<int> path = request.Path.Tokens;
+        _foundCount = 0;
+        int longest = Math.Max(Find(own, path, path.Length - 1), _store is null ? 0 : Find(_store, path, int.MaxValue));
+        if (longest < _options.MinMatch) return;
+        FillTrie(longest, depth);
+        _trie.Draft(request, forest, longest, _options.MinProbability);
     }
 
     /// <summary>Notes the newest occurrences of the path's end in <paramref name="index"/>, those that end before <paramref name="before"/>.</summary>

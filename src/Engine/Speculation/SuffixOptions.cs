@@ -19,8 +19,13 @@ public sealed record SuffixOptions : DrafterOptions
     /// <summary>Longest repetition that is told apart from longer ones.</summary>
     public int MaxMatch { get; init; } = 24;
 
+    /// <summary>
+    /// Looks at words and layout apart, where the model has a tokenizer: a value comes back in another notation, a line with other values. False: trees of repeated tokens.
+    /// </summary>
+    public bool Words { get; init; } = true;
+
     /// <summary>A draft is proposed if the estimated probability of its whole path is at least this.</summary>
-    public float MinProbability { get; init; } = 0.1f;
+    public float MinProbability { get; init; } = 0.25f;
 
     /// <summary>Occurrences that are looked at, the most recent ones, in the request and in the store each.</summary>
     public int MaxOccurrences { get; init; } = 24;

@@ -18,6 +18,7 @@ public sealed class TokenForest
     private readonly int[] _nextInTree;   // [nodes] node or -1
     private readonly int[] _rows;         // [nodes] row of the pass that verifies the node
     private readonly int[] _logits;       // [nodes] index among the pass's asked rows
+    private readonly byte[] _sources;     // [nodes] which of several drafters added the node
     private readonly float[] _confidence; // [nodes] the drafter's estimate that the node is right if its parent is
     private readonly Tree[] _table;       // [trees]
     private readonly int _vocab;          // 0: distributions are not kept
@@ -40,18 +41,22 @@ public sealed class TokenForest
         (_tokens, _parents, _trees, _depths) = (new int[maxNodes], new int[maxNodes], new int[maxNodes], new int[maxNodes]);
         (_firstChild, _nextSibling, _nextInTree) = (new int[maxNodes], new int[maxNodes], new int[maxNodes]);
         (_rows, _logits, _confidence) = (new int[maxNodes], new int[maxNodes], new float[maxNodes]);
+        _sources = new byte[maxNodes];
         _table = new Tree[maxTrees];
         _vocab = distributionVocab;
         (_distributions, _drawn) = (new float[distributions], new bool[maxNodes]);
         if (_vocab > 0) plan?.Add("speculation", "draft distributions", $"[nodes {maxNodes}, vocab {_vocab}] f32", distributions * sizeof(float));
-        plan?.Add("speculation", "token forest", $"[nodes {maxNodes}] 9 × i32, f32, [trees {maxTrees}]", maxNodes * 40L + maxTrees * 24L);
+        plan?.Add("speculation", "token forest", $"[nodes {maxNodes}] 9 × i32, f32, u8, [trees {maxTrees}]", maxNodes * 41L + maxTrees * 24L);
     }
 
     public int Count { get; private set; }
 
     public int TreeCount { get; private set; }
 
-    public void Clear() => Count = TreeCount = 0;
+    /// <summary>The drafter, by its place in <see cref="IDrafter.Sources"/>, whose nodes are added from now on.</summary>
+    public int AddingSource { get; set; }
+
+    public void Clear() => Count = TreeCount = AddingSource = 0;
 
     /// <summary>Opens a tree and returns its index.</summary>
     /// <param name="rootToken">The last sampled token.</param>
@@ -140,6 +145,9 @@ public sealed class TokenForest
     /// <summary>The tree that the node belongs to.</summary>
     public int TreeOf(int node) => _trees[node];
 
+    /// <summary>The drafter that added the node first, by its place in <see cref="IDrafter.Sources"/>.</summary>
+    public int Source(int node) => _sources[node];
+
     /// <summary>Drafts on the path from the root to this node.</summary>
     public int Depth(int node) => _depths[node];
 
@@ -178,6 +186,7 @@ public sealed class TokenForest
         int node = Count++;
         (_tokens[node], _parents[node], _trees[node], _depths[node]) = (token, parent, tree, depth);
         _confidence[node] = 1;
+        _sources[node] = (byte)AddingSource;
         _drawn[node] = false;
         _firstChild[node] = _nextSibling[node] = _nextInTree[node] = -1;
         return node;

@@ -1,0 +1,72 @@
+using System.Diagnostics;
+using Foretoken.Backends;
+using Foretoken.Sampling;
+using Foretoken.Speculation;
+
+namespace Foretoken.Cli.Benchmarks;
+
+/// <summary>Lets one loaded model draft with one of several drafters at a time, or with none.</summary>
+internal sealed record SwitchedDrafts(IReadOnlyList<DrafterOptions> Drafters) : DrafterOptions
+{
+    public override string Name => "switched";
+
+    public override int MaxNodes => Drafters.Max(d => d.MaxNodes);
+
+    public override IDrafter Create(DrafterContext context) => new SwitchedDrafter([.. Drafters.Select(d => d.Create(context))]);
+}
+
+/// <inheritdoc cref="SwitchedDrafts"/>
+internal sealed class SwitchedDrafter(IDrafter[] drafters) : IDrafter
+{
+    private readonly NoDrafter _none = new();
+    private long _begin;      // timestamp at which the step began
+    private bool _decodes;    // the step before brought no prompt rows
+
+    public string Name => "switched";
+
+    public IReadOnlyList<string> Sources => Current.Sources;
+
+    public int MaxNodes { get; } = drafters.Max(d => d.MaxNodes);
+
+    public bool DrawsDrafts { get; } = drafters.Any(d => d.DrawsDrafts);
+
+    /// <summary>Index of the drafter that drafts now; −1 = none.</summary>
+    public int Selected { get; set; } = -1;
+
+    /// <summary>Ticks of the steps that brought no prompt rows, each from its beginning to the beginning of the next, since <see cref="RestartClock"/>.</summary>
+    public long DecodeTicks { get; private set; }
+
+    public IDrafter this[int index] => drafters[index];
+
+    private IDrafter Current => Selected < 0 ? _none : drafters[Selected];
+
+    public void RestartClock() => (DecodeTicks, _decodes) = (0, false);
+
+    public void Propose(ReadOnlySpan<DraftRequest> requests, TokenForest forest)
+    {
+        long now = Stopwatch.GetTimestamp();
+        if (_decodes) DecodeTicks += now - _begin;
+        _begin = now;
+        Current.Propose(requests, forest);
+    }
+
+    public void Committed(int sequence, TokenHistory path, RowBatch rows, ReadOnlySpan<int> accepted) => Current.Committed(sequence, path, rows, accepted);
+
+    public void Observe(ReadOnlySpan<DraftRequest> requests, ReadOnlySpan<Acceptance> acceptances, TokenForest forest) =>
+        Current.Observe(requests, acceptances, forest);
+
+    public void Measured(in StepCost cost)
+    {
+        _decodes = cost.PromptRows == 0;
+        Current.Measured(cost);
+    }
+
+    public void Fork(int source, int sequence, int tokens) => Current.Fork(source, sequence, tokens);
+
+    public void Release(int sequence) => Current.Release(sequence);
+
+    public void Dispose()
+    {
+        foreach (IDrafter drafter in drafters) drafter.Dispose();
+    }
+}
