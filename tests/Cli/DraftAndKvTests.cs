@@ -97,7 +97,7 @@ public sealed partial class DraftAndKvTests : IDisposable
         JsonElement Answer(string kv) => Json(Run("--max-tokens", "60", "--json", "--kv", kv, "abcdefgh"));
         JsonElement dense = Answer("dense");
         Assert.Equal(("dense", false, 1.0), (dense.GetProperty("kv").GetString(), dense.GetProperty("lossy").GetBoolean(), dense.GetProperty("kv_compression").GetDouble()));
-        foreach ((string kv, string name) in new[] { ("window=6", "window"), ("sinks=9", "sinks"), ("random=0.2,3", "random") })
+        foreach ((string kv, string name) in new[] { ("window=6", "window"), ("sinks=9", "sinks"), ("random=0.2,3", "random"), ("tova=6", "tova"), ("h2o=6", "h2o") })
         {
             JsonElement lossy = Answer(kv);
             Assert.Equal((name, true), (lossy.GetProperty("kv").GetString(), lossy.GetProperty("lossy").GetBoolean()));
@@ -105,7 +105,7 @@ public sealed partial class DraftAndKvTests : IDisposable
             Assert.NotEqual(dense.GetProperty("text").GetString(), lossy.GetProperty("text").GetString());
         }
 
-        foreach (string enough in new[] { "window", "window=69", "sinks", "random=1", "random=0,1000" })
+        foreach (string enough in new[] { "window", "window=69", "sinks", "tova", "h2o=69", "snapkv", "random=1", "random=0,1000" })
             Assert.Equal(dense.GetProperty("text").GetString(), Answer(enough).GetProperty("text").GetString());
         string error = Run("--max-tokens", "60", "--kv", "window=6", "abcdefgh").Error;
         Assert.Contains("[--kv window is lossy", error, StringComparison.Ordinal);
@@ -149,7 +149,8 @@ public sealed partial class DraftAndKvTests : IDisposable
     [InlineData("--kv", "dms=", "--kv dms= has sizes")]
     [InlineData("--kv", "dms-random=8", "--kv dms-random=8 has sizes")]
     [InlineData("--kv", "dms-random=0.5,16", "--kv: the compression of dms-random must be a number from 1")]
-    [InlineData("--kv", "snapkv=3", "--kv snapkv=3 is not available in this build")]
+    [InlineData("--kv", "snapkv=1", "--kv: snapkv must be an integer from 2")]
+    [InlineData("--kv", "tova=3,4", "--kv tova=3,4 has sizes")]
     [InlineData("--kv", "everything", "--kv everything is unknown: available are dense")]
     [InlineData("--draft", "oracle", "--draft oracle needs an acceptance, for example oracle=0.8")]
     [InlineData("--draft", "oracle=2", "--draft: the acceptance of oracle must be a number from 0 to 1")]

@@ -120,9 +120,6 @@ public sealed class RunCommandTests : IDisposable
         Run(flag, value, "abc").FailsWith(ExitCode.Usage, flag, value.Length == 0 ? "empty" : value);
 
     [Theory]
-    [InlineData("--draft", "eagle=some/dir", "none")]
-    [InlineData("--draft", "ngram+eagle", "none")]
-    [InlineData("--kv", "tova", "dense")]
     [InlineData("--kv-type", "fp8", "f32, bf16, f16, int8")]
     public void Contract_value_that_this_build_lacks_is_refused_with_the_available_ones(string flag, string value, string available) =>
         Run(flag, value, "abc").FailsWith(ExitCode.Usage, $"{flag} {value} is not available in this build", available);

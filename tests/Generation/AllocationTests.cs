@@ -25,6 +25,33 @@ public sealed class AllocationTests(TinyModelFixture fixture) : IClassFixture<Ti
         AssertNothingAllocated(model, Options(sampling));
     }
 
+    public static TheoryData<string> Policies => ["dms", "dms-random", "window", "sinks", "random", "tova", "h2o", "snapkv"];
+
+    [Theory]
+    [MemberData(nameof(Policies))]
+    public void A_step_under_every_policy_allocates_nothing(string policy)
+    {
+        using var directory = new TempDirectory();
+        new TinyModel { Layers = 1, Config = [("dms_separate_alpha", "true"), ("dms_window_size", "9")] }.Write(directory.Path);
+        using LanguageModel model = LanguageModel.Load(directory.Path, new LanguageModelOptions
+        {
+            Threads = 2, MaxSequences = Sequences, LearnedEviction = policy == "dms",
+            KvPolicy = policy switch
+            {
+                "dms" => null,
+                "dms-random" => new DmsPolicy(16, SyntheticDecisions.ForCompression(1, 4)),
+                "window" => new SlidingWindowPolicy(30),
+                "sinks" => new SinksPolicy(30),
+                "random" => new RandomPolicy(0.3, 9, 1),
+                "tova" => new TovaPolicy(30),
+                "h2o" => new H2oPolicy(30),
+                _ => new SnapKvPolicy(30),
+            },
+        });
+        AssertNothingAllocated(model, Options("greedy"));
+        Assert.True(model.Cache.Statistics.EffectiveCompression > 1.05, $"{model.Cache.Statistics.EffectiveCompression}");
+    }
+
     [Fact]
     public void A_step_with_drafted_trees_allocates_nothing()
     {

@@ -11,7 +11,7 @@ namespace Foretoken.Cli.Options;
 internal sealed record KvChoice(string Text, IEvictionPolicy? Policy, string? Decisions = null)
 {
     /// <summary>The words that are understood, for help and errors.</summary>
-    public const string Syntax = "dense, dms, dms=DIR, dms-random=CR,WINDOW, window=TOKENS, sinks=TOKENS, random=SHARE or random=SHARE,WINDOW";
+    public const string Syntax = "dense, dms, dms=DIR, dms-random=CR,WINDOW, window=TOKENS, sinks=TOKENS, tova=TOKENS, h2o=TOKENS, snapkv=TOKENS, random=SHARE or random=SHARE,WINDOW";
 
     /// <summary>What the name of the folder with a model's decisions ends with, where it stands beside the model.</summary>
     private const string FolderSuffix = "-dms";
@@ -19,8 +19,6 @@ internal sealed record KvChoice(string Text, IEvictionPolicy? Policy, string? De
     private const int DefaultTokens = 1024, DefaultRandomWindow = 128, MaximumTokens = 1 << 24;
     private const float DefaultShare = 0.5f;
     private const ulong RandomSeed = 0;
-    private static readonly string[] s_planned = ["tova", "h2o", "snapkv"];
-
     /// <summary>Keeps something less than everything.</summary>
     public bool Evicts => Policy is not { Evicts: false };
 
@@ -29,7 +27,7 @@ internal sealed record KvChoice(string Text, IEvictionPolicy? Policy, string? De
         "POLICY",
         "What the cache keeps: dense, all of it; dms, what the model decides, if it was trained to or a folder of its name and -dms with an adapter stands beside it (dms=DIR names "
         + $"the folder); dms-random=C,W, one in C tokens beside the last W, drawn at random; window=N, the last N tokens ({DefaultTokens} where =N is left out); sinks=N, the first {SinksPolicy.Sinks} and the last "
-        + $"N-{SinksPolicy.Sinks}; random=S,W, a share S of the tokens and the last W ({Invariant(DefaultShare)},{DefaultRandomWindow}). All but dense and dms lose quality.",
+        + $"N-{SinksPolicy.Sinks}; tova=N, h2o=N and snapkv=N, N tokens by the attention that they were given (without drafts); random=S,W, a share S of the tokens and the last W ({Invariant(DefaultShare)},{DefaultRandomWindow}). All but dense and dms lose quality.",
         Parse,
         new KvChoice("dense", new DensePolicy()));
 
@@ -79,11 +77,14 @@ internal sealed record KvChoice(string Text, IEvictionPolicy? Policy, string? De
                 Tokens(sizes, 1, 1, DefaultRandomWindow, source, "the window of dms-random"), SyntheticDecisions.ForCompression(RandomSeed, Compression(sizes, source))),
             ("window", <= 1) => new SlidingWindowPolicy(Tokens(sizes, 0, 1, DefaultTokens, source, "window")),
             ("sinks", <= 1) => new SinksPolicy(Tokens(sizes, 0, SinksPolicy.Sinks + 1, DefaultTokens, source, "sinks")),
+            ("tova", <= 1) => new TovaPolicy(Tokens(sizes, 0, 2, DefaultTokens, source, name)),
+            ("h2o", <= 1) => new H2oPolicy(Tokens(sizes, 0, 2, DefaultTokens, source, name)),
+            ("snapkv", <= 1) => new SnapKvPolicy(Tokens(sizes, 0, 2, DefaultTokens, source, name)),
             ("random", <= 2) => new RandomPolicy(Share(sizes, source), Tokens(sizes, 1, 1, DefaultRandomWindow, source, "the window of random"), RandomSeed),
             _ => null,
         };
         if (policy is not null) return new KvChoice(text, policy);
-        string rule = s_planned.Contains(name) ? "is not available in this build" : equals < 0 ? "is unknown" : "has sizes that it does not take";
+        string rule = equals < 0 ? "is unknown" : "has sizes that it does not take";
         throw new UsageException($"{source} {Options.Parse.Shown(text)} {rule}: available are {Syntax}.");
     }
 

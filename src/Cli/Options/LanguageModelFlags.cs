@@ -53,8 +53,9 @@ internal sealed class LanguageModelFlags
     /// <summary>Reads and checks <c>--kv</c>; what it means for a model is known when that is found.</summary>
     public KvChoice Kv(CommandContext context) => _kv.Get(context);
 
-    /// <summary>Reads and checks <c>--draft</c>; the drafter is made when the model is loaded.</summary>
-    public DraftChoice Draft(CommandContext context) => _draft.Get(context);
+    /// <summary>Reads and checks <c>--draft</c>; the drafter is made when the model is loaded. Policies that cannot follow drafts have none unless asked for one.</summary>
+    public DraftChoice Draft(CommandContext context) =>
+        !_draft.GivenOnLine(context) && _kv.Get(context).Policy is { Evicts: true, ActsAtCommit: true } ? DraftChoice.None : _draft.Get(context);
 
     /// <summary>Loads the model with progress on a terminal.</summary>
     /// <param name="directory">The model.</param>

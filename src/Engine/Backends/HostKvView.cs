@@ -27,6 +27,7 @@ public sealed unsafe class HostKvView : KvView
 {
     private readonly KvHeadSlots* _heads; // [sequences, layers, kvHeads]
     private readonly int _sequences;
+    private readonly float* _scores; // [pages, SlotsPerPage], or null
 
     /// <param name="layout">Shape of the cache.</param>
     /// <param name="pool">First page. // [pages, PageBytes]</param>
@@ -36,9 +37,13 @@ public sealed unsafe class HostKvView : KvView
     /// <param name="store">See <see cref="Store"/>.</param>
     /// <param name="decisionShift">See <see cref="DecisionShift"/>.</param>
     /// <param name="modelDecides">See <see cref="ModelDecides"/>.</param>
+    /// <param name="observation">See <see cref="Observation"/>.</param>
+    /// <param name="scores">Where it is noted, or null. // [pages, SlotsPerPage]</param>
     public HostKvView(KvLayout layout, byte* pool, KvHeadSlots* heads, int sequences, int decisionWindow = 0, IKvStore? store = null,
-        int decisionShift = 1, bool modelDecides = false)
+        int decisionShift = 1, bool modelDecides = false, AttentionObservation? observation = null, float* scores = null)
     {
+        Observation = observation;
+        _scores = scores;
         DecisionWindow = decisionWindow;
         DecisionShift = decisionShift;
         ModelDecides = modelDecides;
@@ -70,6 +75,13 @@ public sealed unsafe class HostKvView : KvView
 
     /// <summary>The backend writes the decisions, by <see cref="LayerWeights.Decision"/>; otherwise they stand there when the pass begins.</summary>
     public bool ModelDecides { get; }
+
+    /// <summary>What backends note of attention in the slots (<see cref="ScoreOf"/>); null = nothing.</summary>
+    public AttentionObservation? Observation { get; }
+
+    /// <summary>Attention that the key in <paramref name="slot"/> was given, where <see cref="Observation"/> asks for it, to read or write.</summary>
+    public float* ScoreOf(KvHeadSlots* head, int slot) =>
+        _scores + ((long)head->Pages[slot >> Format.PageShift] << Format.PageShift) + (slot & (Format.SlotsPerPage - 1));
 
     /// <summary>The slot table of one head.</summary>
     public KvHeadSlots* Head(int sequence, int layer, int kvHead)

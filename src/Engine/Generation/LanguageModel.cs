@@ -92,6 +92,12 @@ public sealed class LanguageModel : IDisposable
         if (options.LearnedEviction) options = options with { KvPolicy = Generation.LearnedEviction.PolicyOf(source.Config, source.Origin) };
         IDrafter? drafter = options.Drafter ?? (options.Draft is null ? new NoDrafter() : null);
         int draftNodes = drafter?.MaxNodes ?? options.Draft!.MaxNodes;
+        if (draftNodes > 0 && options.KvPolicy is { Evicts: true, ActsAtCommit: true } acts)
+        {
+            throw new InvalidRequestException(
+                "kv", $"kv {acts.Name} evicts by what each pass attended to, so that drafts would change the answer: decode plainly (draft none), or choose another policy.");
+        }
+
         DecodeLoopOptions loop = LoopOptions(options, source.Config);
         var plan = new MemoryPlan();
         IBackend backend = BackendFactory.Create(options.Device, options.Threads, options.CudaPlatform, options.Cuda);
@@ -232,6 +238,8 @@ public sealed class LanguageModel : IDisposable
     {
         var layout = new KvLayout(shape.LayerCount, shape.KvHeadCount, shape.HeadDim, options.KvType);
         int window = options.KvPolicy is { Evicts: true } policy ? policy.DecisionWindow : 0;
+        if (backend.KvStore is not null && options.KvPolicy is { Evicts: true, Observation: not null } watches)
+            throw new InvalidRequestException("kv", $"kv {watches.Name} looks at attention weights, which {backend.Name} does not note: use the CPU.");
         if (backend.KvStore?.Refusal(layout, window) is { } refusal) throw new InvalidRequestException(window > 0 ? "kv" : "kv-type", refusal);
         int slack = loop.MaxRowsPerSequence(draftNodes);
         long one = PagedKvCache.BytesFor(layout, 1, loop.ContextLength + draftNodes), all = one * loop.MaxSequences;

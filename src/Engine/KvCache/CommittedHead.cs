@@ -8,7 +8,7 @@ public readonly unsafe ref struct CommittedHead
     private readonly HeadTables _tables;
     private readonly KvHeadSlots* _head;
 
-    internal CommittedHead(HeadTables tables, KvHeadSlots* head, int sequence, int layer, int kvHead, int firstNew, int nextPosition)
+    internal CommittedHead(HeadTables tables, KvHeadSlots* head, int sequence, int layer, int kvHead, int firstNew, int nextPosition, bool endsPrompt)
     {
         _tables = tables;
         _head = head;
@@ -17,6 +17,7 @@ public readonly unsafe ref struct CommittedHead
         KvHead = kvHead;
         FirstNew = firstNew;
         NextPosition = nextPosition;
+        EndsPrompt = endsPrompt;
     }
 
     public int Sequence { get; }
@@ -33,6 +34,46 @@ public readonly unsafe ref struct CommittedHead
 
     /// <summary>Position of the next row: the sequence's length in tokens.</summary>
     public int NextPosition { get; }
+
+    /// <summary>The pass read a prompt to its end: it asked for the logits of its last row, and it had several rows or those before it asked for none.</summary>
+    public bool EndsPrompt { get; }
+
+    /// <summary>What attention noted of the slot (<see cref="IEvictionPolicy.Observation"/>).</summary>
+    public float ScoreOf(int slot) => *_tables.View.ScoreOf(_head, Checked(slot));
+
+    /// <summary>Lets coming rows forget the slots of lowest score until <paramref name="kept"/> are left; of equal ones the oldest first.</summary>
+    /// <param name="kept">Slots that stay.</param>
+    /// <param name="keptRecent">Newest slots that stay whatever their score.</param>
+    public void EvictLowest(int kept, int keptRecent)
+    {
+        int live = 0;
+        for (int slot = 0; slot < Count; slot++) live += ExpireOf(slot) >= NextPosition ? 1 : 0;
+        for (; live > kept; live--)
+        {
+            int lowest = -1;
+            for (int slot = 0; slot < Count - keptRecent; slot++)
+            {
+                if (ExpireOf(slot) >= NextPosition && (lowest < 0 || ScoreOf(slot) < ScoreOf(lowest))) lowest = slot;
+            }
+
+            if (lowest < 0) return;
+            SetExpire(lowest, NextPosition - 1);
+        }
+    }
+
+    /// <summary>Replaces each score by the mean over the <paramref name="width"/> slots around it, as many as there are.</summary>
+    public void PoolScores(int width)
+    {
+        Span<float> before = stackalloc float[width];
+        for (int slot = 0; slot < Count; slot++)
+        {
+            int first = Math.Max(0, slot - width / 2), last = Math.Min(Count - 1, slot + width / 2);
+            float sum = 0;
+            for (int near = first; near <= last; near++) sum += near < slot ? before[near % width] : ScoreOf(near);
+            before[slot % width] = ScoreOf(slot);
+            *_tables.View.ScoreOf(_head, slot) = sum / (last - first + 1);
+        }
+    }
 
     public int PositionOf(int slot) => *_tables.View.PositionOf(_head, Checked(slot));
 

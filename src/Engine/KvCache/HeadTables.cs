@@ -18,6 +18,7 @@ internal sealed unsafe partial class HeadTables : IDisposable
     private readonly int _reclaimBatch;
     private readonly PagePool _pool;
     private readonly NativeBuffer _memory;
+    private NativeBuffer? _scores;        // [pages, slots] f32, where the policy looks at attention
     private readonly KvHeadSlots* _heads; // [sequences, heads]
     private readonly HeadBooks[] _books;  // [sequences, heads]
     private readonly int _window;         // the policy's DecisionWindow
@@ -47,7 +48,8 @@ internal sealed unsafe partial class HeadTables : IDisposable
         int* pageNumbers = (int*)(_memory.Pointer + headBytes);
         for (long h = 0; h < tables; h++)
             _heads[h] = new KvHeadSlots { Pages = pageNumbers + h * pagesPerHead, Contiguous = true, FirstMortal = int.MaxValue };
-        View = new HostKvView(_layout, pool.Memory, _heads, sequences, _window, options.Store, _pending, _window > 0 && _policy.Decisions is null);
+        View = new HostKvView(_layout, pool.Memory, _heads, sequences, _window, options.Store, _pending,
+            _window > 0 && _policy.Decisions is null, _policy.Evicts ? _policy.Observation : null, Scores(plan));
         options.Store?.Attach(View, sequences, pagesPerHead, pool.Total);
         _shift = View.Format.PageShift;
     }
@@ -85,7 +87,7 @@ internal sealed unsafe partial class HeadTables : IDisposable
         for (int h = 0; h < PerSequence; h++)
         {
             KvHeadSlots* head = heads + h;
-            int undecided = Math.Max(0, head->Committed - _pending); // from here on fates are decided in this pass
+            int undecided = _scores is not null ? 0 : Math.Max(0, head->Committed - _pending); // from here on the pass writes marks
             for (int page = undecided >> _shift; page < head->PageCount; page++) MakeOwn(head, page);
             int pages = PagesFor(head->Committed + segment.Count);
             while (head->PageCount < pages) head->Pages[head->PageCount++] = _pool.Take(live: true);
@@ -104,7 +106,8 @@ internal sealed unsafe partial class HeadTables : IDisposable
     /// <param name="nextPosition">The sequence's new length.</param>
     /// <param name="legalFrom">Shortest length to which the sequence can be cut back; raised when tokens are reclaimed.</param>
     /// <param name="provisional">Evicts nothing, so that the rows can be cut off again.</param>
-    public void Commit(int sequence, ReadOnlySpan<int> path, int firstRow, int nextPosition, ref int legalFrom, bool provisional)
+    /// <param name="endsPrompt">See <see cref="CommittedHead.EndsPrompt"/>.</param>
+    public void Commit(int sequence, ReadOnlySpan<int> path, int firstRow, int nextPosition, ref int legalFrom, bool provisional, bool endsPrompt)
     {
         KvHeadSlots* heads = Of(sequence);
         View.Store?.CommitPath(sequence, path, firstRow);
@@ -120,7 +123,7 @@ internal sealed unsafe partial class HeadTables : IDisposable
                 if (provisional) continue;
                 if (_policy.ActsAtCommit && path.Length > 0)
                 {
-                    _policy.OnCommit(new CommittedHead(this, head, sequence, h / _layout.KvHeadCount, h % _layout.KvHeadCount, firstNew, nextPosition));
+                    _policy.OnCommit(new CommittedHead(this, head, sequence, h / _layout.KvHeadCount, h % _layout.KvHeadCount, firstNew, nextPosition, endsPrompt));
                     legalFrom = nextPosition; // what it decided cannot be taken back
                 }
 
@@ -139,7 +142,19 @@ internal sealed unsafe partial class HeadTables : IDisposable
         head->FirstMortal = Math.Min(head->FirstMortal, slot);
     }
 
-    public void Dispose() => _memory.Dispose();
+    public void Dispose()
+    {
+        _memory.Dispose();
+        _scores?.Dispose();
+    }
+
+    private float* Scores(MemoryPlan plan)
+    {
+        if (!_policy.Evicts || _policy.Observation is null) return null;
+        long slots = (long)_pool.Total * _layout.SlotsPerPage;
+        _scores = plan.Allocate("kv", "attention noted", $"[pages {_pool.Total}, slots {_layout.SlotsPerPage}] f32", slots * sizeof(float));
+        return (float*)_scores.Pointer;
+    }
 
     private void FillSlots(KvHeadSlots* head, int h, RowBatch rows, in RowSegment segment)
     {
@@ -151,6 +166,7 @@ internal sealed unsafe partial class HeadTables : IDisposable
             *View.PositionOf(head, slot) = position;
             if (_policy.Evicts)
             {
+                if (_scores is not null) *View.ScoreOf(head, slot) = 0f;
                 expire = _policy.ExpireOf(layer, kvHead, position);
                 if (expire != int.MaxValue) head->FirstMortal = Math.Min(head->FirstMortal, slot);
                 if (_window > 0)
@@ -190,6 +206,12 @@ internal sealed unsafe partial class HeadTables : IDisposable
         int copy = _pool.Take(live: true);
         Buffer.MemoryCopy(_pool.Memory + (long)shared * _pool.PageBytes, _pool.Memory + (long)copy * _pool.PageBytes, _pool.PageBytes, _pool.PageBytes);
         View.Store?.CopyPage(shared, copy);
+        if (_scores is not null)
+        {
+            int slots = _layout.SlotsPerPage;
+            new ReadOnlySpan<float>((float*)_scores.Pointer + (long)shared * slots, slots).CopyTo(new Span<float>((float*)_scores.Pointer + (long)copy * slots, slots));
+        }
+
         head->Pages[page] = copy;
         _pool.Return(shared, live: true);
     }

@@ -1,3 +1,5 @@
+using Foretoken.Backends;
+
 namespace Foretoken.KvCache;
 
 /// <summary>
@@ -28,6 +30,9 @@ public interface IEvictionPolicy
 
     /// <summary><see cref="OnCommit"/> is to be called. Such a policy may change any slot, so that forks share less.</summary>
     bool ActsAtCommit => false;
+
+    /// <summary>What attention notes in the slots for <see cref="OnCommit"/>; null = nothing. Such a policy cannot follow drafts.</summary>
+    AttentionObservation? Observation => null;
 
     /// <summary>Last position that sees the token at <paramref name="position"/>, at least that position itself; int.MaxValue = every later one.</summary>
     int ExpireOf(int layer, int kvHead, int position) => int.MaxValue;

@@ -164,6 +164,7 @@ public sealed unsafe partial class PagedKvCache : IDisposable
             state.PassRows = segment.Count;
             state.PassFirst = segment.First;
             state.Batch = rows;
+            if (_options.Policy.Evicts && _options.Policy.ActsAtCommit) NotePrompt(ref state, rows, segment);
             _slotsRead += _tables.BeginPass(rows, segment);
         }
 
@@ -181,7 +182,7 @@ public sealed unsafe partial class PagedKvCache : IDisposable
         ref SequenceState state = ref State(sequence);
         CheckPath(state, sequence, acceptedRows);
         state.Length += acceptedRows.Length;
-        _tables.Commit(sequence, acceptedRows, state.PassFirst, state.Length, ref state.LegalFrom, provisional);
+        _tables.Commit(sequence, acceptedRows, state.PassFirst, state.Length, ref state.LegalFrom, provisional, state.EndsPrompt);
         state.PassRows = 0;
         state.Batch = null;
         if (provisional) return;
@@ -251,6 +252,13 @@ public sealed unsafe partial class PagedKvCache : IDisposable
         return live;
     }
 
+    private static void NotePrompt(ref SequenceState state, RowBatch rows, in RowSegment segment)
+    {
+        bool asks = rows.LogitRows.BinarySearch(segment.First + segment.Count - 1) >= 0;
+        state.EndsPrompt = asks && (segment.Count > 1 || state.ReadsPrompt);
+        state.ReadsPrompt = !asks;
+    }
+
     private void SetReservation(ref SequenceState state, int pages, int tokens)
     {
         _reservedPages += pages - state.ReservedPages;
@@ -306,6 +314,8 @@ public sealed unsafe partial class PagedKvCache : IDisposable
         public int ReservedPages;  // of its own: frozen pages are counted apart
         public int PassRows;       // rows of the running pass; 0 = none runs
         public int PassFirst;      // first of them in the batch
+        public bool ReadsPrompt;   // the last pass asked for no logits at its end; kept for policies that act at commit
+        public bool EndsPrompt;    // of the running pass
         public RowBatch? Batch;
     }
 }

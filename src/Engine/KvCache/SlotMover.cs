@@ -51,6 +51,7 @@ internal static unsafe class SlotMover
 
         ((int*)(target + format.PositionOffset))[targetSlot] = ((int*)(source + format.PositionOffset))[sourceSlot];
         ((int*)(target + format.ExpireOffset))[targetSlot] = ((int*)(source + format.ExpireOffset))[sourceSlot];
+        if (view.Observation is not null) *view.ScoreOf(head, to) = *view.ScoreOf(head, from);
         target[format.DecisionOffset + targetSlot] = source[format.DecisionOffset + sourceSlot];
     }
 }

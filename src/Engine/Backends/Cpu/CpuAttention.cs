@@ -85,9 +85,16 @@ public sealed unsafe class CpuAttention : IDisposable
         var pass = new AttentionPass(_shape, layer, rows, host, qkv, output, slidingWindow, _pieces, _kernels[(int)host.Layout.Type]);
         var attend = new AttendJob(pass, _scratch);
         Fork(ref attend, _pieces.PieceCount * _shape.KvHeadCount, _pieces.Work);
-        if (_pieces.SplitCount == 0) return;
-        var fold = new FoldJob(pass, _scratch);
-        Fork(ref fold, _pieces.SplitCount * _shape.KvHeadCount, _pieces.Work);
+        if (_pieces.SplitCount > 0)
+        {
+            var fold = new FoldJob(pass, _scratch);
+            Fork(ref fold, _pieces.SplitCount * _shape.KvHeadCount, _pieces.Work);
+        }
+
+        if (host.Observation is null) return;
+        var observer = new AttentionObserver(_shape, layer, rows, host, qkv, slidingWindow, pass.Kernels, _scratch);
+        Fork(ref observer, observer.Chunks, _pieces.Work);
+        if (host.Observation.PerLayer) observer.ShareInLayer();
     }
 
     /// <summary>Stores the keys and values of the pass in layer <paramref name="layer"/> without attending: for caches that are filled otherwise than by a model.</summary>

@@ -1,0 +1,22 @@
+using Foretoken.Backends;
+
+namespace Foretoken.KvCache;
+
+/// <summary>
+/// Keeps per KV head the most recent half of <paramref name="tokens"/> tokens and, of the others, those that all queries so far together gave most
+/// attention (H2O, Zhang et al. 2023, arXiv 2306.14048).
+/// </summary>
+public sealed class H2oPolicy(int tokens) : IEvictionPolicy
+{
+    public string Name => "h2o";
+
+    public bool Evicts => true;
+
+    public bool ActsAtCommit => true;
+
+    public AttentionObservation Observation { get; } = new(Rows: 0, Keeps: true, PerLayer: false);
+
+    public int Tokens { get; } = tokens >= 2 ? tokens : throw new ArgumentOutOfRangeException(nameof(tokens), tokens, "A budget holds at least 2 tokens.");
+
+    public void OnCommit(in CommittedHead head) => head.EvictLowest(Tokens, keptRecent: Tokens - Tokens / 2);
+}

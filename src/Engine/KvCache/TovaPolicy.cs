@@ -1,0 +1,22 @@
+using Foretoken.Backends;
+
+namespace Foretoken.KvCache;
+
+/// <summary>
+/// Keeps <paramref name="tokens"/> tokens per layer: over the budget, those go to which the last query gave the least attention, averaged over the layer's
+/// heads (TOVA, Oren et al. 2024, arXiv 2401.06104). After a prompt chunk several go at once.
+/// </summary>
+public sealed class TovaPolicy(int tokens) : IEvictionPolicy
+{
+    public string Name => "tova";
+
+    public bool Evicts => true;
+
+    public bool ActsAtCommit => true;
+
+    public AttentionObservation Observation { get; } = new(Rows: 1, Keeps: false, PerLayer: true);
+
+    public int Tokens { get; } = tokens >= 2 ? tokens : throw new ArgumentOutOfRangeException(nameof(tokens), tokens, "A budget holds at least 2 tokens.");
+
+    public void OnCommit(in CommittedHead head) => head.EvictLowest(Tokens, keptRecent: 1);
+}
