@@ -1,6 +1,8 @@
 using System.Text.Json;
 using System.Text.RegularExpressions;
 using Foretoken.Cli;
+using Foretoken.Speculation;
+using Foretoken.Speculation.Trained;
 using Foretoken.Tests.Fixtures;
 
 namespace Foretoken.Tests.Cli;
@@ -36,6 +38,33 @@ public sealed partial class DraftAndKvTests : IDisposable
         string error = Run("--max-tokens", "5", "--draft", drafter, "abc").Error;
         Assert.Contains($"[--draft {drafter}: a plain run recorded 5 tokens in ", error, StringComparison.Ordinal);
         Assert.Contains("drafts accepted, ", error, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Trained_heads_are_found_beside_the_model_and_recognised_by_what_they_hold()
+    {
+        string[] request = ["--max-tokens", "30", "--json", "abcabc"];
+        string plain = Json(Run(["--draft", "none", .. request])).GetProperty("text").GetString()!;
+        Run("--draft", "medusa", "abc").FailsWith(ExitCode.Usage, "finds no heads beside", "medusa=some/directory");
+        Run("--draft", "ngram+eagle", "abc").FailsWith(ExitCode.Usage, "finds no heads beside");
+        Run("--draft", "medusa=some/dir", "abc").FailsWith(ExitCode.RunError, "some/dir");
+        Run("--draft", "eagle=some/dir,0", "abc").FailsWith(ExitCode.Usage, "--draft");
+        new TinyHeads().Medusa(_directory.File("models/reasoner-medusa"), "medusa", new TinyModel());
+        new TinyHeads().Eagle(_directory.File("models/reasoner/eagle3"), "eagle3", new TinyModel());
+        foreach (string drafter in new[] { "medusa", "eagle", "eagle=,3,2", "medusa=reasoner-medusa,8", _directory.File("models/reasoner-medusa"), _directory.File("models/reasoner/eagle3") })
+        {
+            JsonElement answer = Json(Run(["--draft", drafter, .. request]));
+            Assert.Equal(plain, answer.GetProperty("text").GetString());
+            Assert.True(answer.GetProperty("drafted_tokens").GetInt32() > 10, drafter);
+        }
+
+        Assert.IsType<MedusaOptions>(TrainedDrafters.Recognise(_directory.File("models/reasoner-medusa")));
+        Assert.IsType<EagleOptions>(TrainedDrafters.Recognise(_directory.File("models/reasoner/eagle3")));
+        Assert.IsType<DraftModelOptions>(TrainedDrafters.Recognise(_directory.File("models/reasoner")));
+        Assert.Equal(plain, Json(Run(["--draft", _directory.File("models/reasoner"), .. request])).GetProperty("text").GetString());
+        Assert.Equal(plain, Json(Run(request)).GetProperty("text").GetString());
+        string asked = Run("--max-tokens", "40", "--draft", "auto", "abc").Error;
+        Assert.DoesNotContain("error", asked, StringComparison.Ordinal);
     }
 
     [Fact]

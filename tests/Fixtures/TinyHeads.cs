@@ -50,6 +50,85 @@ public sealed class TinyHeads(ulong seed = 1)
         return this;
     }
 
+    /// <summary>An EAGLE or MTP drafter of one layer (two where the layout is <c>eagle1-2layers</c>), sized like the target.</summary>
+    /// <param name="directory">Created where it is missing.</param>
+    /// <param name="layout">
+    /// <c>eagle3</c> (midlayer), <c>eagle3-renamed</c>, <c>speculators</c>, <c>eagle1</c>, <c>eagle1-2layers</c>, <c>mtp-deepseek</c> or <c>mtp-qwen</c>.
+    /// </param>
+    /// <param name="target">The target.</param>
+    /// <param name="draftVocab">Tokens that can be drafted, every third of the target's or so; 0 = all, without d2t.</param>
+    /// <param name="config">Changes of config.json: name and JSON text, null removes.</param>
+    public TinyHeads Eagle(string directory, string layout, TinyModel target, int draftVocab = 0, params (string Name, string? Json)[] config)
+    {
+        int hidden = target.Hidden;
+        bool eagle3 = layout.StartsWith("eagle3", StringComparison.Ordinal) || layout == "speculators", deepseek = layout == "mtp-deepseek", qwen = layout == "mtp-qwen";
+        string outer = deepseek ? "model.layers.2." : qwen ? "mtp." : "", layer = layout == "eagle3" ? "midlayer." : deepseek ? outer : qwen ? "mtp.layers.0." : "layers.0.";
+        float[] table = target.Tensors().First().Values, head = target.Tensors().Last().Values;
+        if (!eagle3 && !qwen) Add(outer + "embed_tokens.weight", table, target.Vocab, hidden);
+        Random(outer + (deepseek ? "eh_proj.weight" : "fc.weight"), 1 / Math.Sqrt(hidden), 0, hidden, (eagle3 ? 3 : 2) * hidden);
+        if (layout == "eagle1") Random("fc.bias", 0.1, 0, hidden);
+        if (eagle3) Gains(layer + "hidden_norm", layer + "input_layernorm", "norm");
+        if (deepseek) Gains(outer + "enorm", outer + "hnorm", outer + "shared_head.norm", outer + "input_layernorm");
+        if (qwen) Gains(outer + "pre_fc_norm_embedding", outer + "pre_fc_norm_hidden", outer + "norm", layer + "input_layernorm");
+        Block(layer, target, eagle3 ? 2 * hidden : hidden);
+        if (layout == "eagle1-2layers")
+        {
+            Gains("layers.1.input_layernorm");
+            Block("layers.1.", target, hidden);
+        }
+
+        int vocab = draftVocab > 0 ? draftVocab : target.Vocab, step = target.Vocab / vocab;
+        if (eagle3) Add("lm_head.weight", [.. Enumerable.Range(0, vocab).SelectMany(i => head[(i * step * hidden)..((i * step + 1) * hidden)])], vocab, hidden);
+        if (deepseek) Add(outer + "shared_head.head.weight", head, target.Vocab, hidden);
+        if (draftVocab > 0)
+        {
+            Add("d2t", "I64", [.. Enumerable.Range(0, vocab).SelectMany(i => BitConverter.GetBytes((long)(i * step - i)))], vocab);
+            Add("t2d", "BOOL", [.. Enumerable.Range(0, target.Vocab).Select(t => (byte)(t % step == 0 && t / step < vocab ? 1 : 0))], target.Vocab);
+        }
+
+        Write(directory, "model.safetensors", EagleJson(layout, target, vocab, draftVocab > 0), config);
+        return this;
+
+        void Gains(params string[] names)
+        {
+            foreach (string name in names) Random(name + ".weight", 0.2, 1, hidden);
+        }
+    }
+
+    private static JsonObject EagleJson(string layout, TinyModel target, int vocab, bool reduced)
+    {
+        var sizes = new JsonObject
+        {
+            ["model_type"] = "llama", ["hidden_size"] = target.Hidden, ["intermediate_size"] = target.Intermediate, ["num_attention_heads"] = target.Heads,
+            ["num_key_value_heads"] = target.KvHeads, ["head_dim"] = target.HeadDim, ["num_hidden_layers"] = layout == "eagle1-2layers" ? 2 : 1, ["hidden_act"] = "silu",
+            ["rms_norm_eps"] = 1e-6, ["rope_theta"] = 10000, ["vocab_size"] = target.Vocab, ["max_position_embeddings"] = 64,
+        };
+        JsonObject json = layout == "speculators"
+            ? new JsonObject
+            {
+                ["architectures"] = new JsonArray("Eagle3Speculator"), ["speculators_model_type"] = "eagle3", ["transformer_layer_config"] = sizes, ["norm_before_residual"] = true,
+                ["speculators_config"] = new JsonObject { ["algorithm"] = "eagle3" },
+            }
+            : sizes;
+        if (reduced) json["draft_vocab_size"] = vocab;
+        if (layout.StartsWith("eagle3", StringComparison.Ordinal) || layout == "speculators")
+            json["eagle_aux_hidden_state_layer_ids"] = new JsonArray([0, 1, target.Layers]);
+        return json;
+    }
+
+    private void Block(string layer, TinyModel target, int width)
+    {
+        int queries = target.Heads * target.HeadDim, keys = target.KvHeads * target.HeadDim, hidden = target.Hidden;
+        Random(layer + "self_attn.q_proj.weight", 1.6 / Math.Sqrt(width), 0, queries, width);
+        Random(layer + "self_attn.k_proj.weight", 1.6 / Math.Sqrt(width), 0, keys, width);
+        Random(layer + "self_attn.v_proj.weight", 1 / Math.Sqrt(width), 0, keys, width);
+        Random(layer + "self_attn.o_proj.weight", 1 / Math.Sqrt(queries), 0, hidden, queries);
+        Random(layer + "post_attention_layernorm.weight", 0.2, 1, hidden);
+        Random(layer + "mlp.gate_proj.weight", 1.5 / Math.Sqrt(hidden), 0, target.Intermediate, hidden);
+        Random(layer + "mlp.up_proj.weight", 1 / Math.Sqrt(hidden), 0, target.Intermediate, hidden);
+        Random(layer + "mlp.down_proj.weight", 1 / Math.Sqrt(target.Intermediate), 0, hidden, target.Intermediate);
+    }
+
     /// <summary>Adds a random tensor.</summary>
     public void Random(string name, double deviation, double mean, params int[] shape)
     {
@@ -68,6 +147,9 @@ public sealed class TinyHeads(ulong seed = 1)
 
     /// <summary>Adds a tensor of another type.</summary>
     public void Add(string name, string type, byte[] bytes, int count) => _entries.Add(new SafetensorsEntry(name, type, [count], bytes));
+
+    /// <summary>Adds the tensors of another drafter but for some.</summary>
+    public void AddAll(TinyHeads other, params string[] except) => _entries.AddRange(other._entries.Where(e => !except.Contains(e.Name)));
 
     /// <summary>Writes what was added, and config.json.</summary>
     public void Write(string directory, string file, JsonObject json, (string Name, string? Json)[] config)

@@ -120,6 +120,8 @@ public sealed class AllocationTests(TinyModelFixture fixture) : IClassFixture<Ti
     [InlineData("model-tree")]
     [InlineData("auto")]
     [InlineData("medusa")]
+    [InlineData("eagle3")]
+    [InlineData("mtp+ngram")]
     [InlineData("auto-trained")]
     public void A_step_of_a_drafter_allocates_nothing(string drafter)
     {

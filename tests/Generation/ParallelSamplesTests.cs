@@ -3,6 +3,7 @@ using Foretoken.Generation;
 using Foretoken.KvCache;
 using Foretoken.Sampling;
 using Foretoken.Speculation;
+using Foretoken.Tests.Fixtures;
 using Foretoken.Tests.Speculation;
 
 namespace Foretoken.Tests.Generation;
@@ -54,6 +55,40 @@ public sealed class ParallelSamplesTests(TinyModelFixture fixture) : IClassFixtu
         int least = policy == "dense" ? 4 : 3; // two wait for places: when they come, all others may have ended, or evicted what they could share
         Assert.InRange(model.Engine.Statistics.Forks, least, 5);
         Assert.Equal((0L, model.Cache.PagesTotal), (model.Cache.Statistics.PagesReserved, model.Cache.Statistics.PagesFree));
+    }
+
+    /// <summary>What the model decided while the prompt was read goes with the forks.</summary>
+    [Theory]
+    [InlineData("true", "true")]
+    [InlineData("true", "false")]
+    [InlineData("false", "true")]
+    public void Samples_of_a_model_that_evicts_by_itself_equal_requests_of_their_own(string adapter, string shift)
+    {
+        using var directory = new TempDirectory();
+        new TinyModel
+        {
+            Layers = 3, Hidden = 32, Intermediate = 48, Seed = 3,
+            Config = [("dms_window_size", "5"), ("dms_separate_alpha", adapter), ("dms_one_token_shift", shift)],
+        }.Write(directory.Path);
+        var options = new LanguageModelOptions { Threads = 1, MaxSequences = 6, ContextLength = 256, LearnedEviction = true };
+        int[] prompt = LoopRig.Prompt(77, 4);
+        GenerationResult[] alone;
+        using (LanguageModel plain = LanguageModel.Load(directory.Path, options with { PrefillChunk = 5 }))
+        {
+            alone = [.. Enumerable.Range(0, 6).Select(i => plain.Generate(prompt, s_options with { Samples = 1, Sampling = s_options.Sampling.OfSample(i) }).Complete())];
+            Assert.True(plain.Cache.Statistics.EffectiveCompression > 1.2);
+        }
+
+        using LanguageModel model = LanguageModel.Load(directory.Path, options with { Draft = new RecyclingOptions() });
+        using ParallelSamples samples = model.GenerateSamples(prompt, s_options);
+        GenerationResult[] results = samples.Complete();
+        for (int i = 0; i < results.Length; i++)
+        {
+            Assert.Equal(alone[i].Tokens, results[i].Tokens);
+            Assert.Equal(alone[i].LogProbs, results[i].LogProbs);
+        }
+
+        Assert.Equal(5, model.Engine.Statistics.Forks);
     }
 
     [Fact]

@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using Foretoken.Generation;
 using Foretoken.KvCache;
 using Foretoken.Numerics;
@@ -30,7 +31,7 @@ internal sealed class SchedulerSimulation : IDisposable
     private readonly SchedulerModel _model;
     private readonly IEvictionPolicy _policy;
     private readonly int _priorities, _kvTokens, _maxArrivals, _prefixes;
-    private readonly double _arrivalRate, _cancelRate, _deadlineRate;
+    private readonly double _arrivalRate, _cancelRate, _deadlineRate, _sampleRate;
 
     private SchedulerSimulation(ulong seed, int sequences, string? everythingUnder, Func<IEvictionPolicy, IEvictionPolicy>? plant)
     {
@@ -63,6 +64,7 @@ internal sealed class SchedulerSimulation : IDisposable
         _arrivalRate = sequences > 0 ? 0.95 : _random.Pick([0.1, 0.4, 0.8]);
         _cancelRate = everything ? 0.02 : _random.Pick([0, 0.02, 0.1]);
         _deadlineRate = _random.Pick([0, 0.1, 0.5]);
+        _sampleRate = everything || _random.Chance(0.3) ? 0.3 : 0;
     }
 
     /// <summary>What happened, so that tests can tell that something did.</summary>
@@ -70,8 +72,11 @@ internal sealed class SchedulerSimulation : IDisposable
 
     public long ReusedTokens { get; private set; }
 
-    /// <summary>Drafts, prefixes, preemptions and cancellations all happened.</summary>
-    public bool HadEverything => AcceptedDrafts > 0 && ReusedTokens > 0 && Statistics.Preemptions > 0 && Ends.ContainsKey(FinishReason.Cancelled);
+    /// <summary>Tokens that samples shared with others of their request.</summary>
+    public long SharedTokens { get; private set; }
+
+    /// <summary>Drafts, forks, prefixes, preemptions and cancellations all happened.</summary>
+    public bool HadEverything => AcceptedDrafts > 0 && ReusedTokens > 0 && SharedTokens > 0 && Statistics.Preemptions > 0 && Ends.ContainsKey(FinishReason.Cancelled);
 
     /// <summary>Name of the eviction policy.</summary>
     public string Policy => _policy.Name;
@@ -136,26 +141,29 @@ internal sealed class SchedulerSimulation : IDisposable
         Assert.InRange(_rig.Backend.LargestPass, 0, _options.MaxRows);
         foreach (ModelEntry e in _model.Entries) CheckEnd(e);
         Statistics = _rig.Loop.Statistics;
+        SharedTokens = _model.Entries.Sum(e => (long)e.Sequence.Statistics.SharedTokens);
         Assert.Equal(_model.Entries.Count, Statistics.Submitted);
     }
 
     private void Arrive()
     {
-        LoopRequest request = _random.Pick(Pool).Request;
-        bool full = _model.Waiting.Count() >= _options.MaxWaiting;
+        PoolEntry drawn = _random.Pick(Pool);
+        int samples = _sampleRate > 0 && _random.Chance(_sampleRate) ? 2 + _random.Next(PoolEntry.Samples - 1) : 1;
+        LoopRequest request = drawn.Request;
+        bool full = _model.Waiting.Count() + samples > _options.MaxWaiting;
         int priority = _random.Next(_priorities);
         int milliseconds = _random.Chance(_deadlineRate) ? 1 + _random.Next(80) : 0;
         TimeSpan? deadline = milliseconds > 0 ? TimeSpan.FromMilliseconds(milliseconds) : null;
         if (full)
         {
-            Assert.Equal(_model.Waiting.Count(), Assert.Throws<QueueFullException>(() => request.Submit(_rig, priority, deadline)).Waiting);
+            Assert.Equal(_model.Waiting.Count(), Assert.Throws<QueueFullException>(() => drawn.Submit(_rig, samples, priority, deadline)).Waiting);
             _clock.Advance(1);
             Step();
             return;
         }
 
         long end = milliseconds > 0 ? _clock.GetTimestamp() + milliseconds : long.MaxValue;
-        _model.Entries.Add(new ModelEntry(request.Submit(_rig, priority, deadline), request, _model.Entries.Count, end));
+        foreach (Sequence s in drawn.Submit(_rig, samples, priority, deadline)) _model.Entries.Add(new ModelEntry(s, request, _model.Entries.Count, end));
     }
 
     private bool Step()
@@ -165,7 +173,7 @@ internal sealed class SchedulerSimulation : IDisposable
         bool[] ran = [.. live.Select(e => e.Running)];
         bool[] decoding = [.. live.Select(e => e.Sequence.CacheIndex is var c and >= 0 && e.Sequence.History.Count - _rig.Cache.Length(c) == 1)];
         int[] tokens = [.. live.Select(e => e.Sequence.History.GeneratedCount)], preemptions = [.. live.Select(e => e.Sequence.Statistics.Preemptions)];
-        bool exact = _options.KvAdmission == KvAdmission.WorstCase && !_policy.Evicts && _prefixes == 0; // both admit more
+        bool exact = _options.KvAdmission == KvAdmission.WorstCase && !_policy.Evicts && _prefixes == 0 && _sampleRate == 0; // these admit more
         if (exact) _model.Admit(now);
         long stalls = _rig.Loop.Statistics.Stalls;
         bool active = _rig.Loop.Step();
@@ -177,10 +185,15 @@ internal sealed class SchedulerSimulation : IDisposable
             if (ended) Assert.Equal(live[i].Cancelled ? FinishReason.Cancelled : FinishReason.Deadline, s.FinishReason);
             else Assert.False(s.FinishReason is FinishReason.Cancelled or FinishReason.Deadline or FinishReason.Error, s.Error ?? "ended too early");
             if (exact && !ended) Assert.Equal(live[i].Running, running || s.Finished);
-            if (!exact) NoteAdmission(live, live[i], ran[i], running || (s.Finished && !ended));
+            if (!exact && _sampleRate == 0) NoteAdmission(live, live[i], ran[i], running || (s.Finished && !ended));
             bool stays = decoding[i] && running && s.Statistics.Preemptions == preemptions[i];
             if (stays && stalls == 0) Assert.True(s.History.GeneratedCount > tokens[i], "a running answer got no token");
             Assert.InRange(live[i].Passed, 0, _options.MaxOvertakes);
+        }
+
+        if (_sampleRate > 0)
+        {
+            foreach (ModelEntry e in live) e.Running = e.Sequence.CacheIndex >= 0;
         }
 
         if (_options.KvAdmission == KvAdmission.WorstCase)
@@ -217,7 +230,7 @@ internal sealed class SchedulerSimulation : IDisposable
     private void CheckEnd(ModelEntry e)
     {
         Sequence s = e.Sequence;
-        LoopAnswer alone = Pool.Single(p => ReferenceEquals(p.Request, e.Request)).Alone(_policy);
+        LoopAnswer alone = Pool.Single(p => ReferenceEquals(p.Request, e.Request)).Alone(_policy, s.Sampling);
         Ends[s.FinishReason] = Ends.GetValueOrDefault(s.FinishReason) + 1;
         if (s.FinishReason is FinishReason.Stop or FinishReason.Length) alone.AssertEqual(s);
         else alone.AssertBegins(s);
@@ -252,7 +265,11 @@ internal sealed class SchedulerSimulation : IDisposable
     private static OracleDrafter MakeOracle(OracleOptions options, IEvictionPolicy policy)
     {
         var oracle = new OracleDrafter(options);
-        foreach (PoolEntry e in Pool) oracle.Record(e.Request.Prompt, e.Request.Sampling, e.Alone(policy).Tokens);
+        foreach (PoolEntry e in Pool)
+        {
+            for (int i = 0; i < PoolEntry.Samples; i++) oracle.Record(e.Request.Prompt, e.Request.Sampling.OfSample(i), e.Alone(policy, e.Request.Sampling.OfSample(i)).Tokens);
+        }
+
         return oracle;
     }
 
@@ -282,10 +299,22 @@ internal sealed class SchedulerSimulation : IDisposable
 
     private sealed class PoolEntry(LoopRequest request)
     {
-        private readonly Lazy<LoopAnswer>[] _alone = [.. Policies.Select(p => new Lazy<LoopAnswer>(() => request.RunAlone(policy: p, chunk: 1)))]; // [policy]
+        /// <summary>Most samples of a request.</summary>
+        public const int Samples = 4;
+
+        private readonly ConcurrentDictionary<(IEvictionPolicy, ulong Seed), LoopAnswer> _alone = [];
 
         public LoopRequest Request => request;
 
-        public LoopAnswer Alone(IEvictionPolicy policy) => _alone[Array.IndexOf(Policies, policy)].Value;
+        public LoopAnswer Alone(IEvictionPolicy policy, SamplingOptions sampling) => _alone.GetOrAdd(
+            (policy, sampling.IsGreedy ? 0 : sampling.Seed), _ => (request with { Sampling = sampling }).RunAlone(policy: policy, chunk: 1));
+
+        public Sequence[] Submit(LoopRig rig, int samples, int priority, TimeSpan? deadline)
+        {
+            Sequence[] sequences = [.. Enumerable.Range(0, samples).Select(i => LoopRig.Sequence(
+                request.Prompt, request.MaxTokens, request.Sampling.OfSample(i), request.StopTokens, request.StopStrings, priority, deadline))];
+            rig.Loop.Submit(sequences);
+            return sequences;
+        }
     }
 }

@@ -15,7 +15,7 @@ public class SchedulerSimulationTests(ITestOutputHelper output)
     public void Any_history_gives_every_request_its_solo_answer_in_the_order_of_service(int batch) =>
         AssertEverythingHappened([.. Enumerable.Range(0, FastRuns / Batches).Select(i => SchedulerSimulation.Run((ulong)(batch * FastRuns + i)))]);
 
-    /// <summary>Evictions, drafts, stored prefixes, preemptions and cancellations in one history, of which many have them all.</summary>
+    /// <summary>Evictions, drafts, forks, stored prefixes, preemptions and cancellations in one history, of which many have them all.</summary>
     [Theory]
     [InlineData("dms")]
     [InlineData("window")]
@@ -60,13 +60,14 @@ public class SchedulerSimulationTests(ITestOutputHelper output)
         Assert.True(runs.Sum(r => r.Statistics.Rejected) > 20);
         Assert.True(runs.Sum(r => r.AcceptedDrafts) > 200);
         Assert.True(runs.Sum(r => r.ReusedTokens) > 200);
+        Assert.True(runs.Sum(r => r.SharedTokens) > 200);
         Assert.True(runs.Min(r => r.Statistics.LiveFraction) < 0.9);
         Report(runs);
     }
 
     private void Report(SchedulerSimulation[] runs) => output.WriteLine(
         $"{runs.Length} histories of {runs.Sum(r => r.Events)} events ({runs.Sum(r => r.Steps)} passes): {runs.Sum(r => r.Statistics.Preemptions)} preemptions, "
-        + $"{runs.Sum(r => r.Statistics.Rejected)} rejections, {runs.Sum(r => r.AcceptedDrafts)} accepted drafts, {runs.Sum(r => r.ReusedTokens)} tokens from prefixes, "
+        + $"{runs.Sum(r => r.Statistics.Rejected)} rejections, {runs.Sum(r => r.AcceptedDrafts)} accepted drafts, {runs.Sum(r => r.ReusedTokens)} tokens from prefixes, {runs.Sum(r => r.SharedTokens)} from other samples, "
         + $"{runs.Count(r => r.HadEverything)} histories with all of these and cancellations; ends: "
         + $"{string.Join(", ", runs.SelectMany(r => r.Ends).GroupBy(e => e.Key).Select(g => $"{g.Key} {g.Sum(e => e.Value)}"))}; "
         + $"policies: {string.Join(", ", runs.GroupBy(r => r.Policy).Select(g => $"{g.Key} {g.Count()}"))}");

@@ -1,20 +1,8 @@
 using Foretoken.Backends;
 using Foretoken.KvCache;
 using Foretoken.Numerics;
-using Foretoken.Sampling;
-using Foretoken.Speculation;
 
 namespace Foretoken.Tests.Seam;
-
-/// <summary>Shape of the oracle's trees, by the nodes of a whole one, its root included.</summary>
-public enum SeamDrafts
-{
-    ChainOf5,
-    TreeOf2,
-    TreeOf16,
-    TreeOf64,
-    TreeOf256,
-}
 
 public enum SeamBatch
 {
@@ -36,108 +24,124 @@ public enum SeamPolicy
 }
 
 /// <summary>
-/// One way of serving requests whose answers must be those of plain decoding alone. The full product of the axes has <see cref="Count"/> members, each
-/// with an index. All of them exist: a request can be preempted while it runs alone, by a late one of higher priority, and under eviction prefixes are
-/// reused at snapshots.
+/// One way of serving requests whose answers must be those of plain decoding alone: a value of each of fourteen axes. All combinations exist: a request can be
+/// preempted while it runs alone, by a late one of higher priority, and under eviction prefixes are reused at snapshots. The product of the first ten axes is
+/// run as a whole (<see cref="FromIndex"/>); each of its members draws its values of the other four.
 /// </summary>
-public sealed record SeamCombination(
-    SeamDrafts Drafts, SeamBatch Batch, int Chunk, SeamPolicy Policy, KvType Kv, WeightType Weights, bool Preempted, bool Prefixes, int Threads, bool Sampled)
+public sealed record SeamCombination
 {
-    public const int WholePrompt = 2048;
+    public const int WholePrompt = 4096;
 
-    private static readonly int[] s_chunks = [1, 7, 64, WholePrompt];
-    private static readonly KvType[] s_kvTypes = [KvType.F32, KvType.BF16, KvType.Int8];
+    private static readonly int[] s_chunks = [1, 7, 64, WholePrompt], s_windows = [6, 1, 16, 64];
+    private static readonly KvType[] s_kvTypes = [KvType.F32, KvType.BF16, KvType.F16, KvType.Int8];
     private static readonly WeightType[] s_weightTypes = [WeightType.F32, WeightType.BF16, WeightType.Int8];
 
-    /// <summary>Values of each axis, in the order of the record's fields.</summary>
+    /// <summary>Values of each axis, in the order of the properties.</summary>
     public static int[] Levels { get; } =
-        [Enum.GetValues<SeamDrafts>().Length, Enum.GetValues<SeamBatch>().Length, s_chunks.Length, Enum.GetValues<SeamPolicy>().Length, 3, 3, 2, 2, 2, 2];
+        [SeamDrafts.Oracles.Count, Enum.GetValues<SeamBatch>().Length, s_chunks.Length, Enum.GetValues<SeamPolicy>().Length, 4, 3, 2, 2, 2, 2, 2, 2, 4, 2];
 
-    public static int Count { get; } = Levels.Aggregate(1, (a, b) => a * b);
+    /// <summary>Axes whose product is run as a whole.</summary>
+    public const int ProductAxes = 10;
 
-    /// <summary>Number in the full product; names the arrivals of the combination and which of the requests are asked.</summary>
-    public int Index { get; private init; }
+    /// <summary>Members of the product.</summary>
+    public static int Count { get; } = Levels.Take(ProductAxes).Aggregate(1, (a, b) => a * b);
 
-    public int Sequences => Batch switch { SeamBatch.One => 1, SeamBatch.Four => 4, _ => 32 };
+    public required SeamDrafts Drafts { get; init; }
 
-    /// <summary>What plain decoding's answer depends on.</summary>
-    public (SeamPolicy Policy, KvType Kv, WeightType Weights, bool Sampled) Model => (Policy, Kv, Weights, Sampled);
+    public required SeamBatch Batch { get; init; }
 
-    public OracleOptions Oracle => Drafts switch
+    public required int Chunk { get; init; }
+
+    public required SeamPolicy Policy { get; init; }
+
+    public required KvType Kv { get; init; }
+
+    public required WeightType Weights { get; init; }
+
+    public required bool Preempted { get; init; }
+
+    /// <summary>What prompts begin with is stored.</summary>
+    public required bool Prefixes { get; init; }
+
+    public required int Threads { get; init; }
+
+    public required bool Sampled { get; init; }
+
+    /// <summary>Repetition, presence and frequency penalties.</summary>
+    public required bool Penalties { get; init; }
+
+    /// <summary>Requests ask for several samples, which are forks.</summary>
+    public required bool Forked { get; init; }
+
+    /// <summary>W of delayed eviction; the sliding window is twice as long.</summary>
+    public required int Window { get; init; }
+
+    /// <summary>Tokens that all prompts begin with.</summary>
+    public required int SharedTokens { get; init; }
+
+    /// <summary>Names the arrivals of the combination and which of the requests are asked.</summary>
+    public required int Index { get; init; }
+
+    /// <summary>Requests, and samples of each.</summary>
+    public (int Requests, int Samples) Size => (Batch, Forked) switch
     {
-        SeamDrafts.ChainOf5 => Shape(4, 0, 1),
-        SeamDrafts.TreeOf2 => Shape(1, 0, 1),
-        SeamDrafts.TreeOf16 => Shape(5, 2, 1),
-        SeamDrafts.TreeOf64 => Shape(9, 2, 3),
-        _ => Shape(15, 4, 4),
+        (SeamBatch.One, false) => (1, 1),
+        (SeamBatch.One, true) => (1, 2),
+        (SeamBatch.Four, false) => (4, 1),
+        (SeamBatch.Four, true) => (1, 4),
+        (_, false) => (32, 1),
+        (_, true) => (8, 4),
     };
 
+    public int Sequences => Size.Requests * Size.Samples;
+
+    /// <summary>What plain decoding's answer depends on.</summary>
+    public (SeamPolicy, int, KvType, WeightType, bool, bool, int) Model =>
+        (Policy, Policy == SeamPolicy.Dense ? 0 : Window, Kv, Weights, Sampled, Penalties, SharedTokens);
+
+    /// <summary>The eviction policy; most windows are shorter than prompts, answers and the deeper trees.</summary>
+    public IEvictionPolicy EvictionPolicy => Policy switch
+    {
+        SeamPolicy.Dense => new DensePolicy(),
+        SeamPolicy.SlidingWindow => new SlidingWindowPolicy(2 * Window),
+        SeamPolicy.Dms2 => new DmsPolicy(Window, SyntheticDecisions.ForCompression(5, 2)),
+        SeamPolicy.Dms4 => new DmsPolicy(Window, SyntheticDecisions.ForCompression(5, 4)),
+        _ => new DmsPolicy(Window, SyntheticDecisions.ForCompression(5, 8)),
+    };
+
+    /// <summary>A member of the product.</summary>
     public static SeamCombination FromIndex(int index)
     {
         Span<int> values = stackalloc int[Levels.Length];
         int rest = index;
-        for (int axis = Levels.Length - 1; axis >= 0; rest /= Levels[axis--]) values[axis] = rest % Levels[axis];
-        return FromValues(values);
+        for (int axis = ProductAxes - 1; axis >= 0; rest /= Levels[axis--]) values[axis] = rest % Levels[axis];
+        for (int axis = ProductAxes; axis < Levels.Length; axis++) values[axis] = (int)(CounterRandom.Bits(2, (ulong)index, (uint)axis) % (ulong)Levels[axis]);
+        return FromValues(values, SeamDrafts.Oracles, index);
     }
 
     /// <summary>The combination with the given value of each axis.</summary>
-    public static SeamCombination FromValues(ReadOnlySpan<int> values)
+    /// <param name="values">One per axis.</param>
+    /// <param name="drafts">What the first value counts.</param>
+    /// <param name="index">Its number.</param>
+    public static SeamCombination FromValues(ReadOnlySpan<int> values, IReadOnlyList<SeamDrafts> drafts, int index) => new()
     {
-        int index = 0;
-        for (int axis = 0; axis < Levels.Length; axis++) index = index * Levels[axis] + values[axis];
-        return new SeamCombination(
-            (SeamDrafts)values[0], (SeamBatch)values[1], s_chunks[values[2]], (SeamPolicy)values[3], s_kvTypes[values[4]], s_weightTypes[values[5]],
-            values[6] == 1, values[7] == 1, 1 + values[8], values[9] == 1)
-        {
-            Index = index,
-        };
-    }
-
-    /// <summary>The eviction policy; windows are shorter than prompts, answers and the deeper trees.</summary>
-    public static IEvictionPolicy PolicyOf(SeamPolicy policy) => policy switch
-    {
-        SeamPolicy.Dense => new DensePolicy(),
-        SeamPolicy.SlidingWindow => new SlidingWindowPolicy(12),
-        SeamPolicy.Dms2 => new DmsPolicy(6, SyntheticDecisions.ForCompression(5, 2)),
-        SeamPolicy.Dms4 => new DmsPolicy(6, SyntheticDecisions.ForCompression(5, 4)),
-        _ => new DmsPolicy(6, SyntheticDecisions.ForCompression(5, 8)),
+        Drafts = drafts[values[0]],
+        Batch = (SeamBatch)values[1],
+        Chunk = s_chunks[values[2]],
+        Policy = (SeamPolicy)values[3],
+        Kv = s_kvTypes[values[4]],
+        Weights = s_weightTypes[values[5]],
+        Preempted = values[6] == 1,
+        Prefixes = values[7] == 1,
+        Threads = 1 + values[8],
+        Sampled = values[9] == 1,
+        Penalties = values[10] == 1,
+        Forked = values[11] == 1,
+        Window = s_windows[values[12]],
+        SharedTokens = values[13] == 0 ? SeamModels.SlotsPerPage : 3 * SeamModels.SlotsPerPage + 5,
+        Index = index,
     };
 
     /// <summary>Whether the combination belongs to part <paramref name="part"/> of <paramref name="parts"/>, drawn so that every part has all values of every axis.</summary>
     public static bool IsIn(int index, int part, int parts) => (int)(CounterRandom.Bits(1, (ulong)index) % (ulong)parts) == part;
-
-    private static OracleOptions Shape(int depth, int siblings, int siblingDepth) =>
-        new() { VocabSize = SeamModels.Vocab, Depth = depth, Siblings = siblings, SiblingDepth = siblingDepth, Acceptance = 0.7, Seed = 3 };
-}
-
-/// <summary>A request of the matrix.</summary>
-/// <param name="Prompt">Token ids.</param>
-/// <param name="MaxTokens">Tokens of the answer.</param>
-/// <param name="Sampling">With log-probabilities.</param>
-public sealed record SeamRequest(int[] Prompt, int MaxTokens, SamplingOptions Sampling)
-{
-    /// <summary>Requests that are there to be asked.</summary>
-    public const int Count = 32;
-
-    /// <summary>Tokens that all prompts begin with: one block of the cache.</summary>
-    public const int SharedTokens = SeamModels.SlotsPerPage;
-
-    /// <summary>What all prompts begin with.</summary>
-    public static int[] Shared { get; } = Tokens(SharedTokens, 99);
-
-    /// <summary>Every eighth prompt is longer than a chunk of 64; the answer to one of them goes past position 256, where attention begins another block.</summary>
-    public static SeamRequest Number(int i, bool sampled)
-    {
-        int own = i == 24 ? 226 : i % 8 == 0 ? 60 + i : 3 + i * 7 % 20;
-        SamplingOptions sampling = sampled
-            ? new SamplingOptions { Temperature = 0.8f, TopP = 0.9f, Seed = (ulong)i, LogProbs = true }
-            : new SamplingOptions { LogProbs = true };
-        return new SeamRequest([.. Shared, .. Tokens(own, (ulong)i)], i % 8 == 0 ? 44 : 18 + i % 3 * 4, sampling);
-    }
-
-    private static int[] Tokens(int count, ulong seed)
-    {
-        var random = new SeededRandom(seed, 4);
-        return [.. Enumerable.Range(0, count).Select(_ => random.Next(SeamModels.Vocab))];
-    }
 }

@@ -13,69 +13,92 @@ namespace Foretoken.Tests.Seam;
 /// One tiny random model, loaded once per weight type and thread count; caches and loops around it, one per combination; and the answers of plain
 /// decoding alone, computed when they are asked for.
 /// </summary>
-public sealed class SeamModels : IDisposable
+public class SeamModels : IDisposable
 {
     public const int Vocab = 61, Context = 320, SlotsPerPage = 16;
+    private const int AloneChunk = 5; // a size that no combination has
     private const int MaxRows = SeamCombination.WholePrompt + SeamRequest.Count * RowBatch.MaxTreeRows;
     private readonly TempDirectory _directory = new();
     private readonly Dictionary<(WeightType Weights, int Threads), (CpuBackend Backend, Transformer Model)> _loaded = [];
-    private readonly Dictionary<((SeamPolicy, KvType, WeightType, bool) Model, int Request), SeamAnswer> _answers = [];
+    private readonly Dictionary<((SeamPolicy, int, KvType, WeightType, bool, bool, int) Model, int Request, int Sample), SeamAnswer> _answers = [];
 
-    public SeamModels() => new TinyModel
+    public SeamModels()
+        : this(layers: 2)
     {
-        Hidden = 32, HeadDim = 8, Intermediate = 48, Vocab = Vocab, MaxPositions = Context, Seed = 8,
-    }.Write(_directory.Path);
+    }
 
-    /// <summary>A loop over the model. The caller disposes the cache.</summary>
+    protected SeamModels(int layers)
+    {
+        var model = new TinyModel { Layers = layers, Hidden = 32, HeadDim = 8, Intermediate = 48, Vocab = Vocab, MaxPositions = Context, Seed = 8 };
+        model.Write(_directory.Path);
+        new TinyHeads().Medusa(SeamDrafts.MedusaOf(_directory.Path), "medusa", model);
+    }
+
+    /// <summary>Where the model lies.</summary>
+    public string Directory => _directory.Path;
+
+    /// <summary>A loop over the model.</summary>
     /// <param name="c">Weights, threads, policy and KV type.</param>
+    /// <param name="size">What is planned.</param>
     /// <param name="drafter">Who drafts.</param>
-    /// <param name="sequences">Sequences that run at a time.</param>
-    /// <param name="chunk">Most prompt rows of a pass.</param>
-    /// <param name="prefixes">Most stored prefixes.</param>
     /// <param name="defect">What is planted.</param>
-    public (DecodeLoop Loop, PagedKvCache Cache, int Threads) Loop(
-        SeamCombination c, IDrafter drafter, int sequences, int chunk, int prefixes, SeamDefect defect = SeamDefect.None)
+    public SeamLoop Loop(SeamCombination c, SeamSize size, ISeamDrafter drafter, SeamDefect defect = SeamDefect.None)
     {
         (CpuBackend backend, Transformer model) = Load(c.Weights, c.Threads);
         TransformerShape shape = model.Shape;
+        int nodes = drafter.MaxNodes;
         var options = new DecodeLoopOptions
         {
-            ContextLength = Context, MaxSequences = sequences, PrefillChunk = chunk, MaxRows = chunk + sequences * (1 + drafter.MaxNodes),
+            ContextLength = Context, MaxSequences = size.Sequences, PrefillChunk = size.Chunk, MaxRows = size.Chunk + size.Sequences * (1 + nodes),
+            KvAdmission = size.Budget > 0 ? KvAdmission.Measured : KvAdmission.WorstCase, ExpectedAnswerTokens = size.Budget > 0 ? size.Answer : 0,
         };
         var layout = new KvLayout(shape.LayerCount, shape.KvHeadCount, shape.HeadDim, c.Kv, SlotsPerPage);
-        int slack = options.MaxRowsPerSequence(drafter.MaxNodes);
         var cache = new PagedKvCache(
             new KvCacheOptions
             {
-                Layout = layout, MaxSequences = sequences, MaxTokensPerSequence = Context, MaxRowsPerSequence = slack, MaxPrefixes = prefixes,
-                BudgetBytes = PagedKvCache.BytesFor(layout, sequences + prefixes, Context + RowBatch.MaxTreeRows),
-                Policy = defect == SeamDefect.WindowByPass ? new WindowByPass(12) : SeamCombination.PolicyOf(c.Policy),
+                Layout = layout, MaxSequences = size.Sequences, MaxTokensPerSequence = Context, MaxRowsPerSequence = options.MaxRowsPerSequence(nodes),
+                MaxPrefixes = size.Prefixes,
+                BudgetBytes = PagedKvCache.BytesFor(
+                    layout, size.Budget > 0 ? 1 : size.Sequences + size.Prefixes, size.Budget > 0 ? size.Budget : Context + RowBatch.MaxTreeRows),
+                Policy = defect == SeamDefect.WindowByPass ? new WindowByPass(2 * c.Window) : c.EvictionPolicy,
             },
             new MemoryPlan());
+        var taps = new FeatureTaps(shape, options.MaxRows, new MemoryPlan());
+        IDrafter made = drafter.Create(new DrafterContext
+        {
+            Taps = taps,
+            Target = model, TargetCache = cache, Plan = new MemoryPlan(), MaxSequences = size.Sequences, ContextLength = Context,
+            CreateBackend = () => BackendFactory.CreateBeside(backend, c.Threads),
+        });
         IAcceptanceRule? rule = defect is SeamDefect.SiblingsRow or SeamDefect.LogProbBit ? new PlantedRule(defect) : null;
-        return (new DecodeLoop(model, cache, drafter, options, rule: rule), cache, backend.Team.Threads);
+        return new SeamLoop(new DecodeLoop(model, cache, made, options, rule: rule, taps: taps), cache, made, backend.Team.Threads);
     }
 
     /// <summary>What plain decoding alone answers: one request, one thread, no drafts, nothing shared.</summary>
-    public SeamAnswer Alone(SeamCombination c, int request)
+    public SeamAnswer Alone(SeamCombination c, int request, int sample = 0)
     {
-        if (_answers.TryGetValue((c.Model, request), out SeamAnswer? known)) return known;
-        (DecodeLoop loop, PagedKvCache cache, _) = Loop(c with { Threads = 1 }, new NoDrafter(), sequences: 1, chunk: 64, prefixes: 0);
-        using (cache)
-        {
-            Sequence sequence = SeamRun.Submit(loop, SeamRequest.Number(request, c.Sampled));
-            while (loop.Step())
-            {
-            }
+        if (!c.Sampled) sample = 0; // all samples are the same
+        if (_answers.TryGetValue((c.Model, request, sample), out SeamAnswer? known)) return known;
+        return _answers[(c.Model, request, sample)] = Alone(c, SeamRequest.Number(request, c, sample));
+    }
 
-            return _answers[(c.Model, request)] = SeamAnswer.Of(sequence);
+    public SeamAnswer Alone(SeamCombination c, SeamRequest request, IEnumerable<int>? stopTokens = null, string[]? stopStrings = null)
+    {
+        using SeamLoop plain = Loop(c with { Threads = 1 }, new SeamSize(1, AloneChunk), SeamPlain.Instance);
+        Sequence sequence = request.Sequence(0, stopTokens, stopStrings);
+        plain.Loop.Submit(sequence);
+        while (plain.Loop.Step())
+        {
         }
+
+        return SeamAnswer.Of(sequence);
     }
 
     public void Dispose()
     {
         foreach ((CpuBackend backend, _) in _loaded.Values) backend.Dispose();
         _directory.Dispose();
+        GC.SuppressFinalize(this);
     }
 
     private (CpuBackend Backend, Transformer Model) Load(WeightType weights, int threads)
@@ -90,9 +113,48 @@ public sealed class SeamModels : IDisposable
     }
 }
 
-/// <summary>An answer with the bits of its log-probabilities.</summary>
-public sealed record SeamAnswer(int[] Tokens, int[] LogProbBits, FinishReason Reason)
+/// <summary>A model with layers to leave out, for drafters that need them.</summary>
+public sealed class DeepSeamModels() : SeamModels(layers: 4);
+
+/// <summary>What a loop is planned for.</summary>
+/// <param name="Sequences">Sequences that run at a time.</param>
+/// <param name="Chunk">Most prompt rows of a pass.</param>
+/// <param name="Prefixes">Most stored prefixes.</param>
+/// <param name="Budget">KV budget in tokens of one sequence, under measured admission; 0 = room for everything.</param>
+/// <param name="Answer">Tokens that answers are expected to have before one has ended: fewer than they have admits more than there is room for.</param>
+public sealed record SeamSize(int Sequences, int Chunk, int Prefixes = 0, int Budget = 0, int Answer = 1);
+
+/// <summary>A loop with what belongs to it.</summary>
+public sealed record SeamLoop(DecodeLoop Loop, PagedKvCache Cache, IDrafter Drafter, int Threads) : IDisposable
 {
-    public static SeamAnswer Of(Sequence s) =>
-        new(s.History.Generated.ToArray(), [.. s.History.LogProbs.ToArray().Select(BitConverter.SingleToInt32Bits)], s.FinishReason);
+    public void Dispose()
+    {
+        Drafter.Dispose();
+        Cache.Dispose();
+    }
+}
+
+/// <summary>A drafter that is made when the cache is there.</summary>
+public interface ISeamDrafter
+{
+    int MaxNodes { get; }
+
+    IDrafter Create(DrafterContext context);
+}
+
+/// <summary>No drafts.</summary>
+public sealed class SeamPlain : ISeamDrafter
+{
+    public static SeamPlain Instance { get; } = new();
+
+    public int MaxNodes => 0;
+
+    public IDrafter Create(DrafterContext context) => new NoDrafter();
+}
+
+/// <summary>An answer with the bits of its log-probabilities.</summary>
+public sealed record SeamAnswer(int[] Tokens, int[] LogProbBits, FinishReason Reason, int TextTokens, long ShownBytes)
+{
+    public static SeamAnswer Of(Sequence s) => new(
+        s.History.Generated.ToArray(), [.. s.History.LogProbs.ToArray().Select(BitConverter.SingleToInt32Bits)], s.FinishReason, s.TextTokens, s.ShownBytes);
 }

@@ -1,4 +1,3 @@
-using Foretoken.Backends;
 using Foretoken.Generation;
 using Foretoken.KvCache;
 using Foretoken.Numerics;
@@ -8,60 +7,36 @@ using Xunit.Sdk;
 
 namespace Foretoken.Tests.Seam;
 
-/// <summary>What runs did, summed up.</summary>
-public sealed class SeamTotals
-{
-    public int Combinations { get; set; }
-
-    public long Sequences { get; set; }
-
-    public long Tokens { get; set; }
-
-    public long Drafted { get; set; }
-
-    public long Accepted { get; set; }
-
-    public long Preemptions { get; set; }
-
-    public long ReusedTokens { get; set; }
-
-    public long Passes { get; set; }
-
-    public override string ToString() =>
-        $"{Combinations} combinations: {Sequences} answers of {Tokens} tokens equal to plain decoding alone, tokens and log-probability bits; {Passes} passes, "
-        + $"{Drafted} drafts ({Accepted} accepted), {Preemptions} preemptions, {ReusedTokens} tokens from stored prefixes";
-}
-
 /// <summary>Runs one combination, compares every answer with plain decoding alone, and asserts that what the combination names has happened.</summary>
 public sealed class SeamRun
 {
-    private const int StepsBetweenIntrusions = 4;
+    private const int StepsBetweenIntrusions = 4, PassesBetweenCounts = 3;
     private readonly SeamCombination _c;
     private readonly SeamModels _models;
-    private readonly int[] _numbers; // [sequences] which requests are asked
+    private readonly (int Request, int Sample)[] _asked; // [sequences]
     private readonly Sequence[] _running; // [sequences]
-    private readonly LargestTree _drafter;
+    private readonly List<Sequence> _submitted = []; // with those that only store prefixes or intrude
+    private readonly SeamDrafter _drafter;
+    private readonly SeamLoop _run;
     private readonly DecodeLoop _loop;
     private readonly PagedKvCache _cache;
+    private readonly IEvictionPolicy _policy;
+    private readonly bool _planted;
     private int _intrusions, _most;
-    private long _lastIntrusion = -StepsBetweenIntrusions;
+    private long _lastIntrusion = -StepsBetweenIntrusions, _heads, _forgotten;
 
     private SeamRun(SeamCombination c, SeamModels models, SeamDefect defect)
     {
-        (_c, _models) = (c, models);
+        (_c, _models, _policy, _planted) = (c, models, c.EvictionPolicy, defect != SeamDefect.None);
+        (int requests, int samples) = c.Size;
         int first = c.Batch == SeamBatch.One ? c.Index % 4 * 8 : c.Index % SeamRequest.Count; // alone, one of the long prompts
-        _numbers = [.. Enumerable.Range(first, c.Sequences).Select(i => i % SeamRequest.Count)];
+        _asked = [.. Enumerable.Range(0, c.Sequences).Select(i => ((first + i / samples) % SeamRequest.Count, i % samples))];
         _running = new Sequence[c.Sequences];
-        var oracle = new OracleDrafter(c.Oracle);
-        foreach (int i in _numbers)
-        {
-            SeamRequest r = SeamRequest.Number(i, c.Sampled);
-            oracle.Record(r.Prompt, r.Sampling, models.Alone(c, i).Tokens);
-        }
-
-        _drafter = new LargestTree(oracle);
-        (_loop, _cache, int threads) = models.Loop(c, _drafter, c.Sequences, c.Chunk, c.Prefixes ? 40 : 0, defect);
-        Assert.Equal(c.Threads, threads);
+        _drafter = new SeamDrafter(c.Drafts, models.Directory);
+        foreach ((int request, int sample) in _asked) _drafter.Record(SeamRequest.Number(request, c, sample), models.Alone(c, request, sample));
+        _run = models.Loop(c, new SeamSize(c.Sequences, c.Chunk, c.Prefixes ? 40 : 0), _drafter, defect);
+        (_loop, _cache) = (_run.Loop, _run.Cache);
+        Assert.Equal(c.Threads, _run.Threads);
     }
 
     /// <exception cref="XunitException">An answer differs, or something did not happen; the message names the combination.</exception>
@@ -73,7 +48,7 @@ public sealed class SeamRun
             run.Serve();
             run.Compare();
             run.AssertItHappened();
-            run.AddTo(totals);
+            totals.Add(combination, run._running, run._loop.Steps, run._heads, run._forgotten);
         }
         catch (Exception e)
         {
@@ -81,36 +56,56 @@ public sealed class SeamRun
         }
         finally
         {
-            run._cache.Dispose();
+            run._run.Dispose();
         }
     }
 
-    public static Sequence Submit(DecodeLoop loop, SeamRequest request, int priority = 0)
+    public static void AssertSame(int[] alone, int[] answer, string request, string what)
     {
-        var sequence = new Sequence(request.Prompt, request.MaxTokens, request.Sampling, new StopConditions([], []), priority);
-        loop.Submit(sequence);
-        return sequence;
+        int common = alone.AsSpan().CommonPrefixLength(answer);
+        Assert.True(
+            common == alone.Length && common == answer.Length,
+            $"{request} differs from plain decoding alone in {what} {common} of {alone.Length}");
     }
 
     private void Serve()
     {
-        if (_c.Prefixes)
-        {
-            Submit(_loop, new SeamRequest(SeamRequest.Shared, 1, SamplingOptions.Greedy)); // leaves a snapshot at the end of a block
-            Step(intrude: false);
-        }
-
+        if (_c.Prefixes) StoreBeginnings();
         var random = new SeededRandom((ulong)_c.Index, 11);
-        int[] order = [.. Enumerable.Range(0, _numbers.Length)];
+        (int requests, int samples) = _c.Size;
+        int[] order = [.. Enumerable.Range(0, requests)];
         bool shuffled = _c.Batch == SeamBatch.ThirtyTwoShuffled;
         if (shuffled) random.Shuffle(order.AsSpan());
-        foreach (int i in order)
+        foreach (int r in order)
         {
-            _running[i] = Submit(_loop, SeamRequest.Number(_numbers[i], _c.Sampled));
+            for (int i = r * samples; i < (r + 1) * samples; i++) _running[i] = SeamRequest.Number(_asked[i].Request, _c, _asked[i].Sample).Sequence();
+            Submit(_running.AsSpan(r * samples, samples));
             for (int steps = shuffled ? random.Next(4) : 0; steps > 0; steps--) _ = Pass();
         }
 
         Step(intrude: _c.Preempted);
+    }
+
+    /// <summary>
+    /// Leaves snapshots of what all prompts begin with at ends of blocks: under eviction a prefix is matched nowhere else, so that a request has to end there.
+    /// </summary>
+    private void StoreBeginnings()
+    {
+        int shared = _c.SharedTokens, blocks = ReusableTokens;
+        foreach (int length in blocks == shared ? new[] { shared } : [32, _c.Policy == SeamPolicy.Dense ? shared : blocks])
+        {
+            Submit([new SeamRequest(SeamRequest.Shared(length).ToArray(), 1, SamplingOptions.Greedy).Sequence()]);
+            Step(intrude: false);
+        }
+    }
+
+    /// <summary>Whole blocks of what all prompts begin with.</summary>
+    private int ReusableTokens => _c.SharedTokens / SeamModels.SlotsPerPage * SeamModels.SlotsPerPage;
+
+    private void Submit(ReadOnlySpan<Sequence> samples)
+    {
+        _submitted.AddRange(samples);
+        _loop.Submit(samples);
     }
 
     private void Step(bool intrude)
@@ -126,7 +121,30 @@ public sealed class SeamRun
     {
         bool goesOn = _loop.Step();
         _most = Math.Max(_most, _loop.Statistics.Running);
+        if (_loop.Steps % PassesBetweenCounts == 0 && !_planted) CountLives(); // planted defects are for the comparison of answers to find
         return goesOn;
+    }
+
+    /// <summary>Every head of every running sequence holds the window and the survivors, no more and no less.</summary>
+    private void CountLives()
+    {
+        (int layers, int heads) = (_cache.Options.Layout.LayerCount, _cache.Options.Layout.KvHeadCount);
+        long all = 0;
+        foreach (Sequence s in _submitted)
+        {
+            if (s.CacheIndex < 0) continue;
+            ReadOnlySpan<int> tokens = s.History.Tokens[.._cache.Length(s.CacheIndex)];
+            for (int h = 0; h < layers * heads; h++)
+            {
+                int lives = _cache.LiveTokens(s.CacheIndex, h / heads, h % heads);
+                Assert.Equal(SeamLives.Of(_policy, h / heads, h % heads, tokens), lives);
+                all += lives;
+                _heads++;
+                _forgotten += tokens.Length - lives;
+            }
+        }
+
+        Assert.Equal(all, _cache.Statistics.LiveSlots);
     }
 
     /// <summary>
@@ -138,87 +156,60 @@ public sealed class SeamRun
         Sequence? last = _running.Where(s => s?.CacheIndex >= 0).MaxBy(s => s.Arrival);
         if (last is null || last.History.GeneratedCount == 0 || _loop.Statistics.Waiting > 0) return;
         int free = _c.Sequences - _loop.Statistics.Running;
-        for (int i = 0; i <= free; i++) Submit(_loop, new SeamRequest([i, _intrusions], 2, SamplingOptions.Greedy), priority: 1);
+        for (int i = 0; i <= free; i++) Submit([new SeamRequest([i, _intrusions], 2, SamplingOptions.Greedy).Sequence(priority: 1)]);
         _lastIntrusion = _loop.Steps;
         _intrusions++;
     }
 
     private void Compare()
     {
-        for (int i = 0; i < _numbers.Length; i++)
+        for (int i = 0; i < _asked.Length; i++)
         {
-            SeamAnswer alone = _models.Alone(_c, _numbers[i]), answer = SeamAnswer.Of(_running[i]);
+            (int request, int sample) = _asked[i];
+            SeamAnswer alone = _models.Alone(_c, request, sample), answer = SeamAnswer.Of(_running[i]);
             Assert.Equal((FinishReason.Length, FinishReason.Length), (alone.Reason, answer.Reason));
-            AssertSame(alone.Tokens, answer.Tokens, _numbers[i], "token");
-            AssertSame(alone.LogProbBits, answer.LogProbBits, _numbers[i], "log-probability");
+            AssertSame(alone.Tokens, answer.Tokens, $"sample {sample} of request {request}", "token");
+            AssertSame(alone.LogProbBits, answer.LogProbBits, $"sample {sample} of request {request}", "log-probability");
         }
-    }
-
-    private static void AssertSame(int[] alone, int[] answer, int request, string what)
-    {
-        int common = alone.AsSpan().CommonPrefixLength(answer);
-        Assert.True(
-            common == alone.Length && common == answer.Length,
-            $"request {request} differs from plain decoding alone in {what} {common} of {alone.Length}");
     }
 
     private void AssertItHappened()
     {
         GenerationStatistics[] s = [.. _running.Select(r => r.Statistics)];
-        Assert.Equal(1 + _c.Oracle.Nodes, _drafter.Nodes);
-        Assert.True(s.Sum(x => x.DraftedTokens) > s.Sum(x => x.AcceptedTokens) && s.Sum(x => x.AcceptedTokens) > 0, "no draft was accepted, or none rejected");
-        if (_c.Batch != SeamBatch.ThirtyTwoShuffled) Assert.Equal(_c.Sequences, _most);
-        else Assert.InRange(_most, 2, 32);
-        if (!_c.Preempted && _c.Chunk == 1) Assert.All(_running, r => Assert.True(r.Statistics.PrefillSteps >= r.History.PromptCount - 1 - r.Statistics.ReusedTokens));
-        if (_c.Chunk == SeamCombination.WholePrompt) Assert.All(s, x => Assert.Equal(0, x.PrefillSteps));
-        KvStatistics kv = _cache.Statistics;
-        if (_c.Policy == SeamPolicy.Dense) Assert.Equal(kv.DenseVisible, kv.LiveVisible);
-        else Assert.True(kv.DenseVisible > 1.2 * kv.LiveVisible, $"visible {kv.LiveVisible} of {kv.DenseVisible}");
+        if (_c.Drafts.Oracle is { } oracle)
+        {
+            Assert.Equal(1 + oracle.Nodes, _drafter.LargestTree);
+            Assert.True(s.Sum(x => x.DraftedTokens) > s.Sum(x => x.AcceptedTokens) && s.Sum(x => x.AcceptedTokens) > 0, "no draft was accepted, or none rejected");
+        }
+
+        if (_c.Batch != SeamBatch.ThirtyTwoShuffled && !_c.Forked) Assert.Equal(_c.Sequences, _most);
+        else Assert.InRange(_most, 2, _c.Sequences);
+        if (!_c.Preempted && _c.Chunk == 1)
+            Assert.All(_running, r => Assert.True(r.Statistics.PrefillSteps >= r.History.PromptCount - 1 - r.Statistics.ReusedTokens - r.Statistics.SharedTokens));
+        if (_c.Chunk == SeamCombination.WholePrompt) Assert.All(s, x => Assert.True(x.PrefillSteps <= (_c.Forked ? 1 + x.Preemptions : 0)));
         if (_c.Preempted) Assert.True(_intrusions > 0 && s.Sum(x => x.Preemptions) >= _intrusions && s.Sum(x => x.PreemptedTokens) > 0, "nobody was preempted");
         else Assert.Equal(0, _loop.Statistics.Preemptions);
-        if (_c.Prefixes) Assert.All(s, x => Assert.True(x.ReusedTokens >= SeamRequest.SharedTokens, "a prompt was computed although it is stored"));
-        Assert.Equal(_c.Prefixes, kv.Prefixes.Hits > 0);
+        if (_c.Forked) Assert.True(_loop.Statistics.Forks >= (_c.Policy == SeamPolicy.Dense && !_c.Preempted ? _c.Sequences - _c.Size.Requests : 1), "nobody was forked");
+        AssertForgotten();
+        AssertReused(s);
+        KvStatistics kv = _cache.Statistics;
         Assert.Equal((0, 0), (kv.Sequences, kv.PagesReserved));
         _cache.ClearPrefixes();
         Assert.Equal(kv.PagesTotal, _cache.Statistics.PagesFree);
     }
 
-    private void AddTo(SeamTotals totals)
+    private void AssertForgotten()
     {
-        totals.Combinations++;
-        totals.Passes += _loop.Steps;
-        foreach (Sequence r in _running)
-        {
-            totals.Sequences++;
-            totals.Tokens += r.History.GeneratedCount;
-            totals.Drafted += r.Statistics.DraftedTokens;
-            totals.Accepted += r.Statistics.AcceptedTokens;
-            totals.Preemptions += r.Statistics.Preemptions;
-            totals.ReusedTokens += r.Statistics.ReusedTokens;
-        }
+        KvStatistics kv = _cache.Statistics;
+        if (_c.Policy == SeamPolicy.Dense) Assert.Equal((kv.DenseVisible, 0), (kv.LiveVisible, _forgotten));
+        else if (_running.Max(r => r.History.Count) > 2 * _c.Window + 40) Assert.True(kv.LiveVisible < kv.DenseVisible && _forgotten > 0, "nothing was evicted");
     }
 
-    /// <summary>Passes everything on and notes the largest tree that was verified.</summary>
-    private sealed class LargestTree(IDrafter inner) : IDrafter
+    private void AssertReused(GenerationStatistics[] s)
     {
-        public string Name => inner.Name;
-
-        public int MaxNodes => inner.MaxNodes;
-
-        public int Nodes { get; private set; }
-
-        public void Propose(ReadOnlySpan<DraftRequest> requests, TokenForest forest) => inner.Propose(requests, forest);
-
-        public void Committed(int sequence, TokenHistory path, RowBatch rows, ReadOnlySpan<int> accepted) => inner.Committed(sequence, path, rows, accepted);
-
-        public void Observe(ReadOnlySpan<DraftRequest> requests, ReadOnlySpan<Acceptance> acceptances, TokenForest forest)
-        {
-            foreach (Acceptance a in acceptances) Nodes = Math.Max(Nodes, forest.CountOf(a.Tree));
-            inner.Observe(requests, acceptances, forest);
-        }
-
-        public void Release(int sequence) => inner.Release(sequence);
-
-        public void Dispose() => inner.Dispose();
+        int blocks = ReusableTokens;
+        if (_c.Prefixes) Assert.All(s, x => Assert.True(x.ReusedTokens + x.SharedTokens >= blocks, "a prompt was computed although it is stored"));
+        if (_c.Prefixes && !_c.Preempted && !_c.Forked) Assert.All(s, x => Assert.Equal(blocks, x.ReusedTokens));
+        Assert.Equal(_c.Prefixes, _cache.Statistics.Prefixes.Hits > 0);
     }
 }

@@ -12,7 +12,11 @@ namespace Foretoken.Tests.Speculation;
 /// <summary>The drafters that every equality test runs over, by name, and requests whose answers repeat themselves.</summary>
 internal static class DraftCases
 {
-    public static readonly string[] Drafters = ["ngram", "suffix", "suffix-tree", "recycling", "ngram+suffix+recycling", "model", "model-tree", "model+ngram", "auto", "medusa", "medusa-tree+ngram", "auto-trained"];
+    public static readonly string[] Drafters =
+    [
+        "ngram", "suffix", "suffix-tree", "recycling", "ngram+suffix+recycling", "model", "model-tree", "model+ngram", "auto", "medusa", "medusa-tree+ngram", "eagle3", "eagle1",
+        "mtp+ngram", "auto-trained",
+    ];
 
     public static readonly string[] Policies = ["dense", "window", "sinks", "dms"];
 
@@ -32,7 +36,10 @@ internal static class DraftCases
         "medusa" => new MedusaOptions { Directory = Heads(directory, "medusa") },
         "medusa-tree+ngram" => new CompositeOptions(
             new MedusaOptions { Directory = Heads(directory, "vllm"), Tree = MedusaTree.Build([[0.6, 0.2, 0.1], [0.4, 0.2]], 6), Nodes = 6, WeightType = WeightType.Int8 }, new NgramOptions()),
-        "auto-trained" => new GovernorOptions(new NgramOptions(), new SuffixOptions { StoredTokens = 4096 }, new RecyclingOptions(), Options("medusa", directory)) { Curiosity = 0.2 },
+        "eagle3" => new EagleOptions { Directory = Heads(directory, "eagle3"), MinProbability = 0, Nodes = 30, WeightType = WeightType.Int8, KvType = KvType.Int8 },
+        "eagle1" => new EagleOptions { Directory = Heads(directory, "eagle1"), MinProbability = 0.0001f, Width = 8, Depth = 3, Nodes = 40 },
+        "mtp+ngram" => new CompositeOptions(new EagleOptions { Directory = Heads(directory, "mtp-deepseek"), Width = 2, Nodes = 8, MinProbability = 0 }, new NgramOptions()),
+        "auto-trained" => new GovernorOptions(new NgramOptions(), new SuffixOptions { StoredTokens = 4096 }, new RecyclingOptions(), Options("medusa", directory), Options("eagle3", directory)) { Curiosity = 0.2 },
         _ => throw new ArgumentException($"Unknown drafter {drafter}."),
     };
 
@@ -40,7 +47,9 @@ internal static class DraftCases
     private static string Heads(string target, string layout)
     {
         string directory = Path.Combine(target, layout);
-        if (!Directory.Exists(directory)) new TinyHeads().Medusa(directory, layout, new TinyModel());
+        if (Directory.Exists(directory)) return directory;
+        if (layout is "medusa" or "vllm") new TinyHeads().Medusa(directory, layout, new TinyModel());
+        else new TinyHeads().Eagle(directory, layout, new TinyModel(), layout == "eagle3" ? 138 : 0);
         return directory;
     }
 

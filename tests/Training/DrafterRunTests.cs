@@ -33,13 +33,27 @@ public sealed class DrafterRunTests : IDisposable
         Assert.Equal(0, Train(recipe, whole));
         Assert.Equal(TrainCommand.Interrupted, TrainCommand.Run(recipe, broken, resume: false, new CancelAtStep(8), CancelAtStep.Token, threads: 1));
         Assert.Equal(0, TrainCommand.Run(recipe, broken, resume: true, TextWriter.Null, CancellationToken.None, threads: 2));
-        foreach (string file in (string[])["model/config.json", "model/" + weights, "acceptance.md"])
+        foreach (string file in (string[])["model/config.json", "model/" + weights, "acceptance.json"])
             Assert.Equal(File.ReadAllBytes(Path.Combine(whole, file)), File.ReadAllBytes(Path.Combine(broken, file)));
         double[] losses = [.. File.ReadLines(Path.Combine(whole, "metrics.jsonl")).Select(line => JsonNode.Parse(line)!["loss"]?.GetValue<double>() ?? -1).Where(l => l >= 0)];
         Assert.True(losses[^1] < 0.9 * losses[0], string.Create(CultureInfo.InvariantCulture, $"loss went from {losses[0]:F3} to {losses[^1]:F3}"));
         string report = File.ReadAllText(Path.Combine(whole, "report.md"));
         Assert.Contains("| before | all |", report, StringComparison.Ordinal);
         Assert.Contains("| after | all |", report, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("reasoner-medusa")]
+    [InlineData("reasoner-eagle3")]
+    [InlineData("reasoner-draft-distilled")]
+    public void The_shipped_recipes_are_whole_and_learn_from_the_same_text(string name)
+    {
+        string recipes = Path.Combine(RecipeTests.ModelsDirectory, "recipes");
+        DrafterRecipe recipe = DrafterRecipe.Read(Path.Combine(recipes, name + ".json"));
+        Assert.Equal(name, recipe.Name);
+        Assert.True(File.Exists(Path.Combine(recipes, recipe.Target, "config.json")));
+        JsonNode data = JsonNode.Parse(File.ReadAllText(Path.Combine(recipes, name + ".json")))!["data"]!;
+        Assert.Equal(JsonNode.Parse(File.ReadAllText(Path.Combine(recipes, "reasoner-medusa.json")))!["data"]!.ToJsonString(), data.ToJsonString());
     }
 
     [Fact]
@@ -110,6 +124,24 @@ public sealed class DrafterRunTests : IDisposable
         Assert.Equal(before.Parameters.Parameters.Select(p => p.Name), after.Parameters.Parameters.Select(p => p.Name));
         Assert.NotEqual(before.Values.Span.ToArray(), after.Values.Span.ToArray());
         Assert.True(File.Exists(Path.Combine(model, "medusa", "medusa_lm_head.safetensors")));
+    }
+
+    [Fact]
+    public void Sizes_are_compared_in_one_table()
+    {
+        JsonNode wide = JsonNode.Parse(File.ReadAllText(Recipe("distill")))!;
+        wide["name"] = "wide";
+        wide["distill"]!["model"]!["hidden_size"] = 24;
+        File.WriteAllText(Path.Combine(_root, "wide.json"), wide.ToJsonString());
+        string path = Path.Combine(_root, "sizes.json"), run = Path.Combine(_root, "sizes");
+        File.WriteAllText(path, """{ "name": "sizes", "compare": ["distill.json", "wide.json", "medusa.json"] }""");
+        Recipe("medusa");
+        Assert.Equal(0, Train(path, run));
+        string[] rows = File.ReadAllLines(Path.Combine(run, "report.md"));
+        Assert.Single(rows, row => row.StartsWith("| tiny | distill | 18,", StringComparison.Ordinal));
+        Assert.Single(rows, row => row.StartsWith("| wide | distill | 27,", StringComparison.Ordinal));
+        Assert.Single(rows, row => row.StartsWith("| tiny | medusa | 67,", StringComparison.Ordinal));
+        Assert.Single(Directory.GetFiles(run, "text-*.jsonl"));
     }
 
     [Theory]

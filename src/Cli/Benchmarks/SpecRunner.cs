@@ -35,7 +35,7 @@ internal static class SpecRunner
     {
         string names = directory is null ? "oracle=0.6,4 oracle=0.8,4 oracle=0.9,4"
             : "ngram suffix recycling swift" + (Directory.Exists(directory + "-draft") ? $" model={directory}-draft" : "")
-                + (DraftChoice.Beside(directory, "medusa") is null ? "" : " medusa") + " auto";
+                + string.Concat(DraftChoice.TrainedBeside(directory).Select(d => " " + d)) + " auto";
         return [.. names.Split(' ').Select(n => DraftChoice.Parse(n, "--drafters"))];
     }
 

@@ -10,11 +10,11 @@ namespace Foretoken.Cli.Options;
 internal sealed record DraftChoice(string Text, Func<CliHost, string, DrafterOptions>? Options)
 {
     /// <summary>The words that are understood, for help and errors.</summary>
-    public const string Syntax = "none, auto, ngram[=K], suffix[=K], recycling[=K], swift[=K], model=DIR[,K[,WIDTH]], medusa[=DIR[,K]], several joined by +, oracle=A or oracle=A,K";
+    public const string Syntax = "none, auto, ngram[=K], suffix[=K], recycling[=K], swift[=K], model=DIR[,K[,WIDTH]], medusa[=DIR[,K]], eagle[=DIR[,K[,WIDTH]]], DIR, several joined by +, oracle=A or oracle=A,K";
 
     private const Backends.WeightType DraftType = Backends.WeightType.Int8; // of draft models: what they get wrong costs a draft, never a token
     private const int DefaultDepth = 4, MaximumDepth = 64;
-    private static readonly string[] s_planned = ["eagle"];
+    private static readonly string[] s_eagles = ["eagle3", "eagle", "mtp"]; // what directories beside a target are called
 
     public static DraftChoice None { get; } = new("none", null);
 
@@ -22,8 +22,8 @@ internal sealed record DraftChoice(string Text, Func<CliHost, string, DrafterOpt
         "--draft",
         "DRAFTER",
         "Who drafts tokens, which changes the speed only: auto, the default, chooses in every step among ngram, suffix, recycling, a draft model or trained heads beside the target and none what has paid so far; none decodes plainly; ngram repeats what followed the same tokens before; suffix likewise, with "
-        + "alternatives, also over earlier requests; recycling proposes the model's own second thoughts; swift lets the model skip layers of its own; model=DIR lets a smaller model of the same vocabulary draft; medusa drafts with heads that were "
-        + "trained for the model, those beside it unless a directory is given; "
+        + "alternatives, also over earlier requests; recycling proposes the model's own second thoughts; swift lets the model skip layers of its own; model=DIR lets a smaller model of the same vocabulary draft; medusa and eagle (also "
+        + "MTP) draft with heads that were trained on the model's hidden states, those beside it unless a directory is given; DIR alone is looked at for what it holds; "
         + "ngram+recycling merges two. =K sets the most drafts of a step. oracle=A,K runs every request plainly first and then drafts K tokens "
         + $"of its answer per step ({DefaultDepth} where ,K is left out), each right with probability A: what a drafter of that acceptance would be worth.",
         Parse,
@@ -57,7 +57,12 @@ internal sealed record DraftChoice(string Text, Func<CliHost, string, DrafterOpt
             case "model" when settings.Length is >= 1 and <= 3 && settings[0].Length > 0:
                 return Model(settings[0], Count(settings, 1, 5, source, name), Count(settings, 2, 1, source, name));
             case "medusa" when settings.Length <= 2:
-                return Medusa(settings, text, source);
+                return Heads(settings, ["medusa"], text, source, d => new MedusaOptions { Directory = d, Nodes = Count(settings, 1, MedusaTree.Default.Count, source, name) });
+            case "eagle" when settings.Length <= 3:
+                (int depth, int width) = (Count(settings, 1, 6, source, name), Count(settings, 2, 4, source, name));
+                return Heads(settings, s_eagles, text, source, d => new EagleOptions { Directory = d, Depth = depth, Width = width });
+            case var path when settings.Length == 0 && (path.Contains('/', StringComparison.Ordinal) || Directory.Exists(path)):
+                return (host, _) => TrainedDrafters.Recognise(ModelLocator.Find(path, host));
             case "oracle" when settings.Length is 1 or 2:
                 float acceptance = Cli.Options.Parse.Number(0, 1, "the share of drafts that are right, for example oracle=0.8.")(
                     settings[0], $"{source}: the acceptance of oracle");
@@ -66,8 +71,7 @@ internal sealed record DraftChoice(string Text, Func<CliHost, string, DrafterOpt
 
         throw Refused(
             source, text,
-            s_planned.Contains(name) ? "is not available in this build"
-            : name == "oracle" ? "needs an acceptance, for example oracle=0.8"
+            name == "oracle" ? "needs an acceptance, for example oracle=0.8"
             : name == "model" ? "needs the directory of a draft model, for example model=models/reasoner-draft"
             : name is "none" or "auto" ? "takes no settings and joins no others"
             : name is "ngram" or "suffix" or "recycling" or "swift" ? "takes one setting, the most drafts of a step" : "is unknown");
@@ -78,27 +82,38 @@ internal sealed record DraftChoice(string Text, Func<CliHost, string, DrafterOpt
     {
         string draft = Path.TrimEndingDirectorySeparator(target) + "-draft";
         DrafterOptions[] model = Directory.Exists(draft) ? [new DraftModelOptions { Directory = draft, Tokens = 8, WeightType = DraftType }] : [];
-        DrafterOptions[] heads = Beside(target, "medusa") is { } medusa ? [new MedusaOptions { Directory = medusa }] : [];
+        List<DrafterOptions> heads = [];
+        if (Beside(target, "medusa") is { } medusa) heads.Add(new MedusaOptions { Directory = medusa });
+        if (Beside(target, s_eagles) is { } eagle) heads.Add(new EagleOptions { Directory = eagle });
         return new GovernorOptions([new NgramOptions(), new SuffixOptions(), new RecyclingOptions(), .. heads, .. model]);
     }
 
     /// <summary>Heads that belong to a target: in a directory of its name with the kind behind it, or within its own.</summary>
-    internal static string? Beside(string target, string kind)
+    internal static string? Beside(string target, params ReadOnlySpan<string> kinds)
     {
         target = Path.TrimEndingDirectorySeparator(target);
-        string[] places = [$"{target}-{kind}", Path.Combine(target, kind)];
-        return places.FirstOrDefault(p => File.Exists(Path.Combine(p, "config.json")));
+        foreach (string kind in kinds)
+        {
+            string[] places = [$"{target}-{kind}", Path.Combine(target, kind)];
+            if (places.FirstOrDefault(p => File.Exists(Path.Combine(p, "config.json"))) is { } found) return found;
+        }
+
+        return null;
     }
 
-    private static Func<CliHost, string, DrafterOptions> Medusa(string[] settings, string text, string source)
+    /// <summary>Names of drafters whose heads lie beside a target.</summary>
+    internal static IEnumerable<string> TrainedBeside(string target)
     {
-        int nodes = Count(settings, 1, new MedusaOptions { Directory = "" }.Nodes, source, "medusa");
-        return (host, target) => new MedusaOptions
-        {
-            Nodes = nodes,
-            Directory = settings.Length > 0 && settings[0].Length > 0 ? ModelDirectory.Resolve(settings[0])
-                : Beside(target, "medusa") ?? throw Refused(source, text, $"finds no heads beside {target}: give their directory, for example medusa=some/directory"),
-        };
+        if (Beside(target, "medusa") is not null) yield return "medusa";
+        if (Beside(target, s_eagles) is not null) yield return "eagle";
+    }
+
+    private static Func<CliHost, string, DrafterOptions> Heads(string[] settings, string[] kinds, string text, string source, Func<string, DrafterOptions> make)
+    {
+        string given = settings.Length > 0 ? settings[0] : "";
+        _ = make(given); // settings are checked before any model is looked for
+        return (host, target) => make(given.Length > 0 ? ModelLocator.Find(given, host)
+            : Beside(target, kinds) ?? throw Refused(source, text, $"finds no heads beside {target}: give their directory, for example {kinds[0]}=some/directory"));
     }
 
     private static Func<CliHost, string, DrafterOptions> Always(DrafterOptions options) => (_, _) => options;

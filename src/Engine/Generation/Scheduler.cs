@@ -266,17 +266,14 @@ public sealed class Scheduler
 
         next.CacheIndex = index;
         next.Statistics.MarkStarted(source < 0 ? tokens : 0, source < 0 ? 0 : tokens);
-        if (source >= 0)
-        {
-            _forks++;
-            _drafter.Fork(source, index, tokens);
-        }
-
         _waiting.Remove(next);
         _waiting.Passed(next);
         int place = _runningCount++;
         for (; place > 0 && next.Precedes(_running[place - 1]); place--) _running[place] = _running[place - 1];
         _running[place] = next;
+        if (source < 0) return true;
+        _forks++;
+        _drafter.Fork(source, index, tokens);
         return true;
     }
 

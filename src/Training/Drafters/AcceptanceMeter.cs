@@ -1,5 +1,7 @@
 using System.Globalization;
 using System.Text;
+using System.Text.Json;
+using System.Text.Json.Serialization;
 
 namespace Foretoken.Training.Drafters;
 
@@ -17,10 +19,20 @@ internal sealed class AcceptanceCounts
     /// <summary>Those whose draft at this depth was accepted too. // [depth]</summary>
     public long[] Accepted { get; set; } = [];
 
+    [JsonIgnore]
     public double TokensPerPass => Rounds == 0 ? 0 : (double)Tokens / Rounds;
 
     /// <summary>Share of accepted among the drafts that were verified; a draft behind a rejected one is not.</summary>
+    [JsonIgnore]
     public double Rate => Reached.Sum() is > 0 and long reached ? (double)Accepted.Sum() / reached : 0;
+}
+
+/// <summary>An <see cref="AcceptanceMeter"/> as it is kept in acceptance.json.</summary>
+internal sealed class AcceptanceRecord
+{
+    public int Depth { get; set; }
+    public List<string> Buckets { get; set; } = [];
+    public List<AcceptanceCounts> Counts { get; set; } = [];
 }
 
 /// <summary>
@@ -76,6 +88,36 @@ internal sealed class AcceptanceMeter(IReadOnlyList<string> buckets, int depth)
                 counts.Tokens += tokens;
                 root += accepted + 1;
             }
+        }
+    }
+
+    /// <summary>Tokens per pass with up to <paramref name="drafts"/> drafts a round, as the acceptance of the depths foretells it: 1 + Σ Π acceptance.</summary>
+    public double Expected(int drafts)
+    {
+        AcceptanceCounts all = All();
+        double expected = 1, path = 1;
+        for (int d = 0; d < Math.Min(drafts, depth) && all.Reached[d] > 0; d++) expected += path *= (double)all.Accepted[d] / all.Reached[d];
+        return expected;
+    }
+
+    /// <summary>Keeps the counts beside a run.</summary>
+    public void Write(string path) => File.WriteAllBytes(path, JsonSerializer.SerializeToUtf8Bytes(
+        new AcceptanceRecord { Depth = depth, Buckets = [.. buckets], Counts = [.. _counts] }, DrafterRecipeJson.Default.AcceptanceRecord));
+
+    /// <summary>Reads what <see cref="Write"/> kept.</summary>
+    /// <exception cref="RecipeException">The file is missing or damaged.</exception>
+    public static AcceptanceMeter Read(string path)
+    {
+        try
+        {
+            AcceptanceRecord record = JsonSerializer.Deserialize(File.ReadAllBytes(path), DrafterRecipeJson.Default.AcceptanceRecord) ?? new AcceptanceRecord();
+            var meter = new AcceptanceMeter(record.Buckets, record.Depth);
+            for (int i = 0; i < meter._counts.Length; i++) meter._counts[i] = record.Counts[i];
+            return meter;
+        }
+        catch (Exception exception) when (exception is JsonException or IOException or ArgumentOutOfRangeException)
+        {
+            throw new RecipeException($"{path}: cannot be read ({exception.Message.TrimEnd('.')}); train again into another --out.");
         }
     }
 

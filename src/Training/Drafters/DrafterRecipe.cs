@@ -115,12 +115,15 @@ public sealed class DrafterRecipe
     public int LogEverySteps { get; set; } = 20;
 
     /// <summary>Whether the file describes a drafter's training and not a model's.</summary>
-    public static bool IsOne(string path)
+    public static bool IsOne(string path) => HasKey(path, "drafter");
+
+    /// <summary>Whether a file is a JSON object with a key.</summary>
+    internal static bool HasKey(string path, string key)
     {
         try
         {
             using JsonDocument document = JsonDocument.Parse(File.ReadAllBytes(path), new JsonDocumentOptions { CommentHandling = JsonCommentHandling.Skip, AllowTrailingCommas = true });
-            return document.RootElement.ValueKind == JsonValueKind.Object && document.RootElement.TryGetProperty("drafter", out _);
+            return document.RootElement.ValueKind == JsonValueKind.Object && document.RootElement.TryGetProperty(key, out _);
         }
         catch (Exception exception) when (exception is JsonException or IOException or UnauthorizedAccessException)
         {
@@ -188,4 +191,6 @@ public sealed class DrafterRecipe
     PropertyNamingPolicy = JsonKnownNamingPolicy.SnakeCaseLower, UnmappedMemberHandling = JsonUnmappedMemberHandling.Disallow, WriteIndented = true,
     ReadCommentHandling = JsonCommentHandling.Skip, AllowTrailingCommas = true, RespectNullableAnnotations = true)]
 [JsonSerializable(typeof(DrafterRecipe))]
+[JsonSerializable(typeof(ComparisonRecipe))]
+[JsonSerializable(typeof(AcceptanceRecord))]
 internal sealed partial class DrafterRecipeJson : JsonSerializerContext;

@@ -10,9 +10,14 @@ namespace Foretoken.Training.Drafters;
 /// <summary>Runs a drafter's recipe: text of the target, training with checkpoints, held-out acceptance, export of the best weights, report.</summary>
 internal static class DrafterRun
 {
-    /// <summary>Trains into <paramref name="outDir"/>: checkpoints, metrics.jsonl, text-*.jsonl, report.md and the drafter under <c>model/</c>. Returns 0, or 130 when cancelled.</summary>
+    /// <summary>Holds the held-out acceptance of the exported weights.</summary>
+    public const string AcceptanceFile = "acceptance.json";
+
+    /// <summary>Trains into <paramref name="outDir"/>: checkpoints, metrics.jsonl, text-*.jsonl, acceptance.json, report.md and the drafter under <c>model/</c>. Returns 0, or 130 when cancelled.</summary>
     /// <exception cref="RecipeException">The recipe or the run directory cannot be used.</exception>
-    public static int Run(string recipePath, string outDir, bool resume, TextWriter progress, CancellationToken cancellation, int? threads)
+    /// <param name="textDirectory">Where the target's text is kept; null: in <paramref name="outDir"/>.</param>
+    public static int Run(
+        string recipePath, string outDir, bool resume, TextWriter progress, CancellationToken cancellation, int? threads, string? textDirectory = null)
     {
         DrafterRecipe recipe = DrafterRecipe.Read(recipePath);
         string folder = Path.GetDirectoryName(Path.GetFullPath(recipePath))!, target = Path.GetFullPath(Path.Combine(folder, recipe.Target));
@@ -21,7 +26,7 @@ internal static class DrafterRun
         TrainCommand.CreateDirectory(outDir);
         try
         {
-            TargetText text = TargetText.Make(recipe, recipePath, target, outDir, threads ?? 0, progress, cancellation);
+            TargetText text = TargetText.Make(recipe, recipePath, target, textDirectory ?? outDir, threads ?? 0, progress, cancellation);
             using DrafterModel model = CreateModel(recipe, recipePath, target, start, text);
             using var trainer = new DrafterTrainer(recipe, model, text, threads ?? Environment.ProcessorCount);
             progress.WriteLine($"{recipe.Name}: {model.ElementCount:N0} parameters, {text.Train.Count} answers to learn from, {text.HeldOut.Count} to measure");
@@ -115,7 +120,7 @@ internal static class DrafterRun
         if (best)
         {
             trainer.Model.Export(modelDirectory);
-            File.WriteAllText(Path.Combine(Path.GetDirectoryName(modelDirectory)!, "acceptance.md"), AcceptanceMeter.Table(("after", meter)));
+            meter.Write(Path.Combine(Path.GetDirectoryName(modelDirectory)!, AcceptanceFile));
         }
 
         AcceptanceCounts all = meter.All();
@@ -137,13 +142,11 @@ internal static class DrafterRun
     private static void WriteReport(DrafterRecipe recipe, DrafterTrainer trainer, AcceptanceMeter before, string outDir)
     {
         RunState state = trainer.State;
-        string after = File.ReadAllText(Path.Combine(outDir, "acceptance.md"));
+        AcceptanceMeter after = AcceptanceMeter.Read(Path.Combine(outDir, AcceptanceFile));
         var text = new StringBuilder();
         text.Append(CultureInfo.InvariantCulture, $"# {recipe.Name}\n\n{recipe.Drafter}, {trainer.Model.ElementCount:N0} parameters, {state.Step} steps, {state.Tokens:N0} tokens, ")
             .Append(CultureInfo.InvariantCulture, $"{state.ElapsedSeconds / 60:F1} minutes. Greedy chain drafting on held-out answers of the target, {before.Depth} drafts a round; the columns say how often the ")
-            .Append("draft of that depth was accepted where those before it were.\n\n").Append(AcceptanceMeter.Table(("before", before)));
-        string[] rows = after.Split('\n', StringSplitOptions.RemoveEmptyEntries);
-        text.AppendJoin('\n', rows.Skip(2)).Append('\n');
+            .Append("draft of that depth was accepted where those before it were.\n\n").Append(AcceptanceMeter.Table(("before", before), ("after", after)));
         File.WriteAllText(Path.Combine(outDir, "report.md"), text.ToString());
         File.WriteAllBytes(Path.Combine(outDir, "recipe.json"), JsonSerializer.SerializeToUtf8Bytes(recipe, DrafterRecipeJson.Default.DrafterRecipe));
     }

@@ -21,6 +21,7 @@ public static class TrainCommand
         if (Drafters.DrafterRecipe.IsOne(recipePath)) return Drafters.DrafterRun.Run(recipePath, outDir, resume, progress, cancellation, threads);
         if (DmsRecipe.Is(recipePath, DmsRecipe.KindName)) return DmsTrainCommand.Run(recipePath, outDir, resume, progress, cancellation, threads);
         if (DmsRecipe.Is(recipePath, ExperimentRecipe.KindName)) return ExperimentCommand.Run(recipePath, outDir, progress, cancellation, threads);
+        if (Drafters.DrafterRecipe.HasKey(recipePath, "compare")) return Drafters.DrafterComparison.Run(recipePath, outDir, resume, progress, cancellation, threads);
         TrainingRecipe recipe = TrainingRecipe.Read(recipePath);
         string tokenizerDirectory = Path.GetFullPath(Path.Combine(Path.GetDirectoryName(Path.GetFullPath(recipePath))!, recipe.Tokenizer));
         BpeTokenizer tokenizer = BpeTokenizer.FromDirectory(tokenizerDirectory);

@@ -1,0 +1,174 @@
+using Foretoken.Backends;
+using Foretoken.Formats;
+using Foretoken.KvCache;
+using Foretoken.Memory;
+using Foretoken.Models;
+
+namespace Foretoken.Speculation.Trained;
+
+/// <summary>
+/// The layers of an EAGLE or MTP drafter: a row is the feature of position i and the token of position i + 1, and gives logits for the token behind that and a feature that
+/// stands for the target's at position i + 1. Embedding and, where the drafter has none, the head are the target's own.
+/// </summary>
+internal sealed class EagleHead
+{
+    private readonly IFeatureBackend _backend;
+    private readonly EagleConfig _config;
+    private readonly LayerWeights[] _layers;
+    private readonly TensorHandle _embedding, _projection, _projectionBias, _embeddingNorm, _featureNorm, _finalNorm, _head;
+    private readonly int[]? _toTarget; // [draft vocab]; null = the same ids
+
+    /// <exception cref="ModelFormatException">A tensor is missing, left over, or of another shape than config.json and the target ask for.</exception>
+    public EagleHead(IFeatureBackend backend, EagleConfig config, DraftWeights weights, Transformer target, WeightType? asked, int maxRows, int maxLogitRows, MemoryPlan plan)
+    {
+        (_backend, _config) = (backend, config);
+        TransformerShape shape = config.Shape;
+        WeightType type = asked ?? weights.DefaultType;
+        int hidden = shape.HiddenSize, vocab = target.Shape.VocabSize;
+        backend.Prepare(shape, maxRows, maxLogitRows, plan);
+        backend.PrepareInput(Math.Max(2, config.Taps.Count) * hidden);
+        var loader = new Loader(backend, weights, type);
+        string outer = config.WithinLayer ? config.Layer(0) : config.Prefix;
+        _embedding = loader.Has(outer + "embed_tokens.weight") ? loader.Matrix(outer + "embed_tokens.weight", vocab, hidden) : backend.Borrow(target.Backend, target.Weights.Embedding);
+        string projection = outer + (config.WithinLayer ? "eh_proj" : "fc");
+        _projection = loader.Matrix(projection + ".weight", hidden, (config.Kind == EagleKind.Eagle3 ? config.Taps.Count : 2) * hidden);
+        _projectionBias = loader.OptionalVector(projection + ".bias", hidden);
+        string first = config.Layer(0);
+        (string embeddingNorm, string featureNorm, string finalNorm) = config switch
+        {
+            { Kind: EagleKind.Eagle3 } => (first + "input_layernorm", first + "hidden_norm", outer + "norm"),
+            { Kind: EagleKind.Eagle1 } => ("", "", ""),
+            { WithinLayer: true } => (outer + "enorm", outer + "hnorm", outer + "shared_head.norm"),
+            _ => (outer + "pre_fc_norm_embedding", outer + "pre_fc_norm_hidden", outer + "norm"),
+        };
+        (_embeddingNorm, _featureNorm, _finalNorm) = (loader.Vector(embeddingNorm, hidden), loader.Vector(featureNorm, hidden), loader.Vector(finalNorm, hidden));
+        _layers = [.. Enumerable.Range(0, shape.LayerCount).Select(i => loader.Layer(config, i))];
+        string head = outer + (config.WithinLayer ? "shared_head.head.weight" : "lm_head.weight");
+        bool reduced = shape.VocabSize != vocab;
+        _head = loader.Has(head) || reduced ? loader.Matrix(head, shape.VocabSize, hidden) : backend.Borrow(target.Backend, target.Weights.Head);
+        _toTarget = ReadVocabulary(weights, shape.VocabSize, vocab);
+        weights.CheckComplete(config.Kind switch { EagleKind.Eagle3 => "EAGLE-3", EagleKind.Eagle1 => "EAGLE-1/2", _ => "MTP" });
+    }
+
+    /// <summary>Width of a feature that comes from the target. // taps · hidden</summary>
+    public int FeatureWidth => _config.Taps.Count * _config.Shape.HiddenSize;
+
+    /// <summary>The target's id of a token of the drafter.</summary>
+    public int ToTarget(int token) => _toTarget is null ? token : _toTarget[token];
+
+    /// <summary>Where to write the target's feature of a row, before <see cref="Run"/> with <c>fromTarget</c>. // [FeatureWidth]</summary>
+    public Span<float> FeatureOf(int row) => _config.Kind == EagleKind.Eagle3 ? _backend.InputOf(row)[..FeatureWidth] : _backend.HiddenOf(row);
+
+    /// <summary>A row's own feature: to write before <see cref="Run"/> without <c>fromTarget</c>, to read after it. // [hidden]</summary>
+    public Span<float> StateOf(int row) => _backend.HiddenOf(row);
+
+    /// <summary>Starts a pass; features are written next.</summary>
+    public void Begin(RowBatch rows, PagedKvCache cache)
+    {
+        cache.BeginPass(rows);
+        _backend.BeginPass(rows, cache.View);
+    }
+
+    /// <summary>Runs the layers. Rows that asked have logits then, over the drafter's vocabulary.</summary>
+    /// <param name="rows">The pass; a row's token is the target's, one position further on than the feature.</param>
+    /// <param name="fromTarget">Features are the target's (<see cref="FeatureOf"/>), not the drafter's own.</param>
+    public void Run(RowBatch rows, bool fromTarget)
+    {
+        int hidden = _config.Shape.HiddenSize;
+        if (_config.Kind == EagleKind.Eagle3)
+        {
+            if (fromTarget) _backend.ProjectInput(_projection, _projectionBias);
+            _backend.EmbedInput(_embedding, 0, _embeddingNorm);
+            _backend.NormInput(hidden, _featureNorm);
+            if (_config.NormBeforeResidual) _backend.NormHidden(_featureNorm);
+        }
+        else
+        {
+            _backend.EmbedInput(_embedding, 0, _embeddingNorm);
+            if (_featureNorm.Exists) _backend.NormInput(hidden, _featureNorm);
+            else for (int r = 0; r < rows.Count; r++) _backend.HiddenOf(r).CopyTo(_backend.InputOf(r)[hidden..]);
+            _backend.ProjectInput(_projection, _projectionBias);
+        }
+
+        for (int i = 0; i < _layers.Length; i++)
+        {
+            if (i == 0 && _config.Kind == EagleKind.Eagle3) _backend.InputQkvRope(_layers[i]);
+            else _backend.NormQkvRope(i, _layers[i]);
+            _backend.Attend(i, _layers[i]);
+            _backend.OutResidual(i, _layers[i]);
+            _backend.Mlp(i, _layers[i]);
+        }
+
+        if (_config.NormsFeedback) _backend.NormHidden(_finalNorm);
+        _backend.Logits(_config.NormsFeedback ? TensorHandle.None : _finalNorm, _head);
+    }
+
+    /// <summary>Logits of the <paramref name="index"/>-th asked row. // [draft vocab]</summary>
+    public ReadOnlySpan<float> LogitsOf(int index) => _backend.LogitsOf(index);
+
+    /// <summary><c>d2t</c>: what to add to a draft id to get the target's; <c>t2d</c>: which of the target's tokens have one.</summary>
+    private static int[]? ReadVocabulary(DraftWeights weights, int draft, int target)
+    {
+        if (!weights.Has("d2t"))
+        {
+            if (draft != target) throw weights.Broken("d2t", $"is missing, but the drafter has {draft} tokens and the model {target}", "Download the complete drafter.");
+            weights.Ignore("t2d");
+            return null;
+        }
+
+        long[] shifts = weights.Integers("d2t", draft);
+        var tokens = new int[draft];
+        for (int i = 0; i < draft; i++)
+        {
+            long token = i + shifts[i];
+            if (token < 0 || token >= target) throw weights.Broken("d2t", $"maps token {i} to {token}, and the model has tokens 0 to {target - 1}", "Use a drafter that was trained for this model.");
+            tokens[i] = (int)token;
+        }
+
+        if (tokens.Distinct().Count() != draft) throw weights.Broken("d2t", "maps two tokens to one", "Download the drafter again.");
+        if (!weights.Has("t2d")) return tokens;
+        bool[] known = weights.Flags("t2d", target);
+        return known.Count(k => k) == draft && tokens.All(t => known[t]) ? tokens : throw weights.Broken("t2d", "names other tokens than d2t", "Download the drafter again.");
+    }
+
+    /// <summary>Takes tensors by name and hands them to the backend.</summary>
+    private sealed class Loader(IFeatureBackend backend, DraftWeights weights, WeightType type)
+    {
+        public bool Has(string name) => weights.Has(name);
+
+        public TensorHandle Matrix(string name, int outFeatures, int inFeatures) => backend.LoadMatrix(name, type, [weights.Matrix(name, outFeatures, inFeatures)]);
+
+        /// <summary>The vector called <c>name.weight</c>; none where there is no name.</summary>
+        public TensorHandle Vector(string name, int elements) => name.Length == 0 ? TensorHandle.None : backend.LoadVector(name, weights.Vector(name + ".weight", elements));
+
+        public TensorHandle OptionalVector(string name, int elements) => weights.Has(name) ? backend.LoadVector(name, weights.Vector(name, elements)) : TensorHandle.None;
+
+        public LayerWeights Layer(EagleConfig config, int i)
+        {
+            TransformerShape s = config.Shape;
+            string name = config.Layer(i), attention = name + "self_attn.";
+            int hidden = s.HiddenSize, queries = s.HeadCount * s.HeadDim, keys = s.KvHeadCount * s.HeadDim;
+            bool first = i == 0, wide = first && config.Kind == EagleKind.Eagle3;
+            int width = wide ? 2 * hidden : hidden;
+            return new LayerWeights
+            {
+                InputNorm = first && config.Kind != EagleKind.Mtp ? TensorHandle.None : Vector(name + "input_layernorm", hidden),
+                Qkv = backend.LoadMatrix(attention + "qkv", type, [
+                    weights.Matrix(attention + "q_proj.weight", queries, width), weights.Matrix(attention + "k_proj.weight", keys, width),
+                    weights.Matrix(attention + "v_proj.weight", keys, width)]),
+                QkvBias = weights.Has(attention + "q_proj.bias")
+                    ? backend.LoadVector(attention + "bias", [
+                        .. weights.Vector(attention + "q_proj.bias", queries), .. weights.Vector(attention + "k_proj.bias", keys), .. weights.Vector(attention + "v_proj.bias", keys)])
+                    : TensorHandle.None,
+                QueryNorm = OptionalVector(attention + "q_norm.weight", s.HeadDim),
+                KeyNorm = OptionalVector(attention + "k_norm.weight", s.HeadDim),
+                Output = Matrix(attention + "o_proj.weight", hidden, queries),
+                OutputBias = OptionalVector(attention + "o_proj.bias", hidden),
+                PostAttentionNorm = Vector(name + "post_attention_layernorm", hidden),
+                GateUp = backend.LoadMatrix(name + "mlp.gate_up", type, [
+                    weights.Matrix(name + "mlp.gate_proj.weight", s.IntermediateSize, hidden), weights.Matrix(name + "mlp.up_proj.weight", s.IntermediateSize, hidden)]),
+                Down = Matrix(name + "mlp.down_proj.weight", hidden, s.IntermediateSize),
+            };
+        }
+    }
+}
