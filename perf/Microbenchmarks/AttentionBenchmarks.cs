@@ -16,6 +16,7 @@ public unsafe class AttentionBenchmarks : IKernelBenchmark
 {
     private const int Heads = 32, KvHeads = 8, HeadDim = 64, Tokens = 1024;
     private readonly ThreadTeam _team = new(1);
+    private readonly Buffers _buffers = new();
     private CpuAttention _attention = null!;
     private PagedKvCache _cache = null!;
     private RowBatch _rows = null!;
@@ -73,6 +74,14 @@ public unsafe class AttentionBenchmarks : IKernelBenchmark
         Lay(sequence, Rows, branches: true);
     }
 
+    [GlobalCleanup]
+    public void End()
+    {
+        _attention.Dispose();
+        _cache.Dispose();
+        _buffers.Dispose();
+    }
+
     [Benchmark]
     public void Attend() => _attention.Run(0, _rows, _cache.View, _qkv, _output, 0);
 
@@ -90,9 +99,9 @@ public unsafe class AttentionBenchmarks : IKernelBenchmark
         _cache.BeginPass(_rows);
     }
 
-    private static float* Random(int count)
+    private float* Random(int count)
     {
-        float* memory = (float*)NativeBuffer.Allocate((long)count * sizeof(float), "random numbers").Pointer;
+        float* memory = _buffers.Floats(count);
         for (int i = 0; i < count; i++) memory[i] = (float)(CounterRandom.Uniform(1, (ulong)i, 0) * 2 - 1);
         return memory;
     }

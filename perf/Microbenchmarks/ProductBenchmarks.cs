@@ -15,6 +15,8 @@ public unsafe class ProductBenchmarks : IKernelBenchmark
     private const int Features = 256, Width = 2048;
     private readonly ThreadTeam _team = new(1);
     private CpuKernels _kernels = null!;
+    private readonly Buffers _buffers = new();
+    private PanelMatrix _matrix = null!;
     private ProductArguments _product;
     private RowInputArguments _input;
 
@@ -41,25 +43,29 @@ public unsafe class ProductBenchmarks : IKernelBenchmark
         if (!IsaLevels.IsSupported(Level)) throw new NotSupportedException($"This machine lacks the level {Level}.");
         _kernels = CpuKernels.For(Level);
         var plan = new MemoryPlan();
-        PanelMatrix matrix = PanelPacker.Pack("matrix", Type, [new RandomMatrix(Features, Width)], _team, plan);
-        NativeBuffer source = NativeBuffer.Allocate((long)Rows * Width * sizeof(float), "rows");
-        NativeBuffer floats = NativeBuffer.Allocate((long)Rows * Width * sizeof(float), "padded rows");
+        _matrix = PanelPacker.Pack("matrix", Type, [new RandomMatrix(Features, Width)], _team, plan);
         long blockStride = Width / PanelMatrix.StepLength * 64L;
-        NativeBuffer blocks = NativeBuffer.Allocate(Rows * blockStride, "quantised rows");
-        NativeBuffer output = NativeBuffer.Allocate((long)Rows * Features * sizeof(float), "output");
-        NativeBuffer scratch = NativeBuffer.Allocate(CpuKernels.ProductScratchBytes, "scratch");
+        float* source = _buffers.Floats((long)Rows * Width);
         var random = new SeededRandom(3);
-        foreach (ref float x in source.Span<float>(0, Rows * Width)) x = (float)random.NextGaussian();
+        for (int i = 0; i < Rows * Width; i++) source[i] = (float)random.NextGaussian();
         _product = new ProductArguments
         {
-            Matrix = matrix, Rows = Rows, Output = (float*)output.Pointer, OutputStride = Features, Scratch = (float*)scratch.Pointer, Threads = 1,
+            Matrix = _matrix, Rows = Rows, Output = _buffers.Floats((long)Rows * Features), OutputStride = Features,
+            Scratch = (float*)_buffers.Bytes(CpuKernels.ProductScratchBytes), Threads = 1,
         };
         _input = new RowInputArguments
         {
-            Matrix = matrix, Source = (float*)source.Pointer, SourceStride = Width, Width = Width, Rows = Rows, SourceIsPadded = true,
-            Floats = (float*)floats.Pointer, FloatStride = Width, Blocks = blocks.Pointer, BlockStride = blockStride,
+            Matrix = _matrix, Source = source, SourceStride = Width, Width = Width, Rows = Rows, SourceIsPadded = true,
+            Floats = _buffers.Floats((long)Rows * Width), FloatStride = Width, Blocks = _buffers.Bytes(Rows * blockStride), BlockStride = blockStride,
         };
         _kernels.PrepareInput(_input, ref _product, _team);
+    }
+
+    [GlobalCleanup]
+    public void End()
+    {
+        _matrix.Dispose();
+        _buffers.Dispose();
     }
 
     [Benchmark]

@@ -3,7 +3,6 @@ using BenchmarkDotNet.Parameters;
 using Foretoken.Backends.Cpu;
 using Foretoken.Backends.Cpu.Kernels;
 using Foretoken.Backends.Cpu.Lanes;
-using Foretoken.Memory;
 using Foretoken.Numerics;
 
 namespace Foretoken.Microbenchmarks;
@@ -12,6 +11,7 @@ namespace Foretoken.Microbenchmarks;
 public unsafe class RowBenchmarks : IKernelBenchmark
 {
     private const int Width = 2048;
+    private readonly Buffers _buffers = new();
     private float* _x; // [Width]
     private float* _gain;
     private float* _y;
@@ -22,14 +22,16 @@ public unsafe class RowBenchmarks : IKernelBenchmark
     [GlobalSetup]
     public void Prepare()
     {
-        NativeBuffer memory = NativeBuffer.Allocate(4 * Width * sizeof(float), "rows");
-        _x = (float*)memory.Pointer;
+        _x = _buffers.Floats(4 * Width);
         _gain = _x + Width;
         _y = _gain + Width;
         _blocks = (byte*)(_y + Width);
         var random = new SeededRandom(3);
         for (int i = 0; i < Width; i++) (_x[i], _gain[i]) = ((float)random.NextGaussian(), 1f);
     }
+
+    [GlobalCleanup]
+    public void End() => _buffers.Dispose();
 
     [Benchmark]
     public void RmsNorm() => RmsNorm<Lanes512>.Apply(_x, _gain, Width, 1e-5f, _y);
