@@ -23,7 +23,7 @@ public unsafe class AttentionBenchmarks : IKernelBenchmark
     private float* _qkv; // [256, (heads + 2·kvHeads)·headDim]
     private float* _output;
 
-    [Params(IsaLevel.Avx2, IsaLevel.Avx512)]
+    [Params(IsaLevel.Avx2, IsaLevel.Avx512, IsaLevel.Emitted)]
     public IsaLevel Level { get; set; }
 
     [Params(KvType.F32, KvType.BF16, KvType.F16, KvType.Int8)]

@@ -21,6 +21,7 @@ public sealed class CpuAttentionInvarianceTests
             data.Add(type, 6, 2, 32, true);
         }
 
+        data.Add(KvType.Int8, 4, 1, 128, false); // two runs of 64 dims in emitted code
         return data;
     }
 

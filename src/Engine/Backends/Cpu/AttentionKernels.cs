@@ -1,4 +1,5 @@
 using System.Runtime.Intrinsics;
+using Foretoken.Backends.Cpu.Emitter;
 using Foretoken.Backends.Cpu.Lanes;
 
 namespace Foretoken.Backends.Cpu;
@@ -16,6 +17,7 @@ internal abstract unsafe class AttentionKernels
 
     public static AttentionKernels For(IsaLevel level, KvType type) => level switch
     {
+        IsaLevel.Emitted when type == KvType.Int8 => new Int8AttentionKernels<Lanes512, WordLanes512>(EmittedAttention.Instance),
         IsaLevel.Avx512 or IsaLevel.Emitted => For<Lanes512, WordLanes512>(type),
         IsaLevel.Avx2 => For<Lanes256, WordLanes256>(type),
         _ => For<Lanes128, WordLanes128>(type),
@@ -85,7 +87,7 @@ internal abstract unsafe class AttentionKernels
         KvType.F32 => new AttentionKernels<TLanes, F32Attention>(),
         KvType.BF16 => new AttentionKernels<TLanes, BFloat16Attention>(),
         KvType.F16 => new AttentionKernels<TLanes, HalfAttention>(),
-        KvType.Int8 => new Int8AttentionKernels<TLanes, TWords>(),
+        KvType.Int8 => new Int8AttentionKernels<TLanes, TWords>(emitted: null),
         _ => throw new ArgumentOutOfRangeException(nameof(type), type, "The CPU has no attention for this type of keys and values."),
     };
 }

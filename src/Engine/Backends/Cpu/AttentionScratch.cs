@@ -84,6 +84,9 @@ internal readonly unsafe struct AttentionWeights(float* memory)
 /// <summary>Where one tile of sixteen slots lies, and what to fetch from memory while it is worked on.</summary>
 internal unsafe struct AttentionPlace
 {
+    /// <summary>Offsets of fields, for emitted code.</summary>
+    public const int ValuesOffset = 8, AheadOfValuesOffset = 40;
+
     public sbyte* Keys;        // [headDim/2 pairs, 16, 2]
     public sbyte* Values;      // [8 pairs of slots, ValueDim, 2]
     public float* KeyScales;   // [16]

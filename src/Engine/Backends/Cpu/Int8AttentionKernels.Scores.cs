@@ -1,4 +1,5 @@
 using System.Runtime.CompilerServices;
+using Foretoken.Backends.Cpu.Emitter;
 
 namespace Foretoken.Backends.Cpu;
 
@@ -15,6 +16,13 @@ internal sealed unsafe partial class Int8AttentionKernels<TLanes, TWords>
         nint step = slots.Prefetches ? Line : 0;
         AttentionPlace* place = weights.Places;
         float* scores = weights.Floats;
+        for (; emitted is not null && columns > 2 && i + AttentionCode.ScoreTiles <= tiles; i += AttentionCode.ScoreTiles)
+        {
+            Score4X4(emitted, place, pairs, words, queryScale, scores, step);
+            place += AttentionCode.ScoreTiles;
+            scores += AttentionCode.ScoreTiles * Tile;
+        }
+
         for (; ColumnsAtOnce == 4 && columns > 2 && i + 2 <= tiles; i += 2, place += 2, scores += 2 * Tile)
             Score4X2(place, pairs, words, queryScale, scores, step);
         for (; i < tiles; i++, place++, scores += Tile)
@@ -31,6 +39,23 @@ internal sealed unsafe partial class Int8AttentionKernels<TLanes, TWords>
                 c += atOnce;
             }
         }
+    }
+
+    /// <summary>Four tiles at once, emitted.</summary>
+    private static void Score4X4(EmittedAttention code, AttentionPlace* place, int pairs, int* query, float* factors, float* scores, nint step)
+    {
+        byte* ahead = place[0].AheadOfKeys, further = place[2].AheadOfKeys; // each of two tiles
+        var call = new ScoreCall
+        {
+            Tile0 = (byte*)place[0].Keys, Tile1 = (byte*)place[1].Keys, Tile2 = (byte*)place[2].Keys, Tile3 = (byte*)place[3].Keys,
+            Scales0 = place[0].KeyScales, Scales1 = place[1].KeyScales, Scales2 = place[2].KeyScales, Scales3 = place[3].KeyScales,
+            Ahead0 = ahead, Ahead1 = further, Query = query, Factors = factors, Scores = scores, Pairs = pairs, Step = step,
+        };
+        code.Scores(&call);
+        Prefetch(ahead + pairs * step); // the lines of the scales
+        Prefetch(ahead + (pairs + 1) * step);
+        Prefetch(further + pairs * step);
+        Prefetch(further + (pairs + 1) * step);
     }
 
     /// <summary>Two tiles at once share the queries' broadcasts.</summary>

@@ -1,4 +1,5 @@
 using System.Runtime.CompilerServices;
+using Foretoken.Backends.Cpu.Emitter;
 
 namespace Foretoken.Backends.Cpu;
 
@@ -22,7 +23,8 @@ internal sealed unsafe partial class Int8AttentionKernels<TLanes, TWords>
             for (int dim = 0; dim < valueDim;)
             {
                 bool wide = atOnce == 4 && valueDim - dim >= 64;
-                if (wide) Values4X64(tiles, end, step, pairBytes, w, units, o, valueDim, dim);
+                if (wide && emitted is not null) Values4X64(emitted, tiles, end, step, pairBytes, w, units, o, valueDim, dim);
+                else if (wide) Values4X64(tiles, end, step, pairBytes, w, units, o, valueDim, dim);
                 else if (atOnce == 4) Values4X32(tiles, end, step, pairBytes, w, units, o, valueDim, dim);
                 else if (atOnce == 2) Values2X32(tiles, end, step, pairBytes, w, units, o, valueDim, dim);
                 else Values1X32(tiles, end, step, pairBytes, w, units, o, valueDim, dim);
@@ -31,6 +33,18 @@ internal sealed unsafe partial class Int8AttentionKernels<TLanes, TWords>
 
             c += atOnce;
         }
+    }
+
+    /// <summary>The same, emitted.</summary>
+    private static void Values4X64(
+        EmittedAttention code, AttentionPlace* tile, AttentionPlace* end, nint step, nint pairBytes, short* words, float* units, float* output, int valueDim, int dim)
+    {
+        var call = new ValueCall
+        {
+            Places = tile, Tiles = end - tile, PairBytes = pairBytes, Words = words, Step = step, Row = 2 * dim, Ahead = (valueDim / 8 + dim / 8) * step,
+            Units = units, Output = output + dim, OutputStride = valueDim * sizeof(float),
+        };
+        code.Values(&call);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]

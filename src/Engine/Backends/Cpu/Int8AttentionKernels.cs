@@ -1,5 +1,6 @@
 using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics.X86;
+using Foretoken.Backends.Cpu.Emitter;
 using Foretoken.Backends.Cpu.Kernels;
 using Foretoken.Backends.Cpu.Lanes;
 
@@ -15,7 +16,8 @@ namespace Foretoken.Backends.Cpu;
 /// </code>
 /// Rounding is that of one fma that adds 1.5 · 2^23. A chunk has at most 256 visible keys: 256 · 32767 · 127 &lt; 2^31.
 /// </summary>
-internal sealed unsafe partial class Int8AttentionKernels<TLanes, TWords> : AttentionKernels
+/// <param name="emitted">The loops for four columns as machine code; null: those written here.</param>
+internal sealed unsafe partial class Int8AttentionKernels<TLanes, TWords>(EmittedAttention? emitted) : AttentionKernels
     where TLanes : struct, ILanes<TLanes>
     where TWords : struct, IWordLanes<TWords>
 {

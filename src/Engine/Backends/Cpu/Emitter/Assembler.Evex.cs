@@ -28,6 +28,12 @@ internal sealed partial class Assembler
     /// <summary>vpdpbusd zmm, zmm, dword [memory]{1to16}: adds four products of unsigned bytes of <paramref name="a"/> and signed bytes of memory per lane.</summary>
     public void VpdpbusdBroadcast(Zmm sum, Zmm a, Address b) => Evex(Map0F38, Prefix66, 0x50, sum.Index, a.Index, b, Element, broadcast: true);
 
+    /// <summary>vpdpwssd zmm, zmm, zmm: adds the two products of signed words per lane.</summary>
+    public void Vpdpwssd(Zmm sum, Zmm a, Zmm b) => Evex(Map0F38, Prefix66, 0x52, sum.Index, a.Index, b.Index);
+
+    /// <summary>vpmovsxbw zmm, ymmword [memory]: 32 bytes to signed words.</summary>
+    public void Vpmovsxbw(Zmm destination, Address source) => Evex(Map0F38, Prefix66, 0x20, destination.Index, 0, source, Half);
+
     /// <summary>vdpbf16ps zmm, zmm, dword [memory]{1to16}: adds two products of bfloat16 pairs per lane; denormals count as zero.</summary>
     public void Vdpbf16psBroadcast(Zmm sum, Zmm a, Address b) => Evex(Map0F38, PrefixF3, 0x52, sum.Index, a.Index, b, Element, broadcast: true);
 

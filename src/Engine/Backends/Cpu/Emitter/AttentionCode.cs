@@ -1,0 +1,155 @@
+namespace Foretoken.Backends.Cpu.Emitter;
+
+/// <summary>
+/// Machine code of int8 attention: the loops of <see cref="Int8AttentionKernels{TLanes, TWords}"/> for four columns with <c>vpdpwssd</c>, which multiplies
+/// 16-bit pairs and adds both products to a 32-bit sum in one instruction. Sums are exact, so that the bits are those of the other levels.
+/// </summary>
+internal static class AttentionCode
+{
+    /// <summary>Tiles of one call of the scores.</summary>
+    public const int ScoreTiles = 4;
+
+    /// <summary>Dims of one call of the values.</summary>
+    public const int ValueDims = 64;
+
+    private const int Columns = 4;
+    private const int VectorBytes = 64;
+    private const int PairBytes = 2 * KvPageFormat.TileSlots;                  // of a pair of dims or slots in one vector of sixteen lanes
+    private const int ScoreStride = AttentionScratch.Slots * sizeof(float);    // from column to column
+    private const int WordStride = AttentionScratch.Slots * sizeof(short);
+    private static readonly Gpr[] s_tiles = [Gpr.Rax, Gpr.Rcx, Gpr.Rdx, Gpr.Rsi];
+
+    /// <summary>
+    /// Writes void(ScoreCall*): four tiles of sixteen slots. Two lines are prefetched per pair of dims, one of each half of the tiles.
+    /// <code>
+    /// zmm 4·tile + column sums   16..19 keys   20 query   21 factor   22 scales
+    /// rax, rcx, rdx, rsi tiles   r8 query   r9, r10 prefetch   r11 pairs   rbx prefetch step   rdi the call
+    /// </code>
+    /// </summary>
+    public static void WriteScores(Assembler a)
+    {
+        a.Push(Gpr.Rbx);
+        for (int t = 0; t < ScoreTiles; t++) a.Mov(s_tiles[t], new Address(Gpr.Rdi, ScoreCall.TilesOffset + 8 * t));
+        a.Mov(Gpr.R8, new Address(Gpr.Rdi, ScoreCall.QueryOffset));
+        a.Mov(Gpr.R9, new Address(Gpr.Rdi, ScoreCall.AheadOffset));
+        a.Mov(Gpr.R10, new Address(Gpr.Rdi, ScoreCall.AheadOffset + 8));
+        a.Mov(Gpr.R11, new Address(Gpr.Rdi, ScoreCall.PairsOffset));
+        a.Mov(Gpr.Rbx, new Address(Gpr.Rdi, ScoreCall.StepOffset));
+        for (int i = 0; i < ScoreTiles * Columns; i++) Clear(a, new Zmm(i));
+        a.Align(64);
+        int loop = a.Position;
+        a.Prefetcht0(new Address(Gpr.R9));
+        a.Prefetcht0(new Address(Gpr.R10));
+        a.Add(Gpr.R9, Gpr.Rbx);
+        a.Add(Gpr.R10, Gpr.Rbx);
+        for (int t = 0; t < ScoreTiles; t++)
+        {
+            a.Vpmovsxbw(new Zmm(16 + t), new Address(s_tiles[t]));
+            a.Add(s_tiles[t], PairBytes);
+        }
+
+        for (int c = 0; c < Columns; c++)
+        {
+            a.Vpbroadcastd(new Zmm(20), new Address(Gpr.R8, 4 * c));
+            for (int t = 0; t < ScoreTiles; t++) a.Vpdpwssd(new Zmm(Columns * t + c), new Zmm(16 + t), new Zmm(20));
+        }
+
+        a.Add(Gpr.R8, 4 * Columns);
+        a.Dec(Gpr.R11);
+        a.Jnz(loop);
+        WriteScoreEnd(a);
+        a.Pop(Gpr.Rbx);
+        a.Vzeroupper();
+        a.Ret();
+    }
+
+    /// <summary>
+    /// Writes void(ValueCall*): 64 dims over all tiles of the chunk.
+    /// <code>
+    /// zmm 4·column + vector sums   16..19 values   20 weight   21 unit
+    /// rax row   rcx tiles left   rdx bytes between pairs of slots   rsi words   r8 place   r9 prefetch   r10 its step   r11 offset of the dims   rdi the call
+    /// </code>
+    /// </summary>
+    public static unsafe void WriteValues(Assembler a)
+    {
+        a.Push(Gpr.Rbx);
+        a.Mov(Gpr.R8, new Address(Gpr.Rdi, ValueCall.PlacesOffset));
+        a.Mov(Gpr.Rcx, new Address(Gpr.Rdi, ValueCall.TilesOffset));
+        a.Mov(Gpr.Rdx, new Address(Gpr.Rdi, ValueCall.PairBytesOffset));
+        a.Mov(Gpr.Rsi, new Address(Gpr.Rdi, ValueCall.WordsOffset));
+        a.Mov(Gpr.R10, new Address(Gpr.Rdi, ValueCall.StepOffset));
+        a.Mov(Gpr.R11, new Address(Gpr.Rdi, ValueCall.RowOffset));
+        a.Mov(Gpr.Rbx, new Address(Gpr.Rdi, ValueCall.AheadOffset));
+        for (int i = 0; i < 16; i++) Clear(a, new Zmm(i));
+        a.Align(64);
+        int loop = a.Position;
+        a.Mov(Gpr.Rax, new Address(Gpr.R8, AttentionPlace.ValuesOffset));
+        a.Add(Gpr.Rax, Gpr.R11);
+        a.Mov(Gpr.R9, new Address(Gpr.R8, AttentionPlace.AheadOfValuesOffset));
+        a.Add(Gpr.R9, Gpr.Rbx);
+        for (int pair = 0; pair < KvPageFormat.TileSlots / 2; pair++)
+        {
+            a.Prefetcht0(new Address(Gpr.R9));
+            a.Add(Gpr.R9, Gpr.R10);
+            for (int v = 0; v < 4; v++) a.Vpmovsxbw(new Zmm(16 + v), new Address(Gpr.Rax, PairBytes * v));
+            a.Add(Gpr.Rax, Gpr.Rdx);
+            for (int c = 0; c < Columns; c++)
+            {
+                a.Vpbroadcastd(new Zmm(20), new Address(Gpr.Rsi, WordStride * c + 4 * pair));
+                for (int v = 0; v < 4; v++) a.Vpdpwssd(new Zmm(4 * c + v), new Zmm(16 + v), new Zmm(20));
+            }
+        }
+
+        a.Prefetcht0(new Address(Gpr.R9));
+        a.Add(Gpr.Rsi, PairBytes);
+        a.Add(Gpr.R8, sizeof(AttentionPlace));
+        a.Dec(Gpr.Rcx);
+        a.Jnz(loop);
+        WriteValueEnd(a);
+        a.Pop(Gpr.Rbx);
+        a.Vzeroupper();
+        a.Ret();
+    }
+
+    /// <summary>score = float(sum) · factor of the column · scale of the slot's key.</summary>
+    private static void WriteScoreEnd(Assembler a)
+    {
+        a.Mov(Gpr.R8, new Address(Gpr.Rdi, ScoreCall.FactorsOffset));
+        a.Mov(Gpr.R9, new Address(Gpr.Rdi, ScoreCall.ScoresOffset));
+        for (int t = 0; t < ScoreTiles; t++)
+        {
+            a.Mov(Gpr.Rax, new Address(Gpr.Rdi, ScoreCall.ScalesOffset + 8 * t));
+            a.Vmovups(new Zmm(22), new Address(Gpr.Rax));
+            for (int c = 0; c < Columns; c++)
+            {
+                var sum = new Zmm(Columns * t + c);
+                a.Vcvtdq2ps(sum, sum);
+                a.VmulpsBroadcast(sum, sum, new Address(Gpr.R8, 4 * c));
+                a.Vmulps(sum, sum, new Zmm(22));
+                a.Vmovups(new Address(Gpr.R9, ScoreStride * c + VectorBytes * t), sum);
+            }
+        }
+    }
+
+    /// <summary>output = float(sum) · unit of the column.</summary>
+    private static void WriteValueEnd(Assembler a)
+    {
+        a.Mov(Gpr.R8, new Address(Gpr.Rdi, ValueCall.UnitsOffset));
+        a.Mov(Gpr.R9, new Address(Gpr.Rdi, ValueCall.OutputOffset));
+        a.Mov(Gpr.R10, new Address(Gpr.Rdi, ValueCall.OutputStrideOffset));
+        for (int c = 0; c < Columns; c++)
+        {
+            for (int v = 0; v < 4; v++)
+            {
+                var sum = new Zmm(4 * c + v);
+                a.Vcvtdq2ps(sum, sum);
+                a.VmulpsBroadcast(sum, sum, new Address(Gpr.R8, 4 * c));
+                a.Vmovups(new Address(Gpr.R9, VectorBytes * v), sum);
+            }
+
+            a.Add(Gpr.R9, Gpr.R10);
+        }
+    }
+
+    private static void Clear(Assembler a, Zmm register) => a.Vpxord(register, register, register);
+}
