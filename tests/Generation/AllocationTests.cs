@@ -110,6 +110,33 @@ public sealed class AllocationTests(TinyModelFixture fixture) : IClassFixture<Ti
         Assert.InRange(loop.Statistics.Preemptions - before, 3, 100);
     }
 
+    /// <summary>Prompts are read and samples forked while we measure, in the cache and in the drafter's.</summary>
+    [Theory]
+    [InlineData("suffix", false)]
+    [InlineData("eagle3", false)]
+    [InlineData("model-tree", true)]
+    public void A_step_in_which_samples_fork_allocates_nothing(string drafter, bool evicts)
+    {
+        const int samples = 6;
+        using LanguageModel model = fixture.Load(new LanguageModelOptions
+        {
+            Threads = 2, MaxSequences = samples, ContextLength = 512, Draft = DraftCases.Options(drafter, fixture.Directory), MaxPrefixes = 4,
+            KvPolicy = evicts ? new DmsPolicy(16, SyntheticDecisions.ForCompression(1, 4)) : null,
+        });
+        DecodeLoop loop = model.Engine.Loop;
+        void Start(ulong seed) => model.GenerateSamples(LoopRig.Prompt(150, seed), Options("full", seed) with { Samples = samples, MaxTokens = 60 });
+        Start(1);
+        while (loop.Step())
+        {
+        }
+
+        long before = loop.Statistics.Forks;
+        Start(2);
+        Start(3);
+        AssertNothingAllocated(model, 100);
+        Assert.InRange(loop.Statistics.Forks - before, samples, 2 * (samples - 1));
+    }
+
     /// <summary>Requests end and others begin while we measure, so that releases are part of it.</summary>
     [Theory]
     [InlineData("ngram")]

@@ -8,6 +8,7 @@ namespace Foretoken.Tests.Generation;
 internal sealed class CheckedDrafter(IDrafter inner) : IDrafter
 {
     private readonly Dictionary<int, TokenHistory> _paths = [];
+    private readonly Dictionary<int, int[]> _forks = []; // what the path of a fork begins with
 
     public string Name => inner.Name;
 
@@ -28,6 +29,7 @@ internal sealed class CheckedDrafter(IDrafter inner) : IDrafter
         {
             if (_paths.TryGetValue(r.Sequence, out TokenHistory? path)) Assert.Same(path, r.Path);
             else _paths.Add(r.Sequence, r.Path);
+            if (_forks.Remove(r.Sequence, out int[]? beginning)) Assert.True(r.Path.Tokens.StartsWith(beginning), "a fork has other tokens than its source");
             Assert.Equal(r.Path.Last, forest.Token(forest.Root(r.Tree)));
             Assert.Equal(r.Path.Capacity - r.Path.Count - 1, r.MaxDepth);
         }
@@ -59,9 +61,17 @@ internal sealed class CheckedDrafter(IDrafter inner) : IDrafter
 
     public void Measured(in StepCost cost) => inner.Measured(cost);
 
+    public void Fork(int source, int sequence, int tokens)
+    {
+        Assert.False(_paths.ContainsKey(sequence) || _forks.ContainsKey(sequence), "a fork took an index that is in use");
+        if (_paths.TryGetValue(source, out TokenHistory? path)) _forks.Add(sequence, path.Tokens[..tokens].ToArray());
+        inner.Fork(source, sequence, tokens);
+    }
+
     public void Release(int sequence)
     {
         _paths.Remove(sequence);
+        _forks.Remove(sequence);
         inner.Release(sequence);
     }
 

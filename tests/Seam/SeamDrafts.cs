@@ -27,8 +27,8 @@ public sealed record SeamDrafts
         Of("model", d => Model(d)), Of("model tree", d => Model(d) with { Width = 3, Tokens = 4, MinProbability = 0.01f }), Of("swift", _ => Swift),
         Of("ngram+suffix+recycling", _ => new CompositeOptions(Ngram, Suffix, new RecyclingOptions())), Of("model+ngram", d => new CompositeOptions(Model(d), Ngram)),
         Of("swift+recycling", _ => new CompositeOptions(Swift, new RecyclingOptions())),
-        Of("medusa", d => Medusa(d)), Of("medusa+ngram", d => new CompositeOptions(Medusa(d), Ngram)),
-        Of("auto", d => new GovernorOptions(Ngram, Suffix, new RecyclingOptions(), Medusa(d), Model(d), Swift) { Curiosity = 0.2 }),
+        Of("medusa", d => Medusa(d)), Of("eagle", d => Eagle(d, "eagle3")), Of("mtp+ngram", d => new CompositeOptions(Eagle(d, "mtp-deepseek"), Ngram)),
+        Of("auto", d => new GovernorOptions(Ngram, Suffix, new RecyclingOptions(), Medusa(d), Eagle(d, "eagle3"), Model(d), Swift) { Curiosity = 0.2 }),
     ];
 
     private static NgramOptions Ngram => new() { MinMatch = 1 };
@@ -37,8 +37,8 @@ public sealed record SeamDrafts
 
     private static SwiftOptions Swift => new() { MinLayers = 3, MinConfidence = 0.05f, Tokens = 4, Width = 2, Window = 20 };
 
-    /// <summary>Where Medusa heads of a model lie.</summary>
-    public static string MedusaOf(string directory) => Path.Combine(directory, "medusa");
+    /// <summary>Where the trained drafters of a model lie.</summary>
+    public static string HeadsOf(string directory, string layout) => Path.Combine(directory, layout);
 
     public DrafterOptions Options(string directory) => _shipped!(directory);
 
@@ -47,7 +47,10 @@ public sealed record SeamDrafts
     private static DraftModelOptions Model(string directory) =>
         new() { Directory = directory, WeightType = WeightType.Int8, KvType = KvType.Int8, MinProbability = 0.05f };
 
-    private static MedusaOptions Medusa(string directory) => new() { Directory = MedusaOf(directory), Nodes = 12, Tree = MedusaTree.Build([[0.5, 0.2, 0.1], [0.4, 0.2], [0.3]], 12) };
+    private static MedusaOptions Medusa(string directory) => new() { Directory = HeadsOf(directory, "medusa"), Nodes = 12, Tree = MedusaTree.Build([[0.5, 0.2, 0.1], [0.4, 0.2], [0.3]], 12) };
+
+    private static EagleOptions Eagle(string directory, string layout) =>
+        new() { Directory = HeadsOf(directory, layout), Width = 3, Depth = 4, Nodes = 10, MinProbability = 0, KvType = KvType.BF16 };
 
     private static SeamDrafts Of(string name, Func<string, DrafterOptions> options) => new(name, null, options);
 

@@ -31,7 +31,8 @@ public class SeamModels : IDisposable
     {
         var model = new TinyModel { Layers = layers, Hidden = 32, HeadDim = 8, Intermediate = 48, Vocab = Vocab, MaxPositions = Context, Seed = 8 };
         model.Write(_directory.Path);
-        new TinyHeads().Medusa(SeamDrafts.MedusaOf(_directory.Path), "medusa", model);
+        new TinyHeads().Medusa(SeamDrafts.HeadsOf(_directory.Path, "medusa"), "medusa", model);
+        foreach (string layout in new[] { "eagle3", "mtp-deepseek" }) new TinyHeads().Eagle(SeamDrafts.HeadsOf(_directory.Path, layout), layout, model);
     }
 
     /// <summary>Where the model lies.</summary>
