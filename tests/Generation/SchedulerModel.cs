@@ -60,6 +60,13 @@ internal sealed class SchedulerModel(DecodeLoopOptions options, int pages, int s
         }
     }
 
+    /// <summary>The order of service among running requests: whom nobody may pass any more, then higher priority, then earlier arrival.</summary>
+    public static bool Precedes(ModelEntry a, bool overdueA, ModelEntry b, bool overdueB)
+    {
+        if (overdueA != overdueB) return overdueA;
+        return overdueA || a.Sequence.Priority == b.Sequence.Priority ? a.Arrival < b.Arrival : a.Sequence.Priority > b.Sequence.Priority;
+    }
+
     private bool Fits(ModelEntry next, ModelEntry[] without)
     {
         ModelEntry[] others = [.. Running.Except(without)];

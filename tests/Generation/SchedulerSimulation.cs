@@ -1,9 +1,11 @@
 using System.Collections.Concurrent;
+using System.Globalization;
 using Foretoken.Generation;
 using Foretoken.KvCache;
 using Foretoken.Numerics;
 using Foretoken.Sampling;
 using Foretoken.Speculation;
+using Foretoken.Tests.Fixtures;
 using Xunit.Sdk;
 
 namespace Foretoken.Tests.Generation;
@@ -14,6 +16,7 @@ namespace Foretoken.Tests.Generation;
 /// </summary>
 internal sealed class SchedulerSimulation : IDisposable
 {
+    public const string ReplayKind = "scheduler";
     private const int Context = 128, SlotsPerPage = 16;
     private static readonly IEvictionPolicy[] Policies =
     [
@@ -33,7 +36,7 @@ internal sealed class SchedulerSimulation : IDisposable
     private readonly int _priorities, _kvTokens, _maxArrivals, _prefixes;
     private readonly double _arrivalRate, _cancelRate, _deadlineRate, _sampleRate;
 
-    private SchedulerSimulation(ulong seed, int sequences, string? everythingUnder, Func<IEvictionPolicy, IEvictionPolicy>? plant)
+    private SchedulerSimulation(ulong seed, int sequences, string? everythingUnder, SchedulerDefect defect)
     {
         _random = new SeededRandom(seed, 7);
         bool everything = everythingUnder is not null;
@@ -53,11 +56,15 @@ internal sealed class SchedulerSimulation : IDisposable
             KvExhaustion = measured && _random.Chance(0.2) ? KvExhaustion.End : KvExhaustion.Preempt,
             ExpectedAnswerTokens = measured ? _random.Next(10) : 0,
             Time = _clock,
+            Rules = defect == SchedulerDefect.None ? SchedulingRules.Default : new PlantedRules(defect),
         };
         _kvTokens = enough ? Context + _random.Next(sequences * 40, 20 + maxSequences * 60) : 16 + _random.Next(80);
         _oracle = DrawOracle(everything);
         _drafter = new CheckedDrafter(_oracle is null ? new NoDrafter() : MakeOracle(_oracle, _policy));
-        _rig = new LoopRig(_options, _drafter, _kvTokens, policy: plant is null ? _policy : plant(_policy), prefixes: _prefixes);
+        IDrafter drafter = _drafter;
+        if (defect == SchedulerDefect.RecomputesOneTokenLess)
+            drafter = new ForgetfulRelease(_drafter, path => _model!.Entries.Any(e => e.Sequence.History == path && !e.Sequence.Finished));
+        _rig = new LoopRig(_options, drafter, _kvTokens, policy: PlantedRules.Policy(defect, _policy), prefixes: _prefixes);
         _model = new SchedulerModel(_options, _rig.Cache.PagesTotal, SlotsPerPage);
         _priorities = _random.Pick([1, 1, 2, 4]);
         _maxArrivals = sequences > 0 ? 2 * sequences : 40;
@@ -81,6 +88,9 @@ internal sealed class SchedulerSimulation : IDisposable
     /// <summary>Name of the eviction policy.</summary>
     public string Policy => _policy.Name;
 
+    /// <summary>Sequences that gave way, each held to the order of service.</summary>
+    public int Victims { get; private set; }
+
     public long Steps => _rig.Loop.Steps;
 
     /// <summary>Arrivals, cancellations and passes.</summary>
@@ -95,11 +105,10 @@ internal sealed class SchedulerSimulation : IDisposable
     /// <param name="seed">Names the whole history.</param>
     /// <param name="sequences">Sequences that run at a time; 0 = drawn.</param>
     /// <param name="everythingUnder">Name of a policy: drafts, prefixes, cancellations and measured admission then come together; null = all drawn.</param>
-    /// <param name="plant">Gives the cache another policy than the one whose answers are expected.</param>
-    public static SchedulerSimulation Run(
-        ulong seed, int sequences = 0, string? everythingUnder = null, Func<IEvictionPolicy, IEvictionPolicy>? plant = null)
+    /// <param name="defect">What is planted.</param>
+    public static SchedulerSimulation Run(ulong seed, int sequences = 0, string? everythingUnder = null, SchedulerDefect defect = SchedulerDefect.None)
     {
-        var simulation = new SchedulerSimulation(seed, sequences, everythingUnder, plant);
+        var simulation = new SchedulerSimulation(seed, sequences, everythingUnder, defect);
         try
         {
             simulation.Run();
@@ -107,13 +116,19 @@ internal sealed class SchedulerSimulation : IDisposable
         }
         catch (Exception e)
         {
-            throw new XunitException($"SchedulerSimulation.Run({seed}, {sequences}, {everythingUnder ?? "null"}) fails: {simulation}\n{e}");
+            string[] values = [seed.ToString(CultureInfo.InvariantCulture), sequences.ToString(CultureInfo.InvariantCulture), everythingUnder ?? "", defect.ToString()];
+            throw new XunitException($"{SimulationReplay.Variable}={new SimulationReplay(ReplayKind, values)} fails: {simulation}\n{e}");
         }
         finally
         {
             simulation.Dispose();
         }
     }
+
+    /// <summary>Runs a history that a failure has named.</summary>
+    public static SchedulerSimulation Run(SimulationReplay replay) => Run(
+        replay.Seed, int.Parse(replay.Values[1], CultureInfo.InvariantCulture), replay.Values[2] is { Length: > 0 } policy ? policy : null,
+        Enum.Parse<SchedulerDefect>(replay.Values[3]));
 
     public override string ToString() => $"step {_rig.Loop.Steps}, {_options}, {_oracle}, KV of {_kvTokens} tokens, {_priorities} priorities, {_policy.Name}, {_prefixes} prefixes";
 
@@ -170,7 +185,8 @@ internal sealed class SchedulerSimulation : IDisposable
     {
         long now = _clock.GetTimestamp();
         ModelEntry[] live = [.. _model.Entries.Where(e => !e.Sequence.Finished)];
-        bool[] ran = [.. live.Select(e => e.Running)];
+        bool[] ran = [.. live.Select(e => e.Running)], held = [.. live.Select(e => e.Sequence.CacheIndex >= 0)];
+        ModelEntry[] overdue = [.. live.Where(e => e.Sequence is { Overdue: true, CacheIndex: >= 0 })];
         bool[] decoding = [.. live.Select(e => e.Sequence.CacheIndex is var c and >= 0 && e.Sequence.History.Count - _rig.Cache.Length(c) == 1)];
         int[] tokens = [.. live.Select(e => e.Sequence.History.GeneratedCount)], preemptions = [.. live.Select(e => e.Sequence.Statistics.Preemptions)];
         bool exact = _options.KvAdmission == KvAdmission.WorstCase && !_policy.Evicts && _prefixes == 0 && _sampleRate == 0; // these admit more
@@ -198,6 +214,7 @@ internal sealed class SchedulerSimulation : IDisposable
 
         if (_options.KvAdmission == KvAdmission.WorstCase)
             Assert.Equal((0, 0), ((int)stalls, _priorities == 1 ? live.Sum(e => e.Sequence.Statistics.Preemptions) : 0));
+        CheckVictims(live, held, overdue, preemptions);
         LargestBatch = Math.Max(LargestBatch, live.Count(e => e.Running));
         CheckBooks();
         return active;
@@ -216,6 +233,34 @@ internal sealed class SchedulerSimulation : IDisposable
                 w.Priority < admitted.Sequence.Priority || (w.Priority == admitted.Sequence.Priority && waits.Arrival > admitted.Arrival),
                 $"request {admitted.Arrival} was admitted ahead of request {waits.Arrival}");
             if (waits.Arrival < admitted.Arrival) waits.Passed++;
+        }
+    }
+
+    /// <summary>
+    /// Whoever gives way in a step stands behind all that run after it and did not: the last in rank give way first. Where one may pass samples that wait for
+    /// their prompt, those who are new are left out.
+    /// </summary>
+    /// <param name="live">All that had not ended before the step.</param>
+    /// <param name="held">Whether each ran before it.</param>
+    /// <param name="overdue">Those who ran and whom nobody was allowed to pass; once they wait again, that may change.</param>
+    /// <param name="preemptions">How often each had given way.</param>
+    private void CheckVictims(ModelEntry[] live, bool[] held, ModelEntry[] overdue, int[] preemptions)
+    {
+        bool GaveWay(int i) =>
+            live[i].Sequence.Statistics.Preemptions > preemptions[i] || (held[i] && live[i].Sequence.FinishReason == FinishReason.KvBudget);
+        for (int v = 0; v < live.Length; v++)
+        {
+            if (!GaveWay(v)) continue;
+            ModelEntry victim = live[v];
+            bool wasOverdue = held[v] ? overdue.Contains(victim) : victim.Sequence.Overdue;
+            Victims++;
+            for (int i = 0; i < live.Length; i++)
+            {
+                if (GaveWay(i) || live[i].Sequence.CacheIndex < 0 || (!held[i] && _sampleRate > 0)) continue;
+                Assert.True(
+                    SchedulerModel.Precedes(live[i], live[i].Sequence.Overdue, victim, wasOverdue),
+                    $"request {victim.Arrival} gave way and request {live[i].Arrival} did not, which stands behind it");
+            }
         }
     }
 

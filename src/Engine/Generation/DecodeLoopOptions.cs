@@ -35,6 +35,8 @@ public sealed record DecodeLoopOptions
     /// <summary>The clock of deadlines.</summary>
     public TimeProvider Time { get; init; } = TimeProvider.System;
 
+    internal SchedulingRules Rules { get; init; } = SchedulingRules.Default;
+
     /// <summary>Most rows of one pass that ask for logits, for a drafter that adds up to <paramref name="draftNodes"/> nodes to a tree.</summary>
     public int MaxLogitRows(int draftNodes) => (int)Math.Min(MaxRows, MaxSequences * (1L + draftNodes));
 

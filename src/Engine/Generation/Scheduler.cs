@@ -243,13 +243,13 @@ public sealed class Scheduler
         while (victims == 0 || missing > 0 || _runningCount - victims + _heldPlaces >= _running.Length)
         {
             if (victims == _runningCount) return false;
-            Sequence victim = _running[_runningCount - 1 - victims];
+            Sequence victim = _options.Rules.Victim(Running, victims);
             if (victim.Overdue || victim.Priority >= next.Priority) return false;
             missing -= _forecast.FreedPages(victim);
             victims++;
         }
 
-        for (; victims > 0; victims--) Preempt(_running[_runningCount - 1]);
+        for (; victims > 0; victims--) Preempt(_options.Rules.Victim(Running, 0));
         return true;
     }
 
@@ -311,7 +311,7 @@ public sealed class Scheduler
             Sequence s = _running[i];
             int pending = Pending(s);
             if (s == shortest) kept = 0;
-            int take = pending == 1 ? 1 : Math.Min(Math.Min(pending, s.Group?.MostRows(s, _cache) ?? pending), promptRows - kept);
+            int room = Math.Min(promptRows - kept, s.Group?.MostRows(s, _cache) ?? int.MaxValue), take = _options.Rules.Rows(s, pending, room);
             if (take <= 0) continue;
             take = ReserveRows(i, take);
             if (take == 0) continue;
@@ -358,7 +358,7 @@ public sealed class Scheduler
             }
             else if (place + 1 < _runningCount)
             {
-                Displace(_running[_runningCount - 1]);
+                Displace(_options.Rules.Victim(Running[(place + 1)..], 0));
             }
             else
             {
