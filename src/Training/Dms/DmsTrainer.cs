@@ -74,6 +74,7 @@ public sealed unsafe class DmsTrainer : IDisposable
     {
         if (Checkpoint.ReadLatest(runDirectory, Model, Optimizer) is not { } state) return false;
         State = state;
+        State.Finished = Ended(); // a recipe that was made longer goes on
         _sampler.NextExample = state.NextExample;
         return true;
     }
@@ -195,18 +196,22 @@ public sealed unsafe class DmsTrainer : IDisposable
         }
     }
 
+    private bool Learned => _recipe.Eviction is not ("window" or "dense");
+
+    private int LastStep => _recipe.Schedule.TotalSteps > 0 ? _recipe.Schedule.TotalSteps : _recipe.Schedule.Steps;
+
+    private bool Ended() => Learned && _recipe.Schedule.TotalSteps == 0 ? State.Step >= State.DecayStartStep + _recipe.Schedule.SettleSteps : State.Step >= LastStep;
+
     /// <summary>Measures when it is due. From the asked compression on the nominal one stays; settling steps follow, unless the recipe sets the number of all steps.</summary>
     private void Watch()
     {
         DmsSchedule schedule = _recipe.Schedule;
-        bool learned = _recipe.Eviction is not ("window" or "dense");
-        int last = schedule.TotalSteps > 0 ? schedule.TotalSteps : schedule.Steps;
-        if (learned && State.DecayStartStep is null && (State.Step >= last || State.Step % schedule.MeasureEverySteps == 0))
+        if (Learned && State.DecayStartStep is null && (State.Step >= LastStep || State.Step % schedule.MeasureEverySteps == 0))
         {
             State.MeasuredCr = Compression(Measure());
-            if (State.MeasuredCr >= _recipe.TargetCr || State.Step >= last) State.DecayStartStep = State.Step;
+            if (State.MeasuredCr >= _recipe.TargetCr || State.Step >= LastStep) State.DecayStartStep = State.Step;
         }
-        State.Finished = learned && schedule.TotalSteps == 0 ? State.Step >= State.DecayStartStep + schedule.SettleSteps : State.Step >= last;
+        State.Finished = Ended();
         if (State.Finished) State.MeasuredCr = Compression(Measure());
     }
 
