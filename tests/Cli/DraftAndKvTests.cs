@@ -152,7 +152,7 @@ public sealed partial class DraftAndKvTests : IDisposable
     public void Decisions_are_found_beside_the_model_or_where_the_flag_says_and_are_not_lossy()
     {
         string model = Path.Combine(_directory.Path, "models", ModelLocator.DefaultModel), adapter = model + "-dms";
-        Run("--kv", "dms", "abc").FailsWith(ExitCode.RunError, "was not trained to decide what its cache evicts", adapter, "foretoken train dms");
+        Run("--kv", "dms", "abc").FailsWith(ExitCode.RunError, "was not trained to decide what its cache evicts", adapter, "foretoken train models/recipes/reasoner-dms.json");
         Directory.CreateDirectory(adapter);
         RawSafetensors.Write(Path.Combine(adapter, "adapter_model.safetensors"), [.. s_model.DecisionTensors()], "F32");
         File.WriteAllText(Path.Combine(adapter, "adapter_config.json"), """{"dms_separate_alpha": true, "dms_window_size": 5}""");

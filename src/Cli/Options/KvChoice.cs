@@ -56,7 +56,7 @@ internal sealed record KvChoice(string Text, IEvictionPolicy? Policy, string? De
             {
                 throw new RunException(
                     $"--kv dms: {model} was not trained to decide what its cache evicts, and there is no folder {folder} with an adapter: "
-                    + "give --kv dms=DIR, train one with 'foretoken train dms', or choose another policy.");
+                    + "give --kv dms=DIR, train one with 'foretoken train models/recipes/reasoner-dms.json', or choose another policy.");
             }
         }
 

@@ -14,7 +14,7 @@ public static class LearnedEviction
     public static DmsPolicy PolicyOf(ModelConfig config, string origin) => config.Dms switch
     {
         null => throw new InvalidRequestException(
-            "kv", $"{origin} was not trained to decide what its cache evicts: train an adapter with 'foretoken train dms' and give its directory, or choose another policy."),
+            "kv", $"{origin} was not trained to decide what its cache evicts: train an adapter with 'foretoken train models/recipes/reasoner-dms.json' and give its directory, or choose another policy."),
         { Disabled: true } => throw new InvalidRequestException(
             "kv", $"{origin} says dms_disable_eviction: its decisions are not to be followed. Choose another policy, or correct its configuration."),
         { } dms => new DmsPolicy(dms.Window, decisions: null, dms.Shift),
