@@ -33,7 +33,7 @@ internal static class DraftCases
         "model-tree" => new DraftModelOptions { Directory = directory, WeightType = WeightType.Int8, KvType = KvType.Int8, Width = 3, Tokens = 4, MinProbability = 0.01f },
         "model+ngram" => new CompositeOptions(new DraftModelOptions { Directory = directory, WeightType = WeightType.Int8 }, new NgramOptions()),
         "auto" => new GovernorOptions(new NgramOptions(), new SuffixOptions { StoredTokens = 4096 }, new RecyclingOptions(), Options("model-tree", directory)) { Curiosity = 0.2 },
-        "medusa" => new MedusaOptions { Directory = Heads(directory, "medusa") },
+        "medusa" => new MedusaOptions { Directory = Heads(directory, "medusa"), WeightType = null },
         "medusa-tree+ngram" => new CompositeOptions(
             new MedusaOptions { Directory = Heads(directory, "vllm"), Tree = MedusaTree.Build([[0.6, 0.2, 0.1], [0.4, 0.2]], 6), Nodes = 6, WeightType = WeightType.Int8 }, new NgramOptions()),
         "eagle3" => new EagleOptions { Directory = Heads(directory, "eagle3"), MinProbability = 0, Nodes = 30, WeightType = WeightType.Int8, KvType = KvType.Int8 },

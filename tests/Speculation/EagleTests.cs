@@ -92,6 +92,24 @@ public sealed class EagleTests : IDisposable
         Assert.True(check.Trees > 8);
     }
 
+    /// <summary>Where one draft is nearly sure the tree begins as a chain, whose rows are kept from pass to pass; trees are the same as the reference's all the same.</summary>
+    [Theory]
+    [InlineData(1, 5, 0)]
+    [InlineData(3, 5, 0.01f)]
+    public void Chains_and_trees_that_begin_without_branches_are_those_of_the_reference(int width, int depth, float least)
+    {
+        Target.Write(_directory.File("target"));
+        TinyHeads heads = new TinyHeads(5).Eagle(Head, "eagle3", Target);
+        var check = new TreeCheck(_directory.File("target"), new ReferenceEagle(heads, "eagle3", Target), 1);
+        LanguageModelOptions options = Options(check);
+        options = options with { Draft = new Checked(new EagleOptions { Directory = Head, Width = width, Depth = depth, Nodes = 12, MinProbability = least, WeightType = WeightType.F32, KvType = KvType.F32 }, check) };
+        using LanguageModel model = LanguageModel.Load(_directory.File("target"), options with { MaxSequences = 2 });
+        GenerationSession[] sessions = [.. Enumerable.Range(0, 2).Select(i => model.Generate(LoopRig.Prompt(20 + i, (ulong)i), new GenerationOptions { MaxTokens = 10, IgnoreEndTokens = true }))];
+        foreach (GenerationSession session in sessions) session.Complete();
+        Assert.InRange(check.Trees, 10, 20);
+        Assert.True(check.Deepest >= (width == 1 ? 5 : 3), $"depth {check.Deepest}");
+    }
+
     [Fact]
     public void A_dynamic_tree_expands_the_best_of_a_level_and_keeps_the_best_of_all()
     {
@@ -168,7 +186,7 @@ public sealed class EagleTests : IDisposable
     private LanguageModelOptions Options(TreeCheck check) => new()
     {
         Threads = 2, WeightType = WeightType.F32, KvType = KvType.F32,
-        Draft = new Checked(new EagleOptions { Directory = Head, Width = Width, Depth = Depth, Nodes = 12, MinProbability = 0, KvType = KvType.F32 }, check),
+        Draft = new Checked(new EagleOptions { Directory = Head, Width = Width, Depth = Depth, Nodes = 12, MinProbability = 0, WeightType = WeightType.F32, KvType = KvType.F32 }, check),
     };
 
     private sealed record Checked(DrafterOptions Inner, TreeCheck Check) : DrafterOptions
@@ -202,6 +220,8 @@ public sealed class EagleTests : IDisposable
 
         public int Nodes { get; private set; }
 
+        public int Deepest { get; private set; }
+
         public string Name => "eagle";
 
         public int MaxNodes => Inner.MaxNodes;
@@ -221,6 +241,7 @@ public sealed class EagleTests : IDisposable
                 for (int i = First; i < path.Length - 1; i++) entry = reference.Run(path[i + 1], reference.Feature(states, i), true, i, entry);
                 CheckChildren(forest, root, entry!, path.Length - 2);
                 Trees++;
+                Deepest = Math.Max(Deepest, forest.DepthOf(r.Tree));
             }
         }
 

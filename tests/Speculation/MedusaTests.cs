@@ -112,7 +112,7 @@ public sealed class MedusaTests(TinyModelFixture fixture) : IClassFixture<TinyMo
         var check = new RepeatCheck();
         using LanguageModel model = fixture.Load(new LanguageModelOptions
         {
-            Threads = 2, MaxSequences = 3, WeightType = WeightType.F32, Draft = new Wrapped(new MedusaOptions { Directory = _directory.Path, Nodes = 1 }, check),
+            Threads = 2, MaxSequences = 3, WeightType = WeightType.F32, Draft = new Wrapped(new MedusaOptions { Directory = _directory.Path, Nodes = 1, WeightType = WeightType.F32 }, check),
         });
         GenerationSession[] sessions = [.. Enumerable.Range(0, 5).Select(i => model.Generate(LoopRig.Prompt(9 + 40 * i, (ulong)i), new GenerationOptions { MaxTokens = 20, IgnoreEndTokens = true }))];
         foreach (GenerationSession session in sessions) session.Complete();

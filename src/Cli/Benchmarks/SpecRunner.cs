@@ -95,10 +95,17 @@ internal static class SpecRunner
         return ExitCode.RunError;
     }
 
+    /// <summary>A drafter as typed, without the folders of its directory.</summary>
+    private static string ShortName(string text)
+    {
+        int slash = text.LastIndexOf('/'), equals = text.IndexOf('=', StringComparison.Ordinal);
+        return slash < 0 ? text : text[..(equals + 1)] + text[(slash + 1)..];
+    }
+
     private static int Run(
         LanguageModel model, string name, IReadOnlyList<SpecQuestion> warm, IReadOnlyList<SpecQuestion> questions, SpecRequest request, CliHost host)
     {
-        string[] names = [.. request.Drafters.Select(d => Path.GetFileName(d.Text.Contains('/', StringComparison.Ordinal) ? d.Text : "/" + d.Text))];
+        string[] names = [.. request.Drafters.Select(d => ShortName(d.Text))];
         var bench = new SpecBench(model, names, request.MaxTokens, request.Temperature, request.Repeats, host.Interrupt);
         IReadOnlyList<SpecCell> cells;
         using (var progress = new ProgressLine(host)) cells = bench.Run(warm, questions, (text, fraction) => progress.Report((text, fraction)));

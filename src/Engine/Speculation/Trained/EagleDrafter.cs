@@ -10,7 +10,8 @@ namespace Foretoken.Speculation.Trained;
 /// Drafts with a layer or so of its own that goes on from the target's hidden states (<see cref="EagleHead"/>), for all sequences of a step at once. It has a cache
 /// of its own with an entry per committed token but the first: the pair of a token and the feature of the token before it.
 /// <para>Features come as the target commits rows, prompt rows too, and wait in a buffer until the drafter is asked or the buffer is full; so nothing is missed while the
-/// Governor asks others. Trees are expanded level by level over what is committed; a level's pass runs the levels before it again, as a pass forgets what it does not commit.</para>
+/// Governor asks others. Trees are expanded level by level. As long as they do not branch, their rows stay in the cache until the draft is done; from there on a level's pass runs the
+    /// levels before it again, as a pass forgets what it does not commit.</para>
 /// <para>A sequence that begins with a stored prefix of the target takes the same prefix of this cache. Where that is not to be had, it begins with the first feature
 /// that comes: rotary positions are relative, so that the keys before it are merely absent. Tokens are never wrong for that, drafts only somewhat.</para>
 /// </summary>
@@ -118,6 +119,7 @@ public sealed class EagleDrafter : IDrafter
         }
 
         for (int depth = 1; EndLevel(requests, depth); depth++) RunLevel();
+        CutStems();
         for (int a = 0; a < _activeCount; a++)
         {
             DraftRequest r = requests[_active[a].Request];
@@ -275,7 +277,7 @@ public sealed class EagleDrafter : IDrafter
         return goesOn;
     }
 
-    /// <summary>One pass over the trees so far; the nodes of their last levels get children.</summary>
+    /// <summary>One pass over the trees so far, but for a beginning without branches, which stays in the cache; the nodes of their last levels get children.</summary>
     private void RunLevel()
     {
         _rows.Clear();
@@ -283,10 +285,10 @@ public sealed class EagleDrafter : IDrafter
         {
             if (!_active[a].GoesOn) continue;
             DynamicTree tree = _trees[a];
-            int index = _states[_active[a].Sequence].Cache, first = _rows.Count;
-            for (int e = 0; e < tree.Expanded; e++)
+            int index = _states[_active[a].Sequence].Cache, stem = _active[a].Stem, first = _rows.Count - stem;
+            for (int e = stem; e < tree.Expanded; e++)
             {
-                int parent = tree.ParentOf(e), above = parent < 0 ? -1 : first + parent;
+                int parent = tree.ParentOf(e), above = parent < stem ? -1 : first + parent;
                 _rows.Add(tree.TokenOf(e), above < 0 ? _cache.Length(index) : _rows.Positions[above] + 1, index, above, wantsLogits: e >= tree.FrontierFirst);
             }
         }
@@ -294,19 +296,39 @@ public sealed class EagleDrafter : IDrafter
         _head.Begin(_rows, _cache);
         for (int a = 0, row = 0; a < _activeCount; a++)
         {
-            for (int e = 0; _active[a].GoesOn && e < _trees[a].Expanded; e++) OutputOf(a, _trees[a].ParentOf(e)).CopyTo(_head.StateOf(row++));
+            for (int e = _active[a].Stem; _active[a].GoesOn && e < _trees[a].Expanded; e++) OutputOf(a, _trees[a].ParentOf(e)).CopyTo(_head.StateOf(row++));
         }
 
         _head.Run(_rows, fromTarget: false);
         for (int a = 0, row = 0, logits = 0; a < _activeCount; a++)
         {
-            for (int e = 0; _active[a].GoesOn && e < _trees[a].Expanded; e++, row++)
+            if (!_active[a].GoesOn) continue;
+            int first = row, stem = _active[a].Stem, count = _trees[a].Expanded - stem;
+            for (int e = stem; e < _trees[a].Expanded; e++, row++)
             {
                 if (e >= _trees[a].FrontierFirst) AddChildren(a, e, logits++, row);
             }
-        }
 
-        foreach (RowSegment segment in _rows.Segments) _cache.Commit(segment.Sequence, []);
+            int cache = _states[_active[a].Sequence].Cache;
+            if (count == 1)
+            {
+                _accepted[0] = first;
+                _active[a].Stem++;
+            }
+
+            _cache.Commit(cache, _accepted.AsSpan(0, count == 1 ? 1 : 0), provisional: true);
+        }
+    }
+
+    /// <summary>Takes the drafts that stayed in the cache out of it.</summary>
+    private void CutStems()
+    {
+        for (int a = 0; a < _activeCount; a++)
+        {
+            int index = _states[_active[a].Sequence].Cache;
+            if (_active[a].Stem > 0 && !_cache.TryTruncate(index, _cache.Length(index) - _active[a].Stem))
+                throw new InvalidOperationException("A drafted row could not be cut off the cache again.");
+        }
     }
 
     private Span<float> OutputOf(int active, int expanded) => _outputs.AsSpan((active * (1 + _expanded) + 1 + expanded) * _hidden, _hidden);
@@ -332,6 +354,9 @@ public sealed class EagleDrafter : IDrafter
 
         /// <summary>Index of that row among those with logits.</summary>
         public int Logits;
+
+        /// <summary>Expanded nodes at the tree's beginning that do not branch and whose rows are in the cache.</summary>
+        public int Stem;
 
         /// <summary>The last level has nodes to expand.</summary>
         public bool GoesOn = true;

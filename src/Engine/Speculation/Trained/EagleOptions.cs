@@ -28,10 +28,10 @@ public sealed record EagleOptions : DrafterOptions
     public int Width { get; init; } = 4;
 
     /// <summary>Paths that the drafter thinks less likely than this are neither expanded nor drafted.</summary>
-    public float MinProbability { get; init; } = 0.05f;
+    public float MinProbability { get; init; } = 0.1f;
 
-    /// <summary>Type in which matrices are held; null = the file's.</summary>
-    public WeightType? WeightType { get; init; }
+    /// <summary>Type in which matrices are held; null = the file's. What a drafter says decides no token, so that the faster type is the default.</summary>
+    public WeightType? WeightType { get; init; } = Backends.WeightType.Int8;
 
     public KvType KvType { get; init; } = KvType.BF16;
 

@@ -27,8 +27,8 @@ public sealed record MedusaOptions : DrafterOptions
     /// <summary>A draft is proposed if the estimated probability of its whole path is at least this.</summary>
     public float MinProbability { get; init; }
 
-    /// <summary>Type in which matrices are held; null = the file's.</summary>
-    public WeightType? WeightType { get; init; }
+    /// <summary>Type in which matrices are held; null = the file's. What a drafter says decides no token, so that the faster type is the default.</summary>
+    public WeightType? WeightType { get; init; } = Backends.WeightType.Int8;
 
     public override IDrafter Create(DrafterContext context)
     {
