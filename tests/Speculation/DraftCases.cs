@@ -20,6 +20,9 @@ internal static class DraftCases
 
     public static readonly string[] Policies = ["dense", "window", "sinks", "dms"];
 
+    /// <summary>Trained drafters have random weights here: few of their drafts are right, and in short answers perhaps none.</summary>
+    public static bool IsRandom(string drafter) => drafter is "eagle3" or "eagle1" or "mtp+ngram";
+
     /// <param name="drafter">One of <see cref="Drafters"/>.</param>
     /// <param name="directory">The target's, which drafts for itself with coarser weights.</param>
     public static DrafterOptions Options(string drafter, string directory) => drafter switch

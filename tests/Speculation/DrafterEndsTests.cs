@@ -35,7 +35,7 @@ public sealed class DrafterEndsTests(TinyModelFixture fixture) : IClassFixture<T
         Assert.Contains(alone, a => a.FinishReason == FinishReason.Stop);
         using LanguageModel model = fixture.Load(options with { Draft = Sure(drafter) });
         (_, int accepted) = DraftCases.AssertSame(model, all, alone);
-        Assert.True(accepted > 0);
+        Assert.True(accepted > 0 || DraftCases.IsRandom(drafter));
     }
 
     [Theory]

@@ -27,6 +27,7 @@ public sealed class EagleDrafter : IDrafter
     private readonly int[] _tapOf;           // [taps]
     private readonly State[] _states;        // [sequences]
     private readonly bool[] _asks;           // [sequences] the next pass asks for logits of the sequence's last row
+    private readonly int[] _counts;          // [sequences] features of the pass
     private readonly Active[] _active;       // [sequences] requests that are drafted for
     private readonly DynamicTree[] _trees;   // [sequences]
     private readonly float[] _outputs;       // [sequences, 1 + expanded nodes, hidden] the drafter's own features, the root's first
@@ -61,6 +62,7 @@ public sealed class EagleDrafter : IDrafter
         foreach (MemoryPlanEntry e in plan.Entries) context.Plan.Add("draft " + e.Group, e.Name, e.Shape, e.Bytes);
         _rows = new RowBatch(rows);
         (_states, _asks, _active, _accepted) = (new State[sequences], new bool[sequences], new Active[sequences], new int[rows]);
+        _counts = new int[sequences];
         _states.AsSpan().Fill(State.None);
         _trees = [.. Enumerable.Range(0, sequences).Select(_ => new DynamicTree(options.Width, options.Depth))];
         _outputs = new float[(long)sequences * (1 + _expanded) * _hidden];
@@ -84,15 +86,14 @@ public sealed class EagleDrafter : IDrafter
         if (accepted.IsEmpty) return;
         if (_pending.Free < accepted.Length) Absorb();
         int position = rows.Positions[accepted[0]];
+        if (_states[sequence].Cache >= 0 && Entries(sequence) != position) Forget(sequence); // it went on elsewhere: as a new one
         if (_states[sequence].IsNew) Open(sequence, path, position);
+        if (_pending.Free < accepted.Length) Forget(sequence); // others hold all: it begins again with its next rows
         if (_states[sequence].Cache < 0) return;
         _states[sequence].Path = path; // a fork's is its own
-        if (Entries(sequence) != position) throw new InvalidOperationException($"Sequence {sequence} went on at position {position}, its features reach {Entries(sequence)}.");
         foreach (int row in accepted)
         {
-            position = rows.Positions[row];
-            if (position + 1 >= path.Count) return; // an ended answer has no next token
-            Span<float> feature = _pending.Add(sequence, path.Tokens[position + 1]);
+            Span<float> feature = _pending.Add(sequence);
             for (int t = 0; t < _tapOf.Length; t++) _taps.Of(_tapOf[t], row).CopyTo(feature[(t * _hidden)..]);
         }
     }
@@ -106,6 +107,7 @@ public sealed class EagleDrafter : IDrafter
             DraftRequest r = requests[i];
             bool ready = _states[r.Sequence].Cache >= 0 && _pending.CountOf(r.Sequence) > 0 && Entries(r.Sequence) == r.Path.Count - 1;
             if (!ready || r.MaxNodes <= 0 || r.MaxDepth <= 0) continue;
+            _states[r.Sequence].Path = r.Path;
             _active[_activeCount++] = new Active(i, r.Sequence);
             _asks[r.Sequence] = true;
         }
@@ -118,8 +120,15 @@ public sealed class EagleDrafter : IDrafter
             AddChildren(a, -1, _active[a].Logits, _active[a].Row);
         }
 
-        for (int depth = 1; EndLevel(requests, depth); depth++) RunLevel();
-        CutStems();
+        try
+        {
+            for (int depth = 1; EndLevel(requests, depth); depth++) RunLevel();
+        }
+        finally
+        {
+            CutStems();
+        }
+
         for (int a = 0; a < _activeCount; a++)
         {
             DraftRequest r = requests[_active[a].Request];
@@ -147,12 +156,8 @@ public sealed class EagleDrafter : IDrafter
 
     public void Release(int sequence)
     {
-        State s = _states[sequence];
-        _pending.Clear(sequence);
-        _states[sequence] = State.None;
-        if (s.Cache < 0) return;
-        Publish(s);
-        _cache.Release(s.Cache);
+        if (_states[sequence].Cache >= 0) Publish(_states[sequence]);
+        Forget(sequence);
     }
 
     public void Dispose()
@@ -163,6 +168,14 @@ public sealed class EagleDrafter : IDrafter
 
     /// <summary>Committed tokens of the sequence whose feature is known: the position of the next.</summary>
     private int Entries(int sequence) => _states[sequence].First + _cache.Length(_states[sequence].Cache) + _pending.CountOf(sequence);
+
+    private void Forget(int sequence)
+    {
+        int index = _states[sequence].Cache;
+        _pending.Clear(sequence);
+        _states[sequence] = State.None;
+        if (index >= 0) _cache.Release(index);
+    }
 
     /// <summary>A sequence that is new: from its beginning, or behind a prefix, which this cache has stored too or which is left out.</summary>
     private void Open(int sequence, TokenHistory path, int position)
@@ -208,10 +221,14 @@ public sealed class EagleDrafter : IDrafter
         for (int sequence = 0; sequence < _states.Length; sequence++)
         {
             int count = _pending.CountOf(sequence) - (_asks[sequence] ? 0 : 1), index = _states[sequence].Cache;
+            _counts[sequence] = 0;
             if (count <= 0) continue;
-            int position = _cache.Length(index), parent = -1, slot = _pending.First(sequence);
-            for (int i = 0; i < count; i++, slot = _pending.Next(slot))
-                parent = _rows.Add(_pending.Token(slot), position + i, index, parent, wantsLogits: _asks[sequence] && i == count - 1);
+            int position = _cache.Length(index), behind = _states[sequence].First + position + 1, parent = -1;
+            count = Math.Min(count, _states[sequence].Path.Count - behind); // as far as the tokens behind the features are known
+            if (count <= 0) continue;
+            _counts[sequence] = count;
+            ReadOnlySpan<int> tokens = _states[sequence].Path.Tokens[behind..];
+            for (int i = 0; i < count; i++) parent = _rows.Add(tokens[i], position + i, index, parent, wantsLogits: _asks[sequence] && i == count - 1);
             for (int a = 0; a < _activeCount && _asks[sequence]; a++)
             {
                 if (_active[a].Sequence == sequence) _active[a] = _active[a] with { Row = parent, Logits = _rows.LogitRows.Length - 1 };
@@ -219,18 +236,26 @@ public sealed class EagleDrafter : IDrafter
         }
 
         if (_rows.Count == 0) return;
-        _head.Begin(_rows, _cache);
-        for (int row = 0, sequence = 0; sequence < _states.Length; sequence++)
+        _cache.BeginPass(_rows);
+        bool ran = false;
+        try
         {
-            int count = _pending.CountOf(sequence) - (_asks[sequence] ? 0 : 1);
-            for (; count > 0; count--, row++) _pending.Take(sequence, _head.FeatureOf(row));
-        }
+            _head.Begin(_rows, _cache.View);
+            for (int row = 0, sequence = 0; sequence < _states.Length; sequence++)
+            {
+                for (int i = 0; i < _counts[sequence]; i++) _pending.Take(sequence, _head.FeatureOf(row++));
+            }
 
-        _head.Run(_rows, fromTarget: true);
-        foreach (RowSegment segment in _rows.Segments)
+            _head.Run(_rows, fromTarget: true);
+            ran = true;
+        }
+        finally
         {
-            for (int i = 0; i < segment.Count; i++) _accepted[i] = segment.First + i;
-            _cache.Commit(segment.Sequence, _accepted.AsSpan(0, segment.Count));
+            foreach (RowSegment segment in _rows.Segments)
+            {
+                for (int i = 0; i < segment.Count; i++) _accepted[i] = segment.First + i;
+                _cache.Commit(segment.Sequence, _accepted.AsSpan(0, ran ? segment.Count : 0)); // a pass that failed leaves nothing
+            }
         }
 
         PublishPrompts();
@@ -293,30 +318,47 @@ public sealed class EagleDrafter : IDrafter
             }
         }
 
-        _head.Begin(_rows, _cache);
-        for (int a = 0, row = 0; a < _activeCount; a++)
+        _cache.BeginPass(_rows);
+        bool ran = false;
+        try
         {
-            for (int e = _active[a].Stem; _active[a].GoesOn && e < _trees[a].Expanded; e++) OutputOf(a, _trees[a].ParentOf(e)).CopyTo(_head.StateOf(row++));
+            _head.Begin(_rows, _cache.View);
+            for (int a = 0, row = 0; a < _activeCount; a++)
+            {
+                for (int e = _active[a].Stem; _active[a].GoesOn && e < _trees[a].Expanded; e++) OutputOf(a, _trees[a].ParentOf(e)).CopyTo(_head.StateOf(row++));
+            }
+
+            _head.Run(_rows, fromTarget: false);
+            ran = true;
+        }
+        finally
+        {
+            KeepStems(ran);
         }
 
-        _head.Run(_rows, fromTarget: false);
         for (int a = 0, row = 0, logits = 0; a < _activeCount; a++)
         {
             if (!_active[a].GoesOn) continue;
-            int first = row, stem = _active[a].Stem, count = _trees[a].Expanded - stem;
-            for (int e = stem; e < _trees[a].Expanded; e++, row++)
+            for (int e = _active[a].FirstRun; e < _trees[a].Expanded; e++, row++)
             {
                 if (e >= _trees[a].FrontierFirst) AddChildren(a, e, logits++, row);
             }
+        }
+    }
 
-            int cache = _states[_active[a].Sequence].Cache;
-            if (count == 1)
-            {
-                _accepted[0] = first;
-                _active[a].Stem++;
-            }
-
-            _cache.Commit(cache, _accepted.AsSpan(0, count == 1 ? 1 : 0), provisional: true);
+    /// <summary>Ends a level's pass: a single row stays, as its tree has not branched; more, or those of a pass that failed, leave no trace.</summary>
+    private void KeepStems(bool ran)
+    {
+        for (int a = 0, segment = 0; a < _activeCount; a++)
+        {
+            ref Active active = ref _active[a];
+            if (!active.GoesOn) continue;
+            RowSegment rows = _rows.Segments[segment++];
+            active.FirstRun = active.Stem;
+            bool stays = ran && rows.Count == 1;
+            _accepted[0] = rows.First;
+            _cache.Commit(rows.Sequence, _accepted.AsSpan(0, stays ? 1 : 0), provisional: true);
+            if (stays) active.Stem++;
         }
     }
 
@@ -357,6 +399,9 @@ public sealed class EagleDrafter : IDrafter
 
         /// <summary>Expanded nodes at the tree's beginning that do not branch and whose rows are in the cache.</summary>
         public int Stem;
+
+        /// <summary>The first expanded node of the last pass.</summary>
+        public int FirstRun;
 
         /// <summary>The last level has nodes to expand.</summary>
         public bool GoesOn = true;

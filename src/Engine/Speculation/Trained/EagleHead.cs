@@ -1,6 +1,5 @@
 using Foretoken.Backends;
 using Foretoken.Formats;
-using Foretoken.KvCache;
 using Foretoken.Memory;
 using Foretoken.Models;
 
@@ -62,12 +61,8 @@ internal sealed class EagleHead
     /// <summary>A row's own feature: to write before <see cref="Run"/> without <c>fromTarget</c>, to read after it. // [hidden]</summary>
     public Span<float> StateOf(int row) => _backend.HiddenOf(row);
 
-    /// <summary>Starts a pass; features are written next.</summary>
-    public void Begin(RowBatch rows, PagedKvCache cache)
-    {
-        cache.BeginPass(rows);
-        _backend.BeginPass(rows, cache.View);
-    }
+    /// <summary>Starts a pass whose rows have their slots; features are written next.</summary>
+    public void Begin(RowBatch rows, KvView kv) => _backend.BeginPass(rows, kv);
 
     /// <summary>Runs the layers. Rows that asked have logits then, over the drafter's vocabulary.</summary>
     /// <param name="rows">The pass; a row's token is the target's, one position further on than the feature.</param>

@@ -2,11 +2,10 @@ using Foretoken.Memory;
 
 namespace Foretoken.Speculation.Trained;
 
-/// <summary>Features of committed tokens that a drafter has not run yet, with the token behind each, as one queue per sequence over common slots.</summary>
+/// <summary>Features of committed tokens that a drafter has not run yet, as one queue per sequence over common slots.</summary>
 internal sealed class PendingFeatures
 {
     private readonly float[] _features; // [slots, width]
-    private readonly int[] _tokens;     // [slots] token behind the feature's
     private readonly int[] _next;       // [slots] slot or −1
     private readonly int[] _free;       // [slots] the first Free entries
     private readonly int[] _first;      // [sequences] slot or −1
@@ -18,12 +17,12 @@ internal sealed class PendingFeatures
     {
         _width = width;
         _features = new float[(long)slots * width];
-        (_tokens, _next, _free) = (new int[slots], new int[slots], new int[slots]);
+        (_next, _free) = (new int[slots], new int[slots]);
         (_first, _last, _count) = (new int[sequences], new int[sequences], new int[sequences]);
         _first.AsSpan().Fill(-1);
         for (int i = 0; i < slots; i++) _free[i] = slots - 1 - i;
         Free = slots;
-        plan.Add("speculation", "waiting features", $"[rows {slots}, width {width}] f32", _features.LongLength * 4 + slots * 12L + sequences * 12L);
+        plan.Add("speculation", "waiting features", $"[rows {slots}, width {width}] f32", _features.LongLength * 4 + slots * 8L + sequences * 12L);
     }
 
     /// <summary>Slots that are free.</summary>
@@ -31,19 +30,11 @@ internal sealed class PendingFeatures
 
     public int CountOf(int sequence) => _count[sequence];
 
-    /// <summary>The sequence's first slot, or −1.</summary>
-    public int First(int sequence) => _first[sequence];
-
-    /// <summary>The slot behind it in its sequence, or −1.</summary>
-    public int Next(int slot) => _next[slot];
-
-    public int Token(int slot) => _tokens[slot];
-
     /// <summary>Adds to the sequence's end; the caller writes the feature. // [width]</summary>
-    public Span<float> Add(int sequence, int token)
+    public Span<float> Add(int sequence)
     {
         int slot = _free[--Free];
-        (_tokens[slot], _next[slot]) = (token, -1);
+        _next[slot] = -1;
         if (_count[sequence]++ == 0) _first[sequence] = slot;
         else _next[_last[sequence]] = slot;
         _last[sequence] = slot;
@@ -66,7 +57,7 @@ internal sealed class PendingFeatures
     {
         if (count > _count[source] || count > Free) return false;
         int slot = _first[source];
-        for (; count > 0; count--, slot = _next[slot]) _features.AsSpan(slot * _width, _width).CopyTo(Add(sequence, _tokens[slot]));
+        for (; count > 0; count--, slot = _next[slot]) _features.AsSpan(slot * _width, _width).CopyTo(Add(sequence));
         return true;
     }
 
