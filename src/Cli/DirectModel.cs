@@ -83,6 +83,16 @@ internal sealed class DirectModel : IDisposable
     /// <summary>What the cache forgets.</summary>
     public IEvictionPolicy KvPolicy => _cache.Options.Policy;
 
+    /// <summary>Which committed tokens the next row sees in one head. // [Length]</summary>
+    public unsafe bool[] LivePositions(int layer, int kvHead)
+    {
+        var live = new bool[Length];
+        var view = (HostKvView)_cache.View;
+        KvHeadSlots* head = view.Head(_sequence, layer, kvHead);
+        for (int slot = 0; slot < head->Committed; slot++) live[*view.PositionOf(head, slot)] = *view.ExpireOf(head, slot) >= live.Length;
+        return live;
+    }
+
     /// <summary>Slots over all layers and KV heads that the next row sees.</summary>
     public long LiveSlots => _cache.Statistics.LiveSlots;
 

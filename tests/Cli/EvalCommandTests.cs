@@ -46,7 +46,7 @@ public sealed class EvalCommandTests : IDisposable
         Run("--file", file).FailsWith(ExitCode.RunError, file, "line 1", "answer");
         Run("--file", file, "--seed", "3").FailsWith(ExitCode.Usage, "--seed");
         Run("--limit", "0").FailsWith(ExitCode.Usage, "--limit must be an integer from 1");
-        Run("--kv", "tova").FailsWith(ExitCode.Usage, "--kv tova is not available in this build");
+        Run("--kv", "quest").FailsWith(ExitCode.Usage, "--kv quest is unknown: available are dense, dms");
     }
 
     [Fact]

@@ -33,6 +33,7 @@ internal sealed class BenchCommand : CliCommand
     private readonly Flag<int[]?> _depths;
     private readonly Flag<int[]> _treeRows;
     private readonly Flag<int[]> _sequences;
+    private readonly Flag<int> _kvBudget;
     private readonly Flag<KvType[]> _kvTypes = ModelFlags.KvTypes();
     private readonly SpecFlags _spec = new();
     private readonly Switch _json = new("--json", "One JSON object.");
@@ -46,7 +47,7 @@ internal sealed class BenchCommand : CliCommand
             "TEST",
             "decode: tokens one by one. prefill: a prompt. rows: passes of n rows against one. depth: one token at several depths, over synthetic keys and values. "
             + "batched: n sequences decoding together through the scheduler. "
-            + "kv: attention alone at several depths, per storage type. load: reading the files. "
+            + "kv: attention alone at several depths, per storage type; with an evicting --kv, that policy beside the dense cache: attention, memory, decoding, sequences in a budget. load: reading the files. "
             + "spec: drafters against plain decoding, per bucket of the held-out questions.");
         Add(_model);
         _shape = Add(new Flag<string?>(
@@ -63,6 +64,8 @@ internal sealed class BenchCommand : CliCommand
             "--tree-rows", "N,N,…", "Rows of the trees of kv.", Parse.IntegerList(1, RowBatch.MaxTreeRows, "for example 1,8."), [1, 8]));
         _sequences = Add(new Flag<int[]>(
             "--sequences", "N,N,…", "Numbers of sequences of batched.", Parse.IntegerList(1, 1024, "for example 16,32."), [1, 4, 16, 32]));
+        _kvBudget = Add(new Flag<int>(
+            "--kv-budget", "MB", "Size of the cache in which kv with an evicting --kv counts sequences.", Parse.Integer(1, 1 << 20, "for example 1024."), 1024));
         Add(_kvTypes);
         foreach (Flag flag in _spec.All.Concat([_json, _csv, _markdown])) Add(flag);
     }
@@ -91,8 +94,14 @@ internal sealed class BenchCommand : CliCommand
             KvTypes = _kvTypes.Get(context),
         };
         KvChoice kv = _kv.Get(context);
-        if (kv.Evicts && (kinds.Contains(BenchKind.Kv) || kinds.Contains(BenchKind.Load)))
-            throw new UsageException($"--kv {kv.Text} changes nothing in {(kinds.Contains(BenchKind.Kv) ? "kv" : "load")}: it is for decode, prefill, rows, depth and batched.");
+        if (kv.Evicts && kinds.Contains(BenchKind.Load))
+            throw new UsageException($"--kv {kv.Text} changes nothing in load: it is for decode, prefill, rows, depth, batched and kv.");
+        if (kinds.Contains(BenchKind.Kv) && (kv.Policy is null || (kv.Evicts && kv.Policy.ActsAtCommit)))
+        {
+            throw new UsageException(
+                $"--kv {kv.Text} follows what a model decides or attends to, and kv runs over synthetic keys and values: use dms-random, window, sinks or random here, and eval for the rest.");
+        }
+
         var options = new DirectModelOptions
         {
             KvPolicy = kv.Policy,
@@ -119,6 +128,16 @@ internal sealed class BenchCommand : CliCommand
         using DmsAdapterSource? adapted = adapter is null ? null : new DmsAdapterSource(opened, adapter);
         ModelSource source = adapted ?? opened;
         string name = shape ?? Path.GetFileName(Path.TrimEndingDirectorySeparator(source.Origin));
+        if (kinds.Contains(BenchKind.Kv) && kv.Evicts)
+        {
+            int most = sizes.Depths.Max() + 4096;
+            using var deep = new RandomSource(shape is null ? source.Config with { Shape = source.Config.Shape with { MaxPositions = most } } : NamedShapes.Create(shape, most));
+            var request = new EvictionRequest(
+                kv.Policy!, options.KvType, options.WeightType, sizes.Depths, _sequences.GivenOnLine(context) ? sizes.Sequences.Max() : 8,
+                (long)_kvBudget.Get(context) << 20, threads, repeats);
+            return Eviction(deep, name, kv.Text, request, format, host);
+        }
+
         if (kinds.Contains(BenchKind.Kv)) return Attention(source.Config.Shape, name, sizes, options, repeats, format, host);
         if (options.ContextLength > source.Config.Shape.MaxPositions)
         {
@@ -181,6 +200,18 @@ internal sealed class BenchCommand : CliCommand
             name, bench.WeightType.ToString().ToLowerInvariant(), options.KvType.ToString().ToLowerInvariant() + (kv.Evicts ? $" {kv.Text}" : ""),
             bench.BackendName, team.Threads, bench.WeightBytes, repeats);
         return Report(subject, results, FormattableString.Invariant($"{bench.WeightBytes / 1e6:F1} MB of weights per pass, scheduler and sampler included"), format, host);
+    }
+
+    /// <summary>A policy beside the dense cache, on random weights of the model's shape: what it costs does not depend on what it says.</summary>
+    private static int Eviction(ModelSource source, string name, string policy, EvictionRequest request, TableFormat? format, CliHost host)
+    {
+        var bench = new EvictionBench(request, host);
+        IReadOnlyList<EvictionLine> lines = bench.Run(source);
+        if (format is { } f) EvictionBench.ToTable(lines).Write(host.Output, f);
+        else host.Output.WriteLine(EvictionBench.Json(name, policy, lines));
+        host.Error.WriteLine(string.Create(
+            CultureInfo.InvariantCulture, $"[{name}, {bench.Backend}, --kv {policy}, keys and values {request.Type.ToString().ToLowerInvariant()}, medians of {request.Repeats}, dense and policy alternated]"));
+        return ExitCode.Success;
     }
 
     /// <summary>Attention alone needs the model's sizes only: no weight is loaded.</summary>

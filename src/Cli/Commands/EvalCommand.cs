@@ -12,11 +12,17 @@ internal sealed class EvalCommand : CliCommand
     private const int Batch = 16;
     private const int MaximumLimit = 100_000;
     private const int DefaultMaxTokens = 1024;
+    private const float DefaultTemperature = 0.7f;
     private readonly LanguageModelFlags _model = new();
     private readonly Flag<int> _limit;
     private readonly Flag<ulong> _seed;
     private readonly Flag<int> _maxTokens;
     private readonly Flag<string?> _file;
+    private readonly Switch _compare;
+    private readonly Flag<int> _chains;
+    private readonly Flag<float> _temperature;
+    private readonly Flag<int> _kvBudget = ModelFlags.KvBudget();
+    private readonly Flag<string?> _html;
     private readonly Switch _json;
 
     public EvalCommand()
@@ -31,6 +37,13 @@ internal sealed class EvalCommand : CliCommand
             "--max-tokens", "N", "Most tokens of an answer.", Parse.Integer(1, 1_000_000, $"leave it out for {DefaultMaxTokens}."), DefaultMaxTokens));
         _file = Add(new Flag<string?>(
             "--file", "FILE", "Your own questions: lines {\"question\": …, \"answer\": …} with an optional \"bucket\".", Parse.NotEmpty, null));
+        _compare = Add(new Switch("--compare", "Answers with the dense cache too and compares: accuracy, KL, live tokens, bytes held and read, speed."));
+        _chains = Add(new Flag<int>(
+            "--chains", "N", "Draws N chains of reasoning per question and lets 1, 2, 4, … N of them vote: accuracy against keys and values read, dense and --kv.",
+            Parse.Integer(1, ChainEvaluation.Together, "16 is usual."), 0));
+        _temperature = Add(new Flag<float>("--temperature", "T", "Temperature of --chains.", Parse.Number(0.01f, 100, "0.7 is usual."), DefaultTemperature));
+        Add(_kvBudget);
+        _html = Add(new Flag<string?>("--html", "FILE", "A page of --compare or --chains, with the tokens that live per layer and KV head, or the chart.", Parse.NotEmpty, null));
         _json = Add(new Switch("--json", "One JSON object instead of the table."));
     }
 
@@ -48,7 +61,21 @@ internal sealed class EvalCommand : CliCommand
         IReadOnlyList<EvaluationItem> items = file is null
             ? HeldOutSuite.Items(limit == 0 ? HeldOutSuite.DefaultPerBucket : limit, seed)
             : QuestionFile.Read(file);
+        int chains = _chains.Get(context), budget = _kvBudget.Get(context);
+        float temperature = _temperature.Get(context);
+        string? html = _html.Get(context);
+        bool compare = _compare.Get(context);
+        options = options with { KvBytes = (long)budget << 20 };
         if (limit > 0) items = [.. items.GroupBy(i => i.Bucket).SelectMany(g => g.Take(limit))];
+
+        KvChoice kv = _model.Kv(context);
+        if (compare || chains > 0 || html is not null)
+        {
+            if (chains == 0 && !kv.Evicts) throw new UsageException($"{_compare.Name} sets --kv beside the dense cache: name a policy that evicts, for example --kv window=128.");
+            if (draft.Text.StartsWith("oracle", StringComparison.Ordinal)) throw new UsageException($"{_compare.Name} takes no --draft {draft.Text}: use another drafter.");
+            var request = new ComparisonRequest(ModelLocator.Find(_model.Model.Get(context), host), kv, options, draft, items, maxTokens, chains, temperature, Batch);
+            return new EvalComparison(request, host).Run(html, json);
+        }
 
         using ChatModel model = LanguageModelFlags.Load(ModelLocator.Find(_model.Model.Get(context), host), options, draft, _model.Kv(context), host);
         var answers = new EvalAnswers(model, maxTokens, host);

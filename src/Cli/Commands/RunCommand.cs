@@ -9,6 +9,7 @@ namespace Foretoken.Cli.Commands;
 /// <summary>Answers one prompt.</summary>
 internal sealed class RunCommand : CliCommand
 {
+    private const float ChainTemperature = 0.7f;
     private const int MostAtATime = 64; // samples; further ones begin when others end
     private readonly Argument<string> _prompt;
     private readonly Flag<string?> _file;
@@ -17,6 +18,8 @@ internal sealed class RunCommand : CliCommand
     private readonly Switch _showDrafts;
     private readonly Flag<int> _samples;
     private readonly Flag<int> _beams;
+    private readonly Flag<int> _chains;
+    private readonly Flag<int> _kvBudget = ModelFlags.KvBudget();
     private readonly Flag<float> _lengthPenalty;
     private readonly LanguageModelFlags _model = new();
     private readonly GenerationFlags _generation = new();
@@ -32,6 +35,10 @@ internal sealed class RunCommand : CliCommand
         _samples = Add(new Flag<int>(
             "--samples", "N", "Answers to draw, each with random numbers of its own; they run together and share the prompt's keys and values. More than one takes a --temperature above 0.",
             Parse.Integer(1, GenerationOptions.MaxSamples, "1 is one answer."), 1));
+        _chains = Add(new Flag<int>(
+            "--chains", "N", "Chains of reasoning to draw; the answer is the one that most of them share. They run together as --samples do; without --temperature at 0.7.",
+            Parse.Integer(1, GenerationOptions.MaxSamples, "8 is usual."), 0));
+        Add(_kvBudget);
         _beams = Add(new Flag<int>(
             "--beams", "N", "Search the likeliest answer with N beams instead of taking the likeliest token each time; nothing is drawn. With --json all N answers.",
             Parse.Integer(1, BeamOptions.MaxBeams, "4 is usual."), 0));
@@ -44,9 +51,18 @@ internal sealed class RunCommand : CliCommand
     public override int Run(CommandContext context)
     {
         CliHost host = context.Host;
-        int samples = _samples.Get(context), beams = _beams.Get(context);
-        LanguageModelOptions options = _model.Get(context, sequences: Math.Max(beams, Math.Min(samples, MostAtATime)));
+        int samples = _samples.Get(context), beams = _beams.Get(context), chains = _chains.Get(context), budget = _kvBudget.Get(context);
+        LanguageModelOptions options = _model.Get(context, sequences: Math.Max(beams, Math.Min(Math.Max(samples, chains), MostAtATime)));
+        options = options with { KvBytes = (long)budget << 20, KvAdmission = budget > 0 && _model.Kv(context).Evicts ? KvAdmission.Measured : KvAdmission.WorstCase };
         GenerationOptions generation = _generation.Get(context) with { Samples = samples };
+        if (chains > 0)
+        {
+            if (samples > 1 || beams > 0 || _showDrafts.Get(context))
+                throw new UsageException($"{_chains.Name} draws its own answers and votes: leave out {_samples.Name}, {_beams.Name} and {_showDrafts.Name}.");
+            bool greedy = generation.Sampling.IsGreedy && chains > 1;
+            generation = generation with { Samples = chains, Sampling = greedy ? generation.Sampling with { Temperature = ChainTemperature } : generation.Sampling };
+        }
+
         if (samples > 1 && generation.Sampling.IsGreedy)
             throw new UsageException($"{_samples.Name} {samples} at temperature 0 would give the same answer {samples} times: set --temperature above 0, for example 0.8.");
         DraftChoice draft = _model.Draft(context);
@@ -59,6 +75,12 @@ internal sealed class RunCommand : CliCommand
         if (!raw && !model.HasTemplate) host.Error.WriteLine($"[{model.Name} has no chat template: the text is continued as it is, as with {_raw.Name}]");
         int[] tokens = model.Encode(prompt, raw);
         if (beams > 0) return BeamWriter.Write(model, tokens, new BeamOptions(beams) { MaxTokens = generation.MaxTokens, LengthPenalty = _lengthPenalty.Get(context) }, host, json);
+        if (chains > 0)
+        {
+            using ParallelSamples all = model.StartSamples(tokens, generation, host);
+            return ChainWriter.Write(all, model, host, json);
+        }
+
         if (samples > 1)
         {
             using ParallelSamples all = model.StartSamples(tokens, generation, host);

@@ -59,6 +59,10 @@ internal static class ModelFlags
         "--activations", "TYPE", "On cuda, inputs of products with bf16 weights: bf16, or f32, which gives the processor's answers and costs speed.",
         Parse.Choice(new Dictionary<string, bool> { ["bf16"] = false, ["f32"] = true }), false);
 
+    /// <summary>Size of the KV cache.</summary>
+    public static Flag<int> KvBudget() => new(
+        "--kv-budget", "MB", "Size of the KV cache; 0 takes what the requests need at full context, at most a quarter of the memory.", Parse.Integer(0, 1 << 20, "0 is automatic."), 0);
+
     public static Flag<ComputeDevice> Device() => new(
         "--device", "NAME", "Where the model runs: cpu, or cuda (an NVIDIA GPU).",
         Parse.Choice(new Dictionary<string, ComputeDevice> { ["cpu"] = ComputeDevice.Cpu, ["cuda"] = ComputeDevice.Cuda }), ComputeDevice.Cpu);

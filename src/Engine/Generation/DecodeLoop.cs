@@ -183,6 +183,7 @@ public sealed class DecodeLoop
         int tree = 0;
         foreach (ScheduledSequence s in batch)
         {
+            s.Sequence.Statistics.KvBytesRead += _cache.PassBytes(s.Sequence.CacheIndex);
             if (!s.HasRoot)
             {
                 s.Sequence.Statistics.PrefillSteps++;

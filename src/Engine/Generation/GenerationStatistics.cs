@@ -46,6 +46,9 @@ public sealed class GenerationStatistics
     /// <summary>What each drafter contributed, in the order of <see cref="IDrafter.Sources"/>; empty without drafter.</summary>
     public IReadOnlyList<DrafterStatistics> Drafters { get; private set; } = [];
 
+    /// <summary>Bytes of keys and values that this request's passes attended to, its prompt's among them; what it shares counts for each that reads it.</summary>
+    public long KvBytesRead { get; internal set; }
+
     /// <summary>Times that the request gave up its place in the cache for another and was computed again later.</summary>
     public int Preemptions { get; private set; }
 

@@ -40,6 +40,9 @@ public readonly record struct KvStatistics
     /// <summary>Passes so far.</summary>
     public required long Passes { get; init; }
 
+    /// <summary>Commits so far: one per pass and sequence.</summary>
+    public required long Commits { get; init; }
+
     /// <summary>
     /// Bytes of keys and values that the passes so far attended to, each read once per pass and sequence: by up to 64 rows of a sequence, the whole query group
     /// included. Prompt chunks and trees of more rows read them again for every further 64, which is not counted.
@@ -62,6 +65,9 @@ public readonly record struct KvStatistics
 
     /// <summary>Live tokens of the mean (sequence, layer, KV head).</summary>
     public double LiveTokensPerHead => Sequences == 0 ? 0 : (double)LiveSlots / ((long)Sequences * Heads);
+
+    /// <summary>Live tokens of the mean KV head after the mean commit so far.</summary>
+    public double MeanLiveTokens => Commits == 0 ? 0 : (double)LiveVisible / (Commits * Heads);
 
     /// <summary>Tokens per live slot at this moment; 1 = nothing evicted.</summary>
     public double PresentCompression => LiveSlots == 0 ? 1 : (double)Tokens * Heads / LiveSlots;

@@ -33,7 +33,7 @@ public sealed unsafe partial class PagedKvCache : IDisposable
     private readonly int _slotBytes;          // that attention reads
     private int _freeCount;
     private int _reservedPages;
-    private long _passes, _slotsRead, _denseVisible, _liveVisible;
+    private long _passes, _slotsRead, _denseVisible, _liveVisible, _commits;
 
     /// <param name="options">Shape, limits, budget and policy.</param>
     /// <param name="plan">Receives the page pool and the slot tables.</param>
@@ -103,6 +103,7 @@ public sealed unsafe partial class PagedKvCache : IDisposable
                 DeadSlots = dead,
                 Heads = _tables.PerSequence,
                 Passes = _passes,
+                Commits = _commits,
                 BytesRead = _slotsRead * _slotBytes,
                 DenseVisible = _denseVisible,
                 LiveVisible = _liveVisible,
@@ -165,7 +166,7 @@ public sealed unsafe partial class PagedKvCache : IDisposable
             state.PassFirst = segment.First;
             state.Batch = rows;
             if (_options.Policy.Evicts && _options.Policy.ActsAtCommit) NotePrompt(ref state, rows, segment);
-            _slotsRead += _tables.BeginPass(rows, segment);
+            _slotsRead += state.PassSlots = _tables.BeginPass(rows, segment);
         }
 
         _passes++;
@@ -188,6 +189,7 @@ public sealed unsafe partial class PagedKvCache : IDisposable
         if (provisional) return;
         _denseVisible += (long)state.Length * _tables.PerSequence;
         _liveVisible += LiveSlots(sequence);
+        _commits++;
     }
 
     /// <summary>
@@ -213,6 +215,9 @@ public sealed unsafe partial class PagedKvCache : IDisposable
         state = default;
         _freeSequences[_freeCount++] = sequence;
     }
+
+    /// <summary>Bytes of keys and values that the sequence's rows of the last pass attended to, each counted once.</summary>
+    public long PassBytes(int sequence) => State(sequence).PassSlots * _slotBytes;
 
     /// <summary>Committed tokens of the sequence: the position of its next row.</summary>
     public int Length(int sequence) => State(sequence).Length;
@@ -314,6 +319,7 @@ public sealed unsafe partial class PagedKvCache : IDisposable
         public int ReservedPages;  // of its own: frozen pages are counted apart
         public int PassRows;       // rows of the running pass; 0 = none runs
         public int PassFirst;      // first of them in the batch
+        public long PassSlots;     // that the rows of the last pass attended to, over all heads
         public bool ReadsPrompt;   // the last pass asked for no logits at its end; kept for policies that act at commit
         public bool EndsPrompt;    // of the running pass
         public RowBatch? Batch;
