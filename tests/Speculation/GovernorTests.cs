@@ -94,12 +94,33 @@ public class GovernorTests
         }
 
         Assert.True(bestRate > 1.06 * 2 / costs.Predict(2, 0)); // beyond the margin that drafts must win by
-        Assert.Equal(bestRate, choice.Rate, 1e-9);
+        Assert.Equal(bestRate, choice.Rate, 1e-6 * bestRate);
         var verified = new TokenForest(2, 60);
         verified.AddTree(5);
         verified.AddTree(5);
         selection.CopyTo(verified);
         Assert.Equal(2 + choice.Nodes, verified.Count);
+    }
+
+    [Fact]
+    public void What_contradicts_a_sure_draft_is_left_out()
+    {
+        DraftRequest[] requests = [Request(0, 24)];
+        TokenForest sure = new(1, 8), other = new(1, 8);
+        sure.Add(sure.Root(sure.AddTree(5)), 7, 0.99f);
+        int node = other.Add(other.Root(other.AddTree(5)), 8, 0.9f);
+        other.Add(node, 9, 0.9f);
+        var costs = new StepCostModel(64);
+        costs.Observe(new StepCost(1, 0, 0, 0, 1_000_000));
+        var trusted = new AcceptanceModel(1);
+        for (int i = 0; i < 300; i++) trusted.Observe(0.99f, 1, 0, true);
+        var selection = new DraftSelection(1, 80, new MemoryPlan());
+        selection.Begin(requests);
+        selection.Merge(requests, other, new AcceptanceModel(1), 0);
+        Assert.Equal(2, selection.Choose(requests, costs, 0, 0, 0).Nodes);
+        selection.Merge(requests, sure, trusted, 1);
+        Assert.Equal(1, selection.Choose(requests, costs, 0, 0, 0).Nodes);
+        Assert.Equal((0, 1), (selection.ChosenOf(0).Nodes, selection.ChosenOf(1).Nodes));
     }
 
     [Fact]
@@ -139,7 +160,9 @@ public class GovernorTests
             best.AsSpan(1).Fill(double.NegativeInfinity);
             for (int child = forest.FirstChild(node); child >= 0; child = forest.NextSibling(child))
             {
-                double own = path * acceptance.Estimate(forest.Confidence(child), forest.Depth(child), tree);
+                float sure = 0, estimate = Estimate(child);
+                for (int other = forest.FirstChild(node); other >= 0; other = forest.NextSibling(other)) sure = other == child ? sure : Math.Max(sure, Estimate(other));
+                double own = path * (estimate <= sure ? Math.Min(estimate, 1 - sure) : estimate); // at most one sibling is right
                 double[] below = Best(child, own), joined = (double[])best.Clone();
                 for (int before = 0; before < nodes; before++)
                 {
@@ -154,6 +177,8 @@ public class GovernorTests
         }
 
         return Best(forest.Root(tree), 1)[nodes];
+
+        float Estimate(int node) => acceptance.Estimate(forest.Confidence(node), forest.Depth(node), tree);
     }
 
     private static DraftRequest Request(int index, int nodes)

@@ -89,7 +89,6 @@ internal sealed class AdversarialBench(LanguageModel model, IReadOnlyList<string
         _drafters.RestartClock();
         GenerationSession[] sessions = [.. group.Select(q => model.Generate(q.Prompt, options))];
         int[][] tokens = [.. sessions.Select(s => s.Complete().Tokens.ToArray())];
-        made?.Count(tokens.Sum(t => t.Length));
         return (tokens, _drafters.DecodeTicks);
     }
 

@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using Foretoken.Backends;
 using Foretoken.Sampling;
 using Foretoken.Speculation;
 
@@ -79,8 +80,11 @@ internal sealed class Adversary(AdversaryOptions options, int vocabSize, int seq
     /// <summary>Begins with the first half again.</summary>
     public void Restart() => _tokens = 0;
 
-    /// <summary>Tokens that came, whether or not it was asked: it knows when to change sides.</summary>
-    public void Count(int tokens) => _tokens += tokens;
+    /// <summary>Counts the tokens that come, whether or not it is asked: it knows when to change sides.</summary>
+    public void Committed(int sequence, TokenHistory path, RowBatch rows, ReadOnlySpan<int> accepted)
+    {
+        if (accepted.Length > 0 && rows.Positions[accepted[0]] >= path.PromptCount) _tokens += accepted.Length;
+    }
 
     public void Propose(ReadOnlySpan<DraftRequest> requests, TokenForest forest)
     {

@@ -21,6 +21,9 @@ internal sealed record Prediction(double Acceptance, int Drafts, double Length, 
 
     public double Predicted => Expected / (DraftCost * Drafts + VerifyCost);
 
+    /// <summary>The same with the length that chance brought instead of E.</summary>
+    public double PredictedOfLength => Length / (DraftCost * Drafts + VerifyCost);
+
     /// <summary>The approximation (1 + p(N − 1)) / (1 + (1 − p)N) that is met in texts on speculation, for comparison.</summary>
     public double Approximation => (1 + Acceptance * (Drafts - 1)) / (1 + (1 - Acceptance) * Drafts);
 }
@@ -47,17 +50,21 @@ internal sealed class PredictionBench(LanguageModel model, IReadOnlyList<double>
         {
             report($"prompt {i + 1} of {questions.Count}", (double)i / questions.Count);
             GenerationResult plain = Answer(-1, questions[i], record: null, tokens);
-            double step = Step(plain.Statistics);
-            GenerationStatistics wrong = Answer(0, questions[i], plain, Math.Min(tokens, 64)).Statistics;
-            draft.Add(wrong.DraftMilliseconds / (wrong.Steps - 1) / drafts / step);
-            verify.Add(Step(wrong) / step - draft[^1] * drafts);
+            double before = Step(Answer(0, questions[i], plain, tokens / 3).Statistics);
+            var milliseconds = new double[acceptances.Count];
             for (int a = 0; a < acceptances.Count; a++)
             {
                 GenerationStatistics s = Answer(a + 1, questions[i], plain, tokens).Statistics;
-                speedUps[a].Add(plain.Statistics.DecodeMilliseconds / s.DecodeMilliseconds);
+                milliseconds[a] = s.DecodeMilliseconds;
                 produced[a] += s.GeneratedTokens;
                 steps[a] += s.Steps;
             }
+
+            GenerationStatistics wrong = Answer(0, questions[i], plain, tokens / 3).Statistics; // before and after: the machine's speed drifts
+            double step = (Step(plain.Statistics) + Step(Answer(-1, questions[i], record: null, tokens / 2).Statistics)) / 2;
+            draft.Add(wrong.DraftMilliseconds / (wrong.Steps - 1) / drafts / step);
+            verify.Add((before + Step(wrong)) / 2 / step - draft[^1] * drafts);
+            for (int a = 0; a < acceptances.Count; a++) speedUps[a].Add(step * (tokens - 1) / milliseconds[a]);
         }
 
         return [.. acceptances.Select((a, i) => new Prediction(
@@ -91,12 +98,12 @@ internal sealed class PredictionBench(LanguageModel model, IReadOnlyList<double>
             return;
         }
 
-        var table = new Table("acceptance", "K", "E", "MAT", "c", "v(K+1)", "predicted", "measured", "off by", "(1+p(N-1))/(1+(1-p)N)");
+        var table = new Table("acceptance", "K", "E", "MAT", "c", "v(K+1)", "predicted", "by MAT", "measured", "off by", "off by MAT", "(1+p(N-1))/(1+(1-p)N)");
         foreach (Prediction p in predictions)
         {
             table.Add(
-                Text(p.Acceptance, 2), Text(p.Drafts, 0), Text(p.Expected, 2), Text(p.Length, 2), Text(p.DraftCost, 4), Text(p.VerifyCost, 3), Text(p.Predicted, 2),
-                Text(p.SpeedUp, 2), Text(100 * (p.SpeedUp / p.Predicted - 1), 1) + " %", Text(p.Approximation, 2));
+                Text(p.Acceptance, 2), Text(p.Drafts, 0), Text(p.Expected, 2), Text(p.Length, 2), Text(p.DraftCost, 4), Text(p.VerifyCost, 3), Text(p.Predicted, 2), Text(p.PredictedOfLength, 2),
+                Text(p.SpeedUp, 2), Text(100 * (p.SpeedUp / p.Predicted - 1), 1) + " %", Text(100 * (p.SpeedUp / p.PredictedOfLength - 1), 1) + " %", Text(p.Approximation, 2));
         }
 
         table.Write(host.Output, f);

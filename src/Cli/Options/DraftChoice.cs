@@ -81,7 +81,7 @@ internal sealed record DraftChoice(string Text, Func<CliHost, string, DrafterOpt
     private static DrafterOptions Auto(CliHost host, string target)
     {
         string draft = Path.TrimEndingDirectorySeparator(target) + "-draft";
-        DrafterOptions[] model = Directory.Exists(draft) ? [new DraftModelOptions { Directory = draft, Tokens = 8, WeightType = DraftType }] : [];
+        DrafterOptions[] model = Directory.Exists(draft) ? [new DraftModelOptions { Directory = draft, Tokens = 8, MinProbability = 0.4f, WeightType = DraftType }] : [];
         List<DrafterOptions> heads = [];
         if (Beside(target, "medusa") is { } medusa) heads.Add(new MedusaOptions { Directory = medusa });
         if (Beside(target, s_eagles) is { } eagle) heads.Add(new EagleOptions { Directory = eagle });

@@ -13,6 +13,7 @@ internal sealed class DraftSelection
     private const double Margin = 1.05;
     private readonly TokenForest _merged;
     private readonly float[] _path;     // [nodes] probability that the node and all before it are right
+    private readonly float[] _likely;   // [nodes] the same, siblings excluding each other
     private readonly byte[] _sources;   // [nodes] drafter that made the node as likely as it is
     private readonly bool[] _chosen;    // [nodes]
     private readonly int[] _places;     // [nodes] node of the other forest
@@ -23,9 +24,9 @@ internal sealed class DraftSelection
     {
         _merged = new TokenForest(maxTrees, maxNodes + maxTrees);
         int nodes = maxNodes + maxTrees;
-        (_path, _sources, _chosen) = (new float[nodes], new byte[nodes], new bool[nodes]);
+        (_path, _likely, _sources, _chosen) = (new float[nodes], new float[nodes], new byte[nodes], new bool[nodes]);
         (_places, _order, _perTree) = (new int[nodes], new ulong[nodes], new int[maxTrees]);
-        plan.Add("speculation", "merged drafts", $"[nodes {nodes}]", nodes * 58L);
+        plan.Add("speculation", "merged drafts", $"[nodes {nodes}]", nodes * 62L);
     }
 
     public int Count => _merged.Count;
@@ -71,11 +72,12 @@ internal sealed class DraftSelection
     public Choice Choose(ReadOnlySpan<DraftRequest> requests, StepCostModel costs, double keysPerRow, double keys, double spent)
     {
         int candidates = 0, roots = requests.Length;
+        Exclude();
         for (int node = 0; node < _merged.Count; node++)
         {
             if (_merged.Parent(node) < 0) continue;
             _chosen[node] = false;
-            _order[candidates++] = (ulong)~BitConverter.SingleToUInt32Bits(_path[node]) << 32 | (uint)node;
+            _order[candidates++] = (ulong)~BitConverter.SingleToUInt32Bits(_likely[node]) << 32 | (uint)node;
         }
 
         _order.AsSpan(0, candidates).Sort();
@@ -88,7 +90,7 @@ internal sealed class DraftSelection
             DraftRequest request = requests[tree];
             if (_perTree[tree] >= request.MaxNodes || _merged.Depth(node) > request.MaxDepth) continue;
             _perTree[tree]++;
-            tokens += _path[node];
+            tokens += _likely[node];
             _order[kept++] = _order[i];
             double ticks = spent + costs.Predict(roots + kept, keys + kept * keysPerRow);
             if (tokens * bestTicks <= bestTokens * ticks) continue;
@@ -98,6 +100,27 @@ internal sealed class DraftSelection
         if (bestTokens * plain < Margin * roots * bestTicks) (best, bestTokens, bestTicks) = (0, roots, plain);
         for (int i = 0; i < best; i++) _chosen[(int)(uint)_order[i]] = true;
         return new Choice(best, bestTokens, bestTicks);
+    }
+
+    /// <summary>
+    /// Of siblings at most one is right: what one drafter is sure of leaves little for what others propose instead, however often they were right where all agreed.
+    /// </summary>
+    private void Exclude()
+    {
+        for (int node = 0; node < _merged.Count; node++)
+        {
+            int parent = _merged.Parent(node);
+            if (parent < 0 || _path[parent] <= 0)
+            {
+                _likely[node] = parent < 0 ? 1 : 0;
+                continue;
+            }
+
+            float best = 0;
+            for (int sibling = _merged.FirstChild(parent); sibling >= 0; sibling = _merged.NextSibling(sibling)) best = sibling == node ? best : Math.Max(best, _path[sibling]);
+            float own = _path[node] <= best ? Math.Min(_path[node], _path[parent] - best) : _path[node];
+            _likely[node] = _likely[parent] * own / _path[parent];
+        }
     }
 
     /// <summary>Adds the chosen nodes to the forest that is verified, parents first.</summary>
@@ -111,7 +134,7 @@ internal sealed class DraftSelection
             {
                 int parent = _places[_merged.Parent(node)];
                 forest.AddingSource = _sources[node];
-                _places[node] = parent >= 0 && _chosen[node] ? forest.Add(parent, _merged.Token(node), _path[node]) : -1;
+                _places[node] = parent >= 0 && _chosen[node] ? forest.Add(parent, _merged.Token(node), _likely[node]) : -1;
             }
         }
     }
@@ -124,7 +147,7 @@ internal sealed class DraftSelection
         for (int node = 0; node < _merged.Count; node++)
         {
             if (_merged.Parent(node) < 0 || !_chosen[node] || _sources[node] != source) continue;
-            tokens += _path[node];
+            tokens += _likely[node];
             nodes++;
         }
 

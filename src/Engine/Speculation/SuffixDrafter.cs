@@ -17,7 +17,7 @@ public sealed class SuffixDrafter : IDrafter
     private readonly SuffixText[] _texts;        // [sequences]
     private readonly TokenHistory?[] _paths;     // [sequences]
     private readonly SuffixIndex? _store;        // tokens of ended requests
-    private readonly SuffixIndex? _storedLayout;
+    private readonly StoredLayouts? _storedLayouts;
     private readonly SuffixPredictor? _predictor;
     private readonly Finding[] _findings;        // [sequences, depths, MaxFindings] that led to the drafts of the step
     private readonly int[] _counts;              // [sequences, depths] findings; 0 = nothing was looked for
@@ -36,7 +36,7 @@ public sealed class SuffixDrafter : IDrafter
         for (int s = 0; s < _texts.Length; s++) _texts[s] = new SuffixText(context.ContextLength, options.Depth, words, $"suffixes of request {s}", context.Plan);
         _paths = new TokenHistory?[context.MaxSequences];
         if (options.StoredTokens > 0) _store = new SuffixIndex(options.StoredTokens, "suffixes of ended requests", context.Plan);
-        if (options.StoredTokens > 0 && words is not null) _storedLayout = new SuffixIndex(options.StoredTokens, "layout of ended requests", context.Plan);
+        if (options.StoredTokens > 0 && words is not null) _storedLayouts = new StoredLayouts(options.StoredTokens, context.Plan);
         if (words is not null) _predictor = new SuffixPredictor(options.MaxOccurrences, context.Plan);
         int places = words is null ? 0 : context.MaxSequences * options.Depth;
         (_findings, _counts, _drafts) = (new Finding[places * SuffixPredictor.MaxFindings], new int[places], new int[places]);
@@ -87,7 +87,7 @@ public sealed class SuffixDrafter : IDrafter
         {
             text.Follow(path.Tokens);
             Remember(_store, text.Tokens.Items);
-            if (_storedLayout is not null) Remember(_storedLayout, text.Layout.Items);
+            _storedLayouts?.Remember(text);
         }
 
         _paths[sequence] = null;
@@ -112,7 +112,7 @@ public sealed class SuffixDrafter : IDrafter
         for (int d = 0; d < depth; d++)
         {
             Span<Finding> findings = _findings.AsSpan((at + d) * SuffixPredictor.MaxFindings, SuffixPredictor.MaxFindings);
-            int count = predictor.Look(text, _store, _storedLayout, findings);
+            int count = predictor.Look(text, _store, _storedLayouts, findings);
             if (count == 0) break;
             (int token, float probability) = predictor.Best(findings[..count]);
             (_counts[at + d], _drafts[at + d]) = (count, token);

@@ -28,6 +28,9 @@ internal sealed class SuffixIndex
         Clear();
     }
 
+    /// <summary>Tokens that are remembered.</summary>
+    public int Capacity => _tokens.Length;
+
     /// <summary>Tokens ever added.</summary>
     public int Count { get; private set; }
 

@@ -10,19 +10,21 @@ namespace Foretoken.Speculation;
 internal sealed class SuffixPredictor
 {
     /// <summary>Most findings about one token.</summary>
-    public const int MaxFindings = 6;
+    public const int MaxFindings = 8;
 
-    private const int Kinds = 5, Lengths = 16, Shares = 4;
+    private const int Kinds = 6, Lengths = 16, Shares = 4;
+    private const int MaxAgain = 8, MaxDistance = 24;        // occurrences and pieces that are looked back for repeated words
     private const float LengthWeight = 4;                    // of an occurrence whose match is one token longer
     private const float PriorTried = 3, Fade = 0.98f;
     private const float Rate = 0.05f, BiasRate = 0.015f;
     private readonly int _maxOccurrences;
     private readonly Cell[] _cells = new Cell[Kinds * Lengths * Shares];
-    private readonly float[] _for = [0.5f, 0.5f, 0.5f, 0.5f, 0.5f], _against = [0.2f, 0.2f, 0.2f, 0.2f, 0.2f]; // [kinds]
+    private readonly float[] _for = [0.5f, 0.5f, 0.5f, 0.5f, 0.5f, 0.5f], _against = [0.2f, 0.2f, 0.2f, 0.2f, 0.2f, 0.2f]; // [kinds]
     private readonly int[] _next;                            // [occurrences] different continuations
     private readonly int[] _places;                          // [occurrences] where the continuation with the longest match stands
     private readonly int[] _matches;                         // [occurrences] its match
     private readonly float[] _weights;                       // [occurrences]
+    private readonly float[] _distances = new float[MaxDistance + 1]; // weight of the occurrences that repeated a word from there
     private float _bias;
 
     public SuffixPredictor(int maxOccurrences, MemoryPlan plan)
@@ -40,15 +42,16 @@ internal sealed class SuffixPredictor
         Piece,      // the word went on so before
         Separator,  // the layout did
         Word,       // the layout asks for a word, and the words went on so before
+        Again,      // the layout asks for a word, and repeated one from as far back before
     }
 
     /// <summary>Collects what is known about the token behind the text.</summary>
     /// <param name="text">The text, drafts included.</param>
     /// <param name="stored">Tokens of ended requests; null = none.</param>
-    /// <param name="storedLayout">Their layout.</param>
+    /// <param name="storedLayouts">Their layouts and words.</param>
     /// <param name="findings">Receives the findings. // [MaxFindings]</param>
     /// <returns>How many there are.</returns>
-    public int Look(SuffixText text, SuffixIndex? stored, SuffixIndex? storedLayout, Span<Finding> findings)
+    public int Look(SuffixText text, SuffixIndex? stored, StoredLayouts? storedLayouts, Span<Finding> findings)
     {
         int count = 0;
         if (Find(text.Tokens.Occurrences, text.Tokens.Items, out Match own)) findings[count++] = Of(own.Next, Kind.Own, own);
@@ -56,7 +59,9 @@ internal sealed class SuffixPredictor
         bool wordKnown = Find(text.Words.Occurrences, text.Words.Items, out Match word), continues = wordKnown && text.ContinuesWord(word.Place);
         if (continues && text.EndsWithWord) findings[count++] = Of(word.Next, Kind.Piece, word);
         if (Find(text.Layout.Occurrences, text.Layout.Items, out Match layout) && TryRead(text, layout, word, wordKnown && !continues, out findings[count])) count++;
-        if (storedLayout is not null && Find(storedLayout, text.Layout.Items, out layout) && TryRead(text, layout, word, wordKnown && !continues, out findings[count])) count++;
+        if (storedLayouts is not null && Find(storedLayouts.Marks, text.Layout.Items, out layout) && TryRead(text, layout, word, wordKnown && !continues, out findings[count])) count++;
+        if (FindAgain(text, text, out findings[count])) count++;
+        if (storedLayouts is not null && FindAgain(storedLayouts, text, out findings[count])) count++;
         return count;
     }
 
@@ -144,6 +149,52 @@ internal sealed class SuffixPredictor
         return true;
     }
 
+    /// <summary>
+    /// Whether the words that followed the same layout were words from shortly before, and from how far back: a question names what its answer looks up, and an
+    /// answer ends with what it has found, whatever that was.
+    /// </summary>
+    private bool FindAgain(ILayoutText from, SuffixText text, out Finding finding)
+    {
+        finding = default;
+        _distances.AsSpan().Clear();
+        ReadOnlySpan<int> items = text.Layout.Items;
+        int best = 0, longest = 0, mark = 0, end = from.Marks.NewestEnd(items);
+        float total = 0;
+        for (int seen = 0; end >= 0 && seen < MaxAgain; end = from.Marks.OlderEnd(end), seen++)
+        {
+            if (end + 2 >= from.Marks.Count || from.Marks[end + 1] == -1) continue;
+            int length = from.Marks.MatchLength(items, end, Lengths);
+            if (length < SuffixIndex.KeyTokens) continue;
+            float weight = MathF.Pow(LengthWeight, length - Lengths);
+            total += weight;
+            int distance = from.Marks[end + 1] < -1 ? DistanceBack(from, from.WordAt(end + 1), from.WordAt(end + 2)) : 0;
+            if (distance == 0) continue;
+            _distances[distance] += weight;
+            if (_distances[distance] <= _distances[best] && best != distance) continue;
+            (best, longest, mark) = (distance, Math.Max(length, best == distance ? longest : 0), from.Marks[end + 1]);
+        }
+
+        int token = best == 0 ? -1 : text.WriteBack(best, mark);
+        if (token < 0) return false;
+        finding = Of(token, Kind.Again, new Match(token, 0, longest, _distances[best] / total));
+        return true;
+    }
+
+    /// <summary>How many pieces before its beginning the word stood last; 0 if that is too far or never.</summary>
+    private static int DistanceBack(ILayoutText text, int begin, int end)
+    {
+        int pieces = end - begin;
+        if (pieces is < 1 or > WordTable.MaxPieces) return 0;
+        for (int distance = pieces; distance <= Math.Min(MaxDistance, begin); distance++)
+        {
+            int same = 0;
+            while (same < pieces && text.Word(begin - distance + same) == text.Word(begin + same)) same++;
+            if (same == pieces) return distance;
+        }
+
+        return 0;
+    }
+
     private static Finding Of(int token, Kind kind, in Match match)
     {
         int share = match.Share > 0.95f ? 3 : match.Share > 0.7f ? 2 : match.Share > 0.45f ? 1 : 0;
@@ -154,7 +205,7 @@ internal sealed class SuffixPredictor
     private static float Prior(Kind kind, int length, int share)
     {
         float unanimity = share switch { 3 => 0.7f, 2 => 0.5f, 1 => 0.3f, _ => 0.15f };
-        return kind == Kind.Word ? unanimity * Math.Min(1, (length - 1) / 4f) : unanimity; // a word behind one word alone says little
+        return kind is Kind.Word or Kind.Again ? unanimity * Math.Min(1, (length - 1) / 4f) : unanimity; // a word behind one word alone says little
     }
 
     private static float Sigmoid(float x) => 1 / (1 + MathF.Exp(-x));

@@ -24,6 +24,12 @@ internal readonly unsafe struct FloatPanelKernel<TLanes, TWeights> : IPanelKerne
             return 8;
         }
 
+        if (MaxRows >= 4 && rows is (3 or 5))
+        {
+            Rows3(tile); // one row alone waits for its own sums: 3 and 2 are faster than 4 and 1
+            return 3;
+        }
+
         if (rows >= 4 && MaxRows >= 4)
         {
             Rows4(tile);
@@ -97,6 +103,42 @@ internal readonly unsafe struct FloatPanelKernel<TLanes, TWeights> : IPanelKerne
 
         (even0 + odd0).Store(sums);
         (even1 + odd1).Store(sums + 16);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static void Rows3(in PanelTile tile)
+    {
+        byte* w = tile.Weights, prefetch = tile.Prefetch;
+        long stride = tile.ActivationStride / sizeof(float);
+        float* a0 = (float*)tile.Activations, a1 = a0 + stride, a2 = a1 + stride;
+        int prefetchBytes = tile.PrefetchBytes;
+        float* sums = tile.Sums;
+        TLanes even0 = TLanes.Load(sums), even1 = TLanes.Load(sums + 16), even2 = TLanes.Load(sums + 32);
+        TLanes odd0 = TLanes.Zero, odd1 = TLanes.Zero, odd2 = TLanes.Zero;
+        for (int step = tile.Steps; step > 0; step--)
+        {
+            Prefetcher.Touch(prefetch, prefetchBytes);
+            prefetch += prefetchBytes;
+            for (int k = 0; k < PanelMatrix.StepLength; k += 2)
+            {
+                TWeights.LoadPair(w, out TLanes w0, out TLanes w1);
+                w += TWeights.PairBytes;
+                even0 = TLanes.MultiplyAdd(w0, TLanes.Broadcast(a0[k]), even0);
+                odd0 = TLanes.MultiplyAdd(w1, TLanes.Broadcast(a0[k + 1]), odd0);
+                even1 = TLanes.MultiplyAdd(w0, TLanes.Broadcast(a1[k]), even1);
+                odd1 = TLanes.MultiplyAdd(w1, TLanes.Broadcast(a1[k + 1]), odd1);
+                even2 = TLanes.MultiplyAdd(w0, TLanes.Broadcast(a2[k]), even2);
+                odd2 = TLanes.MultiplyAdd(w1, TLanes.Broadcast(a2[k + 1]), odd2);
+            }
+
+            a0 += PanelMatrix.StepLength;
+            a1 += PanelMatrix.StepLength;
+            a2 += PanelMatrix.StepLength;
+        }
+
+        (even0 + odd0).Store(sums);
+        (even1 + odd1).Store(sums + 16);
+        (even2 + odd2).Store(sums + 32);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
