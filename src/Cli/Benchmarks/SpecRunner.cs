@@ -1,5 +1,4 @@
 using System.Globalization;
-using System.Text;
 using Foretoken.Cli.Options;
 using Foretoken.Cli.Output;
 using Foretoken.Generation;

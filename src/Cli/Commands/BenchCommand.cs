@@ -6,7 +6,6 @@ using Foretoken.Backends.Cuda;
 using Foretoken.Cli.Benchmarks;
 using Foretoken.Cli.Options;
 using Foretoken.Cli.Output;
-using Foretoken.Generation;
 using Foretoken.Models;
 using Stopwatch = System.Diagnostics.Stopwatch;
 
