@@ -61,6 +61,22 @@ public class SampleTests
         other.RunAlone().AssertEqual(waits);
     }
 
+    [Fact]
+    public void Far_more_samples_than_places_are_all_answered_as_alone()
+    {
+        using var rig = new LoopRig(LoopRig.Options(maxSequences: 5, chunk: 4));
+        LoopRequest request = Request(20, 6);
+        Sequence[] samples = Submit(rig, request, 200);
+        Sequence behind = request.Submit(rig);
+        while (!samples[0].Finished) rig.Loop.Step();
+        Assert.Equal(0, behind.History.GeneratedCount); // places were kept for the samples
+        rig.RunToEnd();
+        foreach (int i in new[] { 0, 1, 99, 199 }) AssertAlone(request, [samples[i]], first: i);
+        Assert.All(samples, s => Assert.Equal(FinishReason.Length, s.FinishReason));
+        Assert.InRange(rig.Loop.Statistics.Forks, 200 * 4 / 5, 199);
+        rig.AssertCacheEmpty();
+    }
+
     [Theory]
     [InlineData(1)]
     [InlineData(5)]

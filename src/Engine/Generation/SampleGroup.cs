@@ -40,6 +40,21 @@ internal sealed class SampleGroup
         return best;
     }
 
+    /// <summary>Marks all samples that wait as held.</summary>
+    /// <returns>How many there are.</returns>
+    public int Hold()
+    {
+        int held = 0;
+        foreach (Sequence s in _samples)
+        {
+            if (s.CacheIndex >= 0 || s.Finished || s.Held) continue;
+            s.Held = true;
+            held++;
+        }
+
+        return held;
+    }
+
     /// <summary>Most rows that a running sample may bring: one that reads the prompt stops in front of its last token while others wait to begin there.</summary>
     public int MostRows(Sequence reader, PagedKvCache cache)
     {

@@ -201,9 +201,9 @@ public sealed class Scheduler
         {
             if (next.Group?.FindSource(next, _cache).IsReading == true)
             {
-                next.Held = true; // others pass, but only into room that it does not need
-                _heldPlaces++;
-                _heldPages += _forecast.Pages(next);
+                int held = next.Group.Hold(); // others pass, but only into room that these do not need
+                _heldPlaces += held;
+                _heldPages += (long)held * _forecast.Pages(next);
                 continue;
             }
 
