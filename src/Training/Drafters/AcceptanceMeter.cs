@@ -22,6 +22,10 @@ internal sealed class AcceptanceCounts
     [JsonIgnore]
     public double TokensPerPass => Rounds == 0 ? 0 : (double)Tokens / Rounds;
 
+    /// <summary>Accepted drafts per rejected one: how long a chain of drafts goes on, whatever the length of a round.</summary>
+    [JsonIgnore]
+    public double PerRejection => Accepted.Sum() / (double)Math.Max(1, Reached.Sum() - Accepted.Sum());
+
     /// <summary>Share of accepted among the drafts that were verified; a draft behind a rejected one is not.</summary>
     [JsonIgnore]
     public double Rate => Reached.Sum() is > 0 and long reached ? (double)Accepted.Sum() / reached : 0;
@@ -41,6 +45,7 @@ internal sealed class AcceptanceRecord
 /// </summary>
 internal sealed class AcceptanceMeter(IReadOnlyList<string> buckets, int depth)
 {
+    private const int ShownDepths = 8;
     private readonly AcceptanceCounts[] _counts = [.. buckets.Select(_ => new AcceptanceCounts { Reached = new long[depth], Accepted = new long[depth] })];
 
     /// <summary>Most drafts of a round.</summary>
@@ -121,14 +126,16 @@ internal sealed class AcceptanceMeter(IReadOnlyList<string> buckets, int depth)
         }
     }
 
-    /// <summary>A Markdown table: tokens per pass and the acceptance of each depth, given that the drafts before were accepted.</summary>
+    /// <summary>
+    /// A Markdown table: tokens per pass, accepted drafts per rejected one, and the acceptance of the first depths, given that the drafts before were accepted.
+    /// </summary>
     public static string Table(params ReadOnlySpan<(string Title, AcceptanceMeter Meter)> meters)
     {
         var text = new StringBuilder();
         int deepest = 0;
-        foreach ((_, AcceptanceMeter meter) in meters) deepest = Math.Max(deepest, meter.Depth);
-        text.Append("| | text | tokens per pass |").Append(string.Concat(Enumerable.Range(1, deepest).Select(d => string.Create(CultureInfo.InvariantCulture, $" {d} |")))).Append('\n');
-        text.Append("|---|---|---:|").Append(string.Concat(Enumerable.Repeat("---:|", deepest))).Append('\n');
+        foreach ((_, AcceptanceMeter meter) in meters) deepest = Math.Max(deepest, Math.Min(meter.Depth, ShownDepths));
+        text.Append("| | text | tokens per pass | accepted per rejected |").Append(string.Concat(Enumerable.Range(1, deepest).Select(d => string.Create(CultureInfo.InvariantCulture, $" {d} |")))).Append('\n');
+        text.Append("|---|---|---:|---:|").Append(string.Concat(Enumerable.Repeat("---:|", deepest))).Append('\n');
         foreach ((string title, AcceptanceMeter meter) in meters)
         {
             for (int b = 0; b < meter.Buckets.Count; b++) AppendRow(text, title, meter.Buckets[b], meter.Of(b), deepest);
@@ -141,7 +148,7 @@ internal sealed class AcceptanceMeter(IReadOnlyList<string> buckets, int depth)
     private static void AppendRow(StringBuilder text, string title, string bucket, AcceptanceCounts counts, int deepest)
     {
         if (counts.Rounds == 0) return;
-        text.Append(CultureInfo.InvariantCulture, $"| {title} | {bucket} | {counts.TokensPerPass:F2} |");
+        text.Append(CultureInfo.InvariantCulture, $"| {title} | {bucket} | {counts.TokensPerPass:F2} | {counts.PerRejection:F1} |");
         for (int d = 0; d < deepest; d++)
         {
             bool known = d < counts.Reached.Length && counts.Reached[d] > 0;

@@ -29,7 +29,7 @@ internal static class DrafterComparison
         var text = new StringBuilder();
         text.Append(CultureInfo.InvariantCulture, $"# {comparison.Name}\n\nHeld-out acceptance of greedy chain drafting. Cost: multiplications of a draft beside those of the target's token. ")
             .Append("The best speed-up is the largest E(K) / (1 + K·cost) over K drafts a round (one pass for all drafts of Medusa), for passes that cost the same whatever their rows.\n\n")
-            .Append("| name | kind | parameters | cost | accepted | tokens per pass | best K | best speed-up |\n|---|---|---:|---:|---:|---:|---:|---:|\n");
+            .Append("| name | kind | parameters | cost | accepted | accepted per rejected | tokens per pass | best K | best speed-up |\n|---|---|---:|---:|---:|---:|---:|---:|---:|\n");
         for (int i = 0; i < comparison.Compare.Count; i++)
         {
             string path = Path.Combine(folder, comparison.Compare[i]), run = Path.Combine(outDir, string.Create(CultureInfo.InvariantCulture, $"{i + 1}-{Path.GetFileNameWithoutExtension(path)}"));
@@ -65,7 +65,7 @@ internal static class DrafterComparison
         using TransformerModel verifier = ModelImport.Read(target);
         double cost = perDraft / (double)Multiplications(verifier);
         (int Drafts, double SpeedUp) best = Enumerable.Range(1, meter.Depth).Select(k => (k, meter.Expected(k) / (1 + k * cost))).MaxBy(pair => pair.Item2);
-        text.Append(CultureInfo.InvariantCulture, $"| {recipe.Name} | {recipe.Drafter} | {parameters:N0} | {cost:F3} | {100 * all.Rate:F1} % | {all.TokensPerPass:F2} | {best.Drafts} | {best.SpeedUp:F2} |\n");
+        text.Append(CultureInfo.InvariantCulture, $"| {recipe.Name} | {recipe.Drafter} | {parameters:N0} | {cost:F3} | {100 * all.Rate:F1} % | {all.PerRejection:F1} | {all.TokensPerPass:F2} | {best.Drafts} | {best.SpeedUp:F2} |\n");
     }
 
     /// <summary>All parameters of an exported drafter, and the multiplications of one draft.</summary>
