@@ -67,8 +67,10 @@ internal sealed class AdversarialBench(LanguageModel model, IReadOnlyList<string
                 (int[][] tokens, long time) = Answer(d, group, plain, length);
                 plain ??= tokens;
                 for (int i = 0; i < plain.Length; i++) _different += plain[i].AsSpan().SequenceEqual(tokens[i]) ? 0 : 1;
-                ticks[d + 1] += time;
+                ticks[d + 1] += d < 0 ? time / 2 : time;
             }
+
+            ticks[0] += Answer(-1, group, plain, length).Ticks / 2; // before and after the others: who comes first warms nothing up for them
         }
 
         if (measured is null) return;
