@@ -24,8 +24,10 @@ internal static class ModelLocator
         return Shipped(model, host) ?? throw Missing($"{model}: no such model", host);
     }
 
-    /// <summary>The folders of the shipped models.</summary>
-    public static IReadOnlyList<string> Installed(CliHost host)
+    /// <summary>The folders of the shipped models that answer: those with a tokenizer, which drafters trained on another's hidden states do without.</summary>
+    public static IReadOnlyList<string> Installed(CliHost host) => [.. Folders(host).Where(d => File.Exists(Path.Combine(d, "tokenizer.json")))];
+
+    private static IReadOnlyList<string> Folders(CliHost host)
     {
         string folder = Path.Combine(host.BaseDirectory, "models");
         return Directory.Exists(folder)
@@ -33,7 +35,7 @@ internal static class ModelLocator
             : [];
     }
 
-    private static string? Shipped(string name, CliHost host) => Installed(host).FirstOrDefault(d => Path.GetFileName(d) == name);
+    private static string? Shipped(string name, CliHost host) => Folders(host).FirstOrDefault(d => Path.GetFileName(d) == name);
 
     private static RunException Missing(string problem, CliHost host)
     {
