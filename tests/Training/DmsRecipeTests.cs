@@ -59,10 +59,10 @@ public class DmsRecipeTests
         (double mean, double low, double high) = ExperimentTable.Wilson(90, 100);
         Assert.Equal((0.9, 0.8256, 0.9448), (mean, Math.Round(low, 4), Math.Round(high, 4)));
         ExperimentScore one = new("v", 8, 1, "g", 100, 80, 1, 0.01, 8);
-        Assert.Equal("80.0 (71.1–86.7)", ExperimentTable.Cell([one]));
-        Assert.Equal("82.0 (77.0–87.0)", ExperimentTable.Cell([one, one with { Seed = 2, ExactCount = 82 }, one with { Seed = 3, ExactCount = 84 }]));
+        Assert.Equal("80.0 (71.1–86.7), 8.0×", ExperimentTable.Cell([one]));
+        Assert.Equal("82.0 (77.0–87.0), 8.0×", ExperimentTable.Cell([one, one with { Seed = 2, ExactCount = 82 }, one with { Seed = 3, ExactCount = 84 }]));
         string table = ExperimentTable.Write([one, one with { Group = "h", ExactCount = 0 }]);
-        Assert.Contains("| v | 8 | 1 | 8.00 | 80.0 (71.1–86.7) | 0.0 (0.0–3.7) | 0.0100 |", table, StringComparison.Ordinal);
+        Assert.Contains("| v | 8 | 1 | 80.0 (71.1–86.7), 8.0× | 0.0 (0.0–3.7), 8.0× | 0.0100 |", table, StringComparison.Ordinal);
     }
 
     /// <summary>A short form of the shipped retrofit: the same model, data and optimizers, a few small steps.</summary>

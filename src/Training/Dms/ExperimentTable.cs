@@ -3,7 +3,7 @@ using System.Text;
 
 namespace Foretoken.Training;
 
-/// <summary>The experiment's results as a Markdown table: exact solutions with 95 % intervals, per variant, compression and group of problems.</summary>
+/// <summary>The experiment's results as a Markdown table: exact solutions with 95 % intervals and measured compression, per variant, asked compression and group of problems.</summary>
 public static class ExperimentTable
 {
     /// <summary>Two-sided 95 % quantiles of Student's t for 1, 2, 3 and 4 degrees of freedom.</summary>
@@ -15,27 +15,27 @@ public static class ExperimentTable
     public static string Write(IReadOnlyList<ExperimentScore> scores)
     {
         string[] groups = [.. scores.Select(s => s.Group).Distinct()];
-        var text = new StringBuilder("| variant | asked CR | seeds | measured CR |");
+        var text = new StringBuilder("| variant | asked CR | seeds |");
         foreach (string group in groups) text.Append(CultureInfo.InvariantCulture, $" {group} |");
-        text.Append(" KL to dense |\n|---|---|---|---|").Insert(text.Length, "---|", groups.Length + 1).Append('\n');
+        text.Append(" KL to dense |\n|---|---|---|").Insert(text.Length, "---|", groups.Length + 1).Append('\n');
         foreach (var row in scores.GroupBy(s => (s.Variant, s.TargetCr)))
         {
             ulong[] seeds = [.. row.Select(s => s.Seed).Distinct()];
             string asked = row.Key.TargetCr > 1 ? row.Key.TargetCr.ToString(CultureInfo.InvariantCulture) : "–";
-            text.Append(CultureInfo.InvariantCulture, $"| {row.Key.Variant} | {asked} | {seeds.Length} | {row.Average(s => s.Compression):F2} |");
+            text.Append(CultureInfo.InvariantCulture, $"| {row.Key.Variant} | {asked} | {seeds.Length} |");
             foreach (string group in groups) text.Append(CultureInfo.InvariantCulture, $" {Cell([.. row.Where(s => s.Group == group)])} |");
             text.Append(CultureInfo.InvariantCulture, $" {row.Average(s => s.Divergence):F4} |\n");
         }
         return text.ToString();
     }
 
-    /// <summary>"mean (low–high)" in percent.</summary>
+    /// <summary>"mean (low–high), compression×", the first three in percent.</summary>
     internal static string Cell(IReadOnlyList<ExperimentScore> scores)
     {
         if (scores.Count == 0) return "–";
         double[] means = [.. scores.Select(s => (double)s.ExactCount / s.Examples)];
         (double mean, double low, double high) = means.Length == 1 ? Wilson(scores[0].ExactCount, scores[0].Examples) : Student(means);
-        return string.Create(CultureInfo.InvariantCulture, $"{100 * mean:F1} ({100 * low:F1}–{100 * high:F1})");
+        return string.Create(CultureInfo.InvariantCulture, $"{100 * mean:F1} ({100 * low:F1}–{100 * high:F1}), {scores.Average(s => s.Compression):F1}×");
     }
 
     /// <summary>Wilson's score interval at 95 %.</summary>
