@@ -2,10 +2,12 @@ using Foretoken.Backends;
 using Foretoken.Backends.Cpu;
 using Foretoken.Generation;
 using Foretoken.KvCache;
+using Foretoken.Memory;
 using Foretoken.Sampling;
 using Foretoken.Speculation;
 using Foretoken.Tests.Fixtures;
 using Foretoken.Tests.Speculation;
+using Xunit.Sdk;
 
 namespace Foretoken.Tests.Generation;
 
@@ -13,6 +15,7 @@ namespace Foretoken.Tests.Generation;
 [Collection("telemetry")] // whoever listens to requests makes their end allocate
 public sealed class AllocationTests(TinyModelFixture fixture) : IClassFixture<TinyModelFixture>
 {
+    private static object? s_kept; // what is kept cannot live on the stack
     private const int Sequences = 8, WarmUpSteps = 60, MeasuredSteps = 220;
 
     public static TheoryData<string> Samplings => ["greedy", "full"];
@@ -70,19 +73,23 @@ public sealed class AllocationTests(TinyModelFixture fixture) : IClassFixture<Ti
         var oracle = new OracleDrafter(new OracleOptions { VocabSize = 277, Depth = 3, Siblings = 2, Acceptance = 0.6 });
         using LanguageModel model = fixture.Load(new LanguageModelOptions
         {
-            Threads = 2, MaxSequences = sequences, MaxRows = 400, PrefillChunk = 100, ContextLength = 256, Drafter = oracle,
+            Threads = 2, MaxSequences = sequences, MaxRows = sequences * (1 + oracle.MaxNodes) + 200, PrefillChunk = 200, ContextLength = 256, Drafter = oracle,
             KvType = evicts ? KvType.Int8 : KvType.BF16, MaxPrefixes = evicts ? 8 : 0,
             KvPolicy = evicts ? new DmsPolicy(16, SyntheticDecisions.ForCompression(1, 4)) : null,
         });
         Request[] requests = [.. Enumerable.Range(0, sequences + more).Select(i => new Request(
             LoopRig.Prompt(5 + i, (ulong)i), Options("full", (ulong)i) with { MaxTokens = i % 4 == 0 ? 60 : 160, Priority = i % 3 }))];
         Record(model, oracle, requests);
-        foreach (Request r in requests) model.Generate(r.Prompt, r.Options);
+        GenerationStatistics[] statistics = [.. requests.Select(r => model.Generate(r.Prompt, r.Options).Statistics)];
         DecodeLoop loop = model.Engine.Loop;
-        for (int i = 0; i < 20; i++) loop.Step();
+        for (int i = 0; i < 12; i++) loop.Step();
         Assert.Equal((sequences, more), (loop.Statistics.Running, loop.Statistics.Waiting));
-        AssertNothingAllocated(model, 40);
+        (int drafted, int accepted, int second, int third) = Drafts(statistics);
+        AssertNothingAllocated(model, 30);
         Assert.Equal(0, loop.Statistics.Waiting); // some ended in between, so that others began
+        (int draftedSince, int acceptedSince, int secondSince, int thirdSince) = Drafts(statistics);
+        Assert.True(draftedSince - drafted > 30 * 40 * 5 && acceptedSince - accepted > 1000, $"{draftedSince - drafted} drafts, {acceptedSince - accepted} accepted");
+        Assert.True(secondSince - second > 300 && thirdSince - third > 100, $"{secondSince - second} second drafts and {thirdSince - third} third ones were accepted");
         Assert.InRange(loop.Statistics.Running, 40, sequences);
         KvStatistics kv = model.Cache.Statistics;
         Assert.True(evicts ? kv is { EffectiveCompression: > 1.3, Prefixes.Stored: > 0 } : kv.EffectiveCompression == 1, kv.ToString());
@@ -180,6 +187,45 @@ public sealed class AllocationTests(TinyModelFixture fixture) : IClassFixture<Ti
         AssertNothingAllocated(model, Options("full"));
     }
 
+    /// <summary>Otherwise the tests above would prove nothing.</summary>
+    [Theory]
+    [InlineData("managed memory")]
+    [InlineData("managed memory of another thread")]
+    [InlineData("native memory")]
+    public void Canary_planted_allocation_is_caught(string kind)
+    {
+        var drafter = new HookedDrafter(new NoDrafter());
+        using LanguageModel model = fixture.Load(new LanguageModelOptions { Threads = 2, MaxSequences = 2, Drafter = drafter });
+        model.Generate(LoopRig.Prompt(9, 3), new GenerationOptions { MaxTokens = 200, IgnoreEndTokens = true });
+        for (int i = 0; i < 20; i++) model.Engine.Loop.Step();
+        AssertNothingAllocated(model, 40);
+        ThreadTeam team = ((CpuBackend)model.Loaded.Transformer.Backend).Team;
+        int steps = 0;
+        var job = new AllocatingJob(team.Threads);
+        drafter.Proposing = () =>
+        {
+            if (++steps != 20) return; // once in all of them
+            if (kind == "managed memory") s_kept = new object();
+            else if (kind == "native memory") NativeBuffer.Allocate(1, "a test").Dispose();
+            else team.Run(ref job, team.Threads);
+        };
+        Assert.Throws<EqualException>(() => AssertNothingAllocated(model, 40));
+        AssertNothingAllocated(model, 40);
+    }
+
+    [Fact]
+    public void The_full_sampling_has_every_stage()
+    {
+        SamplingOptions s = Options("full").Sampling;
+        Assert.Equal(5, typeof(ISamplerStage).Assembly.GetTypes().Count(t => t.IsClass && t.IsAssignableTo(typeof(ISamplerStage))));
+        Assert.True(s is { Temperature: > 0 and not 1, TopK: > 0, TopP: < 1, MinP: > 0, RepetitionPenalty: not 1, PresencePenalty: > 0, FrequencyPenalty: > 0, LogProbs: true });
+    }
+
+    /// <summary>Drafted and accepted tokens so far, and those that were accepted as the second and the third of their step.</summary>
+    private static (int Drafted, int Accepted, int Second, int Third) Drafts(GenerationStatistics[] statistics) => (
+        statistics.Sum(s => s.DraftedTokens), statistics.Sum(s => s.AcceptedTokens),
+        statistics.Sum(s => s.AcceptedAt[1]), statistics.Sum(s => s.AcceptedAt[2]));
+
     private static void Record(LanguageModel model, OracleDrafter oracle, Request[] requests)
     {
         GenerationSession[] sessions = [.. requests.Select(r => model.Generate(r.Prompt, r.Options))];
@@ -223,7 +269,8 @@ public sealed class AllocationTests(TinyModelFixture fixture) : IClassFixture<Ti
         for (int i = 0; i < steps; i++) model.Engine.Loop.Step();
         team.Run(ref after, team.Threads);
         Assert.Equal(before.Bytes, after.Bytes);
-        Assert.True(before.Bytes[0] > 0);
+        Assert.Equal(before.NativeBytes, after.NativeBytes);
+        Assert.True(before.Bytes[0] > 0 && before.NativeBytes[0] > 0);
     }
 
     private sealed record Request(int[] Prompt, GenerationOptions Options);
@@ -235,11 +282,27 @@ public sealed class AllocationTests(TinyModelFixture fixture) : IClassFixture<Ti
 
         public long[] Bytes { get; } = new long[threads];
 
+        public long[] NativeBytes { get; } = new long[threads];
+
         public void Execute(int chunk, int thread)
         {
             Bytes[thread] = GC.GetAllocatedBytesForCurrentThread();
+            NativeBytes[thread] = NativeBuffer.AllocatedBytesForCurrentThread;
             Interlocked.Increment(ref _arrived[0]);
             while (Volatile.Read(ref _arrived[0]) < Bytes.Length) Thread.Yield();
+        }
+    }
+
+    /// <summary>Allocates on the last thread of a team; each waits for the others, so that each takes one chunk.</summary>
+    private readonly struct AllocatingJob(int threads) : IParallelJob
+    {
+        private readonly int[] _arrived = new int[1];
+
+        public void Execute(int chunk, int thread)
+        {
+            if (thread == threads - 1) s_kept = new object();
+            Interlocked.Increment(ref _arrived[0]);
+            while (Volatile.Read(ref _arrived[0]) < threads) Thread.Yield();
         }
     }
 

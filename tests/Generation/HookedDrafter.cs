@@ -5,7 +5,11 @@ namespace Foretoken.Tests.Generation;
 /// <summary>Passes everything on to another drafter and calls what a test hangs in, before.</summary>
 internal sealed class HookedDrafter(IDrafter inner) : IDrafter
 {
-    public Action<TokenForest>? Proposing { get; set; }
+    public Action? Proposing { get; set; }
+
+    public Action<DraftRequest[]>? ProposingFor { get; set; }
+
+    public Action? Observing { get; set; }
 
     public Action<StepCost>? Measuring { get; set; }
 
@@ -23,12 +27,16 @@ internal sealed class HookedDrafter(IDrafter inner) : IDrafter
 
     public void Propose(ReadOnlySpan<DraftRequest> requests, TokenForest forest)
     {
-        Proposing?.Invoke(forest);
+        Proposing?.Invoke();
+        ProposingFor?.Invoke(requests.ToArray());
         inner.Propose(requests, forest);
     }
 
-    public void Observe(ReadOnlySpan<DraftRequest> requests, ReadOnlySpan<Acceptance> acceptances, TokenForest forest) =>
+    public void Observe(ReadOnlySpan<DraftRequest> requests, ReadOnlySpan<Acceptance> acceptances, TokenForest forest)
+    {
+        Observing?.Invoke();
         inner.Observe(requests, acceptances, forest);
+    }
 
     public void Measured(in StepCost cost)
     {

@@ -3,6 +3,8 @@ using Foretoken.Generation;
 using Foretoken.KvCache;
 using Foretoken.Numerics;
 using Foretoken.Sampling;
+using Foretoken.Speculation;
+using Xunit.Sdk;
 
 namespace Foretoken.Tests.Generation;
 
@@ -30,6 +32,41 @@ public sealed class PrefixReuseTests(TinyModelFixture fixture) : IClassFixture<T
         GenerationResult[] alone;
         using (LanguageModel plain = fixture.Load(options)) alone = [.. requests.Select(r => plain.Generate(r.Prompt, r.Options).Complete())];
         using LanguageModel reusing = fixture.Load(options with { MaxPrefixes = 6 });
+        int reused = AssertSame(reusing, requests, alone);
+        KvStatistics statistics = reusing.Cache.Statistics;
+        Assert.Equal(statistics.Prefixes.ReusedTokens, reused);
+        Assert.True(statistics.Prefixes.Hits >= 6 && reused >= 6 * 96, $"{statistics.Prefixes}");
+        Assert.Equal(0, statistics.PagesReserved);
+        reusing.Cache.ClearPrefixes();
+        Assert.Equal(statistics.PagesTotal, reusing.Cache.Statistics.PagesFree);
+    }
+
+    /// <summary>Keys and values of one prompt are stored under the tokens of another, as a hash without comparison would find them.</summary>
+    [Fact]
+    public void Canary_prefix_of_another_prompt_is_caught()
+    {
+        var options = new LanguageModelOptions { Threads = 1, ContextLength = 512, MaxSequences = 4 };
+        (int[] Prompt, GenerationOptions Options)[] requests = [.. Enumerable.Range(0, 3).Select(Request)];
+        GenerationResult[] alone;
+        using (LanguageModel plain = fixture.Load(options)) alone = [.. requests.Select(r => plain.Generate(r.Prompt, r.Options).Complete())];
+        var drafter = new HookedDrafter(new NoDrafter());
+        using LanguageModel model = fixture.Load(options with { MaxPrefixes = 6, Drafter = drafter });
+        drafter.ProposingFor = r =>
+        {
+            if (r.Length > 0) model.Cache.PublishPrefix(r[0].Sequence, requests[0].Prompt);
+        };
+        int[] other = LoopRig.Prompt(requests[0].Prompt.Length, 3);
+        model.Generate(other, new GenerationOptions { MaxTokens = 4, IgnoreEndTokens = true }).Complete();
+        drafter.ProposingFor = null;
+        Assert.Throws<EqualException>(() => AssertSame(model, requests, alone));
+        model.Cache.ClearPrefixes();
+        AssertSame(model, requests, alone);
+    }
+
+    /// <summary>Serves the requests, three at a time, and holds their answers to those alone.</summary>
+    /// <returns>Tokens that were not computed again.</returns>
+    private static int AssertSame(LanguageModel reusing, (int[] Prompt, GenerationOptions Options)[] requests, GenerationResult[] alone)
+    {
         int reused = 0;
         for (int first = 0; first < requests.Length; first += 3)
         {
@@ -43,12 +80,7 @@ public sealed class PrefixReuseTests(TinyModelFixture fixture) : IClassFixture<T
             }
         }
 
-        KvStatistics statistics = reusing.Cache.Statistics;
-        Assert.Equal(statistics.Prefixes.ReusedTokens, reused);
-        Assert.True(statistics.Prefixes.Hits >= 6 && reused >= 6 * 96, $"{statistics.Prefixes}");
-        Assert.Equal(0, statistics.PagesReserved);
-        reusing.Cache.ClearPrefixes();
-        Assert.Equal(statistics.PagesTotal, reusing.Cache.Statistics.PagesFree);
+        return reused;
     }
 
     /// <summary>Prompts share their first 128 tokens, a system prompt; every third is longer than the one before by a turn.</summary>

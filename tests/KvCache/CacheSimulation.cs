@@ -7,6 +7,18 @@ using Foretoken.Tests.Backends;
 
 namespace Foretoken.Tests.KvCache;
 
+/// <summary>Defects that are planted to see that random operations find them.</summary>
+public enum CacheDefect
+{
+    None,
+
+    /// <summary>Copy-on-write takes a page that a fork shares for one of its own, and writes it without a copy.</summary>
+    ForgetsHolder,
+
+    /// <summary>Stored prefixes are found under the tokens of another prompt.</summary>
+    StoresUnderOtherTokens,
+}
+
 /// <summary>
 /// Random interleavings of everything that a cache does, against a naive model: the list of each sequence's tokens. After every step each head must
 /// hold exactly the tokens that the policy shows, with their keys and values. A seed replays a run.
@@ -17,6 +29,7 @@ internal sealed unsafe class CacheSimulation : IDisposable
     private readonly SeededRandom _random;
     private readonly KvCacheOptions _options;
     private readonly IEvictionPolicy _expected;
+    private readonly CacheDefect _defect;
     private readonly PagedKvCache _cache;
     private readonly HostKvView _view;
     private readonly RowBatch _rows = new(Sequences * MaxRows);
@@ -30,8 +43,11 @@ internal sealed unsafe class CacheSimulation : IDisposable
     /// <param name="reclaimBatch">See <see cref="KvCacheOptions"/>.</param>
     /// <param name="prefixes">Most stored prefixes.</param>
     /// <param name="expected">What the cache is held to, if not its own policy.</param>
-    public CacheSimulation(ulong seed, KvType type, IEvictionPolicy policy, int reclaimBatch, int prefixes, IEvictionPolicy? expected = null)
+    /// <param name="defect">What is planted.</param>
+    public CacheSimulation(
+        ulong seed, KvType type, IEvictionPolicy policy, int reclaimBatch, int prefixes, IEvictionPolicy? expected = null, CacheDefect defect = CacheDefect.None)
     {
+        _defect = defect;
         _random = new SeededRandom(seed);
         _expected = expected ?? policy;
         var layout = new KvLayout(Layers, KvHeads, HeadDim, type, SlotsPerPage);
@@ -144,6 +160,7 @@ internal sealed unsafe class CacheSimulation : IDisposable
         if (fork < 0) return;
         _model.Add(fork, _model[s].Copy());
         Mark("fork");
+        if (_defect == CacheDefect.ForgetsHolder) ForgetHolders(fork);
     }
 
     private void Truncate(int s)
@@ -174,7 +191,19 @@ internal sealed unsafe class CacheSimulation : IDisposable
     {
         foreach ((int s, NaiveSequence naive) in _model)
         {
-            if (_cache.PublishPrefix(s, naive.Tokens.ToArray())) Mark("publish");
+            int[] tokens = [.. naive.Tokens];
+            if (_defect == CacheDefect.StoresUnderOtherTokens) _prompts[0].AsSpan(0, Math.Min(tokens.Length, _prompts[0].Length)).CopyTo(tokens);
+            if (_cache.PublishPrefix(s, tokens)) Mark("publish");
+        }
+    }
+
+    /// <summary>The last page of every head, which both sequences go on to write, counts as held by one of them.</summary>
+    private void ForgetHolders(int fork)
+    {
+        for (int h = 0; h < Heads; h++)
+        {
+            KvHeadSlots* head = _view.Head(fork, h / KvHeads, h % KvHeads);
+            if (head->Committed % SlotsPerPage != 0) _cache.Pool.Return(head->Pages[head->PageCount - 1], live: true);
         }
     }
 

@@ -1,11 +1,16 @@
+using System.Globalization;
+using System.Text.RegularExpressions;
 using Foretoken.Backends;
 using Foretoken.KvCache;
+using Foretoken.Tests.Fixtures;
 
 namespace Foretoken.Tests.KvCache;
 
 /// <summary>Random interleavings of all operations against lists of tokens. A failure names its seed, which replays it.</summary>
 public sealed class PagedKvCacheSimulationTests
 {
+    private const string ReplayKind = "cache";
+
     public static TheoryData<int> FewSeeds() => [.. Enumerable.Range(0, 24)];
 
     [Theory]
@@ -40,12 +45,43 @@ public sealed class PagedKvCacheSimulationTests
         Assert.Matches("expires at|is lost", caught?.Message);
     }
 
-    private static SortedDictionary<string, int> Run(int seed, int steps, IEvictionPolicy? planted = null, IEvictionPolicy? expected = null)
+    /// <summary>In the sequence that was corrupted, and not only when the books are closed at the end.</summary>
+    [Theory]
+    [InlineData(CacheDefect.ForgetsHolder)]
+    [InlineData(CacheDefect.StoresUnderOtherTokens)]
+    public void Canary_planted_defect_of_sharing_is_caught(CacheDefect defect)
+    {
+        string[] caught = [.. Enumerable.Range(0, 24).Select(seed => Record.Exception(() => Run(seed, 250, defect: defect))?.Message).OfType<string>()];
+        Assert.True(caught.Length >= 6, $"{caught.Length} of 24 runs with {defect} failed");
+        Assert.All(caught, c => Assert.StartsWith($"{SimulationReplay.Variable}=cache:", c, StringComparison.Ordinal));
+        Assert.True(caught.Count(c => Regex.IsMatch(c, "position [0-9]+ of [0-9]+, sequence [0-9], layer [0-9], head [0-9](: (key|value)| is lost| expires)")) >= caught.Length / 2, string.Join('\n', caught));
+    }
+
+    [Fact]
+    public void Replay_of_a_printed_seed_fails_again_in_the_same_place()
+    {
+        string failure = Enumerable.Range(0, 24).Select(seed => Record.Exception(() => Run(seed, 250, defect: CacheDefect.ForgetsHolder))?.Message).OfType<string>().First();
+        var replay = SimulationReplay.Parse(failure[(SimulationReplay.Variable.Length + 1)..failure.IndexOf(' ', StringComparison.Ordinal)]);
+        Assert.Equal(ReplayKind, replay.Kind);
+        Assert.Equal(failure, Record.Exception(() => Run(replay))?.Message);
+    }
+
+    /// <summary>The run that the environment names.</summary>
+    [Fact]
+    public void Replay_of_the_run_that_the_environment_names()
+    {
+        if (SimulationReplay.FromEnvironment() is { Kind: ReplayKind } replay) Run(replay);
+    }
+
+    private static void Run(SimulationReplay replay) => Run((int)replay.Seed, int.Parse(replay.Values[1], CultureInfo.InvariantCulture), defect: Enum.Parse<CacheDefect>(replay.Values[2]));
+
+    private static SortedDictionary<string, int> Run(
+        int seed, int steps, IEvictionPolicy? planted = null, IEvictionPolicy? expected = null, CacheDefect defect = CacheDefect.None)
     {
         IEvictionPolicy policy = planted ?? PolicyOf(seed);
         KvType[] types = Enum.GetValues<KvType>();
         int reclaimBatch = seed % 3 == 0 ? 1 : seed % 3 * 7;
-        using var simulation = new CacheSimulation((ulong)seed, types[seed % types.Length], policy, reclaimBatch, prefixes: seed % 5, expected);
+        using var simulation = new CacheSimulation((ulong)seed, types[seed % types.Length], policy, reclaimBatch, prefixes: seed % 5, expected, defect);
         int step = 0;
         try
         {
@@ -54,7 +90,7 @@ public sealed class PagedKvCacheSimulationTests
         }
         catch (Exception e)
         {
-            throw new InvalidOperationException($"seed {seed}, step {step}, {policy.Name}: {e.Message}", e);
+            throw new InvalidOperationException($"{SimulationReplay.Variable}={ReplayKind}:{seed}/{steps}/{defect} fails: seed {seed}, step {step}, {policy.Name}: {e.Message}", e);
         }
 
         return simulation.Done;

@@ -10,12 +10,16 @@ public sealed unsafe partial class NativeBuffer : IDisposable
 {
     private const long HugePage = 2 << 20;
     private const int ProtReadWrite = 3, MapPrivateAnonymous = 0x22, AdviseHugePage = 14;
+    [ThreadStatic]
+    private static long t_allocated;
+
     private readonly long _mappedBytes; // 0: the managed allocator's memory
     private byte* _mapping;
 
     private NativeBuffer(long bytes)
     {
         Bytes = bytes;
+        t_allocated += Math.Max(bytes, 1);
         if (OperatingSystem.IsLinux() && bytes >= HugePage && TryMap(bytes + HugePage, out _mapping))
         {
             _mappedBytes = bytes + HugePage;
@@ -30,6 +34,9 @@ public sealed unsafe partial class NativeBuffer : IDisposable
     }
 
     ~NativeBuffer() => Free();
+
+    /// <summary>Bytes of all buffers that the calling thread has allocated since it started, those that were freed too; an empty one counts as a byte.</summary>
+    internal static long AllocatedBytesForCurrentThread => t_allocated;
 
     /// <summary>First byte; 64-byte aligned.</summary>
     public byte* Pointer { get; private set; }
