@@ -17,8 +17,8 @@ public class DmsRecipeTests
         Assert.True(TrainingRecipe.Read(Path.Combine(folder, "dms-base.json")).MaxExampleTokens > 0);
         ExperimentRecipe experiment = ExperimentRecipe.Read(Path.Combine(folder, "experiment.json"));
         Assert.Equal((1ul, 8.0), (experiment.Runs[0].Seed, experiment.Runs[0].TargetCr));
-        Assert.True(DmsRecipe.Is(Shipped, "dms"));
-        Assert.False(DmsRecipe.Is(Path.Combine(folder, "dms-base.json"), "dms"));
+        Assert.Equal("dms", RecipeFile.KindOf(Shipped));
+        Assert.Null(RecipeFile.KindOf(Path.Combine(folder, "dms-base.json")));
     }
 
     [Theory]

@@ -27,7 +27,6 @@ internal sealed unsafe class DistillationWorker : IDisposable
     private readonly FloatBuffer _normedGradient; // [rows, hidden]
     private readonly RaggedBatch _batch = new();
     private readonly DistillationRow[] _rows;
-    private readonly float[] _weights;
     private readonly int _chunkRows;
 
     /// <summary>Buffers for chunks of <paramref name="chunkRows"/> rows; the teacher may be the student itself when its base is frozen.</summary>
@@ -40,7 +39,6 @@ internal sealed unsafe class DistillationWorker : IDisposable
         _head = new DistillationHead(student.Shape.HiddenSize, student.Shape.VocabularySize);
         _normedGradient = new FloatBuffer((long)chunkRows * student.Shape.HiddenSize);
         _rows = new DistillationRow[chunkRows];
-        _weights = new float[student.Shape.MaxPositions];
     }
 
     /// <summary>What a shard needs to know of the step.</summary>
@@ -118,12 +116,7 @@ internal sealed unsafe class DistillationWorker : IDisposable
         int next = first;
         for (; next < members.Count; next++)
         {
-            TrainingExample example = examples[members[next]];
-            if (_batch.Rows > 0 && _batch.Rows + example.Tokens.Length > _chunkRows) break;
-            Span<float> targets = _weights.AsSpan(0, example.Tokens.Length);
-            targets[..example.PromptLength].Fill(promptWeight);
-            targets[example.PromptLength..].Fill(1f);
-            _batch.Add(example.Tokens, targets, scale);
+            if (!_batch.TryAdd(examples[members[next]], promptWeight, scale, _chunkRows)) break;
             streams[next - first] = ((ulong)step << 40) | ((ulong)members[next] << 20);
         }
         return next;

@@ -95,40 +95,11 @@ public sealed class DmsRecipe
     public double CheckpointMinutes { get; set; } = 2;
     public int LogEverySteps { get; set; } = 10;
 
-    /// <summary>Whether the file at <paramref name="path"/> is JSON whose "kind" is <paramref name="kind"/>.</summary>
-    public static bool Is(string path, string kind)
-    {
-        try
-        {
-            using JsonDocument document = JsonDocument.Parse(
-                File.ReadAllBytes(path), new JsonDocumentOptions { CommentHandling = JsonCommentHandling.Skip, AllowTrailingCommas = true });
-            return document.RootElement.ValueKind == JsonValueKind.Object && document.RootElement.TryGetProperty("kind", out JsonElement value)
-                && value.ValueKind == JsonValueKind.String && value.GetString() == kind;
-        }
-        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException or JsonException)
-        {
-            return false; // the strict reader says what is wrong
-        }
-    }
-
     /// <summary>Reads and checks a recipe file.</summary>
     /// <exception cref="RecipeException">The file is missing, not JSON, has an unknown key or an impossible value.</exception>
     public static DmsRecipe Read(string path)
     {
-        DmsRecipe recipe;
-        try
-        {
-            using FileStream stream = File.OpenRead(path);
-            recipe = JsonSerializer.Deserialize(stream, DmsJson.Default.DmsRecipe) ?? throw new RecipeException($"{path}: the recipe is empty.");
-        }
-        catch (JsonException exception)
-        {
-            throw new RecipeException($"{path}: key {exception.Path ?? "(root)"}: {exception.Message} See models/recipes/reasoner-dms.json for a complete recipe.");
-        }
-        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
-        {
-            throw new RecipeException($"{path}: the recipe cannot be read: {exception.Message}");
-        }
+        DmsRecipe recipe = RecipeFile.Read(path, DmsJson.Default.DmsRecipe, "models/recipes/reasoner-dms.json");
         recipe.Check(path);
         return recipe;
     }

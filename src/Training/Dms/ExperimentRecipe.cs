@@ -50,20 +50,7 @@ public sealed class ExperimentRecipe
     /// <exception cref="RecipeException">The file is missing, not JSON, has an unknown key or an impossible value.</exception>
     public static ExperimentRecipe Read(string path)
     {
-        ExperimentRecipe recipe;
-        try
-        {
-            using FileStream stream = File.OpenRead(path);
-            recipe = JsonSerializer.Deserialize(stream, ExperimentJson.Default.ExperimentRecipe) ?? throw new RecipeException($"{path}: the recipe is empty.");
-        }
-        catch (JsonException exception)
-        {
-            throw new RecipeException($"{path}: key {exception.Path ?? "(root)"}: {exception.Message} See models/recipes/dms/experiment.json for a complete recipe.");
-        }
-        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
-        {
-            throw new RecipeException($"{path}: the recipe cannot be read: {exception.Message}");
-        }
+        ExperimentRecipe recipe = RecipeFile.Read(path, ExperimentJson.Default.ExperimentRecipe, "models/recipes/dms/experiment.json");
         Require(recipe.Runs.TrueForAll(r => r is { Name.Length: > 0 }), "runs", "must name every run");
         Require(recipe.Runs.DistinctBy(r => (r.Name, r.TargetCr, r.Seed)).Count() == recipe.Runs.Count, "runs", "must differ in name, target_cr or seed");
         Require(recipe.Compressions.TrueForAll(c => c > 1), "compressions", "must be above 1");

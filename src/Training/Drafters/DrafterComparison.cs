@@ -1,6 +1,5 @@
 using System.Globalization;
 using System.Text;
-using System.Text.Json;
 
 namespace Foretoken.Training.Drafters;
 
@@ -46,15 +45,8 @@ internal static class DrafterComparison
 
     private static ComparisonRecipe Read(string path)
     {
-        try
-        {
-            ComparisonRecipe recipe = JsonSerializer.Deserialize(File.ReadAllBytes(path), DrafterRecipeJson.Default.ComparisonRecipe) ?? new ComparisonRecipe();
-            return recipe.Compare.Count > 0 ? recipe : throw new RecipeException($"{path}: key compare must name at least one recipe.");
-        }
-        catch (JsonException exception)
-        {
-            throw new RecipeException($"{path}: key {exception.Path ?? "(root)"}: {exception.Message}");
-        }
+        ComparisonRecipe recipe = RecipeFile.Read(path, DrafterRecipeJson.Default.ComparisonRecipe, "models/recipes");
+        return recipe.Compare.Count > 0 ? recipe : throw new RecipeException($"{path}: key compare must name at least one recipe.");
     }
 
     private static void AppendRow(StringBuilder text, DrafterRecipe recipe, string target, string run)

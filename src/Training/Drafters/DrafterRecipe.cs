@@ -114,41 +114,11 @@ public sealed class DrafterRecipe
     public double CheckpointMinutes { get; set; } = 3;
     public int LogEverySteps { get; set; } = 20;
 
-    /// <summary>Whether the file describes a drafter's training and not a model's.</summary>
-    public static bool IsOne(string path) => HasKey(path, "drafter");
-
-    /// <summary>Whether a file is a JSON object with a key.</summary>
-    internal static bool HasKey(string path, string key)
-    {
-        try
-        {
-            using JsonDocument document = JsonDocument.Parse(File.ReadAllBytes(path), new JsonDocumentOptions { CommentHandling = JsonCommentHandling.Skip, AllowTrailingCommas = true });
-            return document.RootElement.ValueKind == JsonValueKind.Object && document.RootElement.TryGetProperty(key, out _);
-        }
-        catch (Exception exception) when (exception is JsonException or IOException or UnauthorizedAccessException)
-        {
-            return false; // reading it as a model's recipe says what is wrong
-        }
-    }
-
     /// <summary>Reads and checks a recipe file.</summary>
     /// <exception cref="RecipeException">The file is missing, not JSON, has an unknown key or an impossible value.</exception>
     public static DrafterRecipe Read(string path)
     {
-        DrafterRecipe recipe;
-        try
-        {
-            using FileStream stream = File.OpenRead(path);
-            recipe = JsonSerializer.Deserialize(stream, DrafterRecipeJson.Default.DrafterRecipe) ?? throw new RecipeException($"{path}: the recipe is empty.");
-        }
-        catch (JsonException exception)
-        {
-            throw new RecipeException($"{path}: key {exception.Path ?? "(root)"}: {exception.Message} See models/recipes for complete recipes.");
-        }
-        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
-        {
-            throw new RecipeException($"{path}: the recipe cannot be read: {exception.Message}");
-        }
+        DrafterRecipe recipe = RecipeFile.Read(path, DrafterRecipeJson.Default.DrafterRecipe, "models/recipes");
 
         recipe.Check(path);
         return recipe;

@@ -8,6 +8,7 @@ public sealed class RaggedBatch
 {
     private readonly List<int> _tokens = [], _positions = [], _targets = [], _starts = [0];
     private readonly List<float> _weights = [];
+    private float[] _exampleWeights = [];
 
     /// <summary>Rows (tokens) of all sequences.</summary>
     public int Rows => _tokens.Count;
@@ -39,6 +40,19 @@ public sealed class RaggedBatch
         _weights.Clear();
         _starts.Clear();
         _starts.Add(0);
+    }
+
+    /// <summary>Appends an example: its prompt's tokens weigh <paramref name="promptWeight"/> · <paramref name="scale"/>, those of the solution <paramref name="scale"/>.</summary>
+    /// <returns>False, and nothing appended, if the batch is not empty and would have more than <paramref name="mostRows"/> rows.</returns>
+    public bool TryAdd(TrainingExample example, float promptWeight, float scale, int mostRows)
+    {
+        if (Rows > 0 && Rows + example.Tokens.Length > mostRows) return false;
+        if (_exampleWeights.Length < example.Tokens.Length) _exampleWeights = new float[example.Tokens.Length];
+        Span<float> weights = _exampleWeights.AsSpan(0, example.Tokens.Length);
+        weights[..example.PromptLength].Fill(promptWeight);
+        weights[example.PromptLength..].Fill(1f);
+        Add(example.Tokens, weights, scale);
+        return true;
     }
 
     /// <summary>

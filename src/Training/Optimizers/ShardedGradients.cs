@@ -8,7 +8,6 @@ public sealed unsafe class ShardedGradients : IDisposable
     private readonly GradientShards _shards;
     private readonly TransformerPass[] _passes; // one per worker
     private readonly RaggedBatch[] _batches;
-    private readonly float[][] _weights;
     private readonly int _maxPositions;
 
     /// <summary>Shards of passes over chunks of at most <paramref name="chunkRows"/> rows (a longer sequence is a chunk of its own).</summary>
@@ -19,9 +18,8 @@ public sealed unsafe class ShardedGradients : IDisposable
         ChunkRows = Math.Max(chunkRows, model.Shape.MaxPositions);
         _passes = new TransformerPass[team.Workers];
         _batches = new RaggedBatch[team.Workers];
-        _weights = new float[team.Workers][];
         for (int i = 0; i < team.Workers; i++)
-            (_passes[i], _batches[i], _weights[i]) = (new TransformerPass(model, ChunkRows), new RaggedBatch(), new float[model.Shape.MaxPositions]);
+            (_passes[i], _batches[i]) = (new TransformerPass(model, ChunkRows), new RaggedBatch());
     }
 
     /// <summary>Most rows of one pass.</summary>
@@ -55,21 +53,12 @@ public sealed unsafe class ShardedGradients : IDisposable
         IReadOnlyList<int> members, float* gradients, int worker, IReadOnlyList<TrainingExample> examples, float promptWeight, float scale, ExampleResult[] results)
     {
         RaggedBatch batch = _batches[worker];
-        float[] weights = _weights[worker];
         double loss = 0;
         for (int first = 0; first < members.Count;)
         {
             batch.Clear();
             int next = first;
-            for (; next < members.Count; next++)
-            {
-                TrainingExample example = examples[members[next]];
-                if (batch.Rows > 0 && batch.Rows + example.Tokens.Length > ChunkRows) break;
-                Span<float> targets = weights.AsSpan(0, example.Tokens.Length);
-                targets[..example.PromptLength].Fill(promptWeight);
-                targets[example.PromptLength..].Fill(1f);
-                batch.Add(example.Tokens, targets, scale);
-            }
+            while (next < members.Count && batch.TryAdd(examples[members[next]], promptWeight, scale, ChunkRows)) next++;
             loss += _passes[worker].LossAndBackward(batch, gradients);
             for (int i = first; i < next; i++)
                 results[members[i]] = Measure(_passes[worker], batch.Sequence(i - first), examples[members[i]]);

@@ -18,10 +18,18 @@ public static class TrainCommand
     /// <exception cref="RecipeException">The recipe or the run directory cannot be used.</exception>
     public static int Run(string recipePath, string outDir, bool resume, TextWriter progress, CancellationToken cancellation, int? threads = null)
     {
-        if (Drafters.DrafterRecipe.IsOne(recipePath)) return Drafters.DrafterRun.Run(recipePath, outDir, resume, progress, cancellation, threads);
-        if (DmsRecipe.Is(recipePath, DmsRecipe.KindName)) return DmsTrainCommand.Run(recipePath, outDir, resume, progress, cancellation, threads);
-        if (DmsRecipe.Is(recipePath, ExperimentRecipe.KindName)) return ExperimentCommand.Run(recipePath, outDir, progress, cancellation, threads);
-        if (Drafters.DrafterRecipe.HasKey(recipePath, "compare")) return Drafters.DrafterComparison.Run(recipePath, outDir, resume, progress, cancellation, threads);
+        return RecipeFile.KindOf(recipePath) switch
+        {
+            "drafter" => Drafters.DrafterRun.Run(recipePath, outDir, resume, progress, cancellation, threads),
+            "compare" => Drafters.DrafterComparison.Run(recipePath, outDir, resume, progress, cancellation, threads),
+            DmsRecipe.KindName => DmsTrainCommand.Run(recipePath, outDir, resume, progress, cancellation, threads),
+            ExperimentRecipe.KindName => ExperimentCommand.Run(recipePath, outDir, progress, cancellation, threads),
+            _ => TrainModel(recipePath, outDir, resume, progress, cancellation, threads),
+        };
+    }
+
+    private static int TrainModel(string recipePath, string outDir, bool resume, TextWriter progress, CancellationToken cancellation, int? threads)
+    {
         TrainingRecipe recipe = TrainingRecipe.Read(recipePath);
         string tokenizerDirectory = Path.GetFullPath(Path.Combine(Path.GetDirectoryName(Path.GetFullPath(recipePath))!, recipe.Tokenizer));
         BpeTokenizer tokenizer = BpeTokenizer.FromDirectory(tokenizerDirectory);

@@ -131,20 +131,7 @@ public sealed class TrainingRecipe
     /// <exception cref="RecipeException">The file is missing, not JSON, has an unknown key or an impossible value.</exception>
     public static TrainingRecipe Read(string path)
     {
-        TrainingRecipe recipe;
-        try
-        {
-            using FileStream stream = File.OpenRead(path);
-            recipe = JsonSerializer.Deserialize(stream, RecipeJson.Default.TrainingRecipe) ?? throw new RecipeException($"{path}: the recipe is empty.");
-        }
-        catch (JsonException exception)
-        {
-            throw new RecipeException($"{path}: key {exception.Path ?? "(root)"}: {exception.Message} See models/recipes for a complete recipe.");
-        }
-        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
-        {
-            throw new RecipeException($"{path}: the recipe cannot be read: {exception.Message}");
-        }
+        TrainingRecipe recipe = RecipeFile.Read(path, RecipeJson.Default.TrainingRecipe, "models/recipes");
         recipe.Check(path);
         return recipe;
     }
