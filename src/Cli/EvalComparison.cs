@@ -40,6 +40,7 @@ internal sealed class EvalComparison(ComparisonRequest request, CliHost host)
     /// <param name="json">JSON in place of tables.</param>
     public int Run(string? html, bool json)
     {
+        using OutputFile? page = html is null ? null : OutputFile.Create(html, "--html"); // before the work, which may take hours
         KvChoice[] sides = request.Kv.Evicts ? [Dense, request.Kv] : [Dense];
         foreach (KvChoice side in sides)
         {
@@ -51,12 +52,11 @@ internal sealed class EvalComparison(ComparisonRequest request, CliHost host)
         if (json) host.Output.WriteLine(EvictionPage.Json(_scores, _points));
         else (request.Chains > 0 ? EvictionPage.ToTable(_points) : EvictionPage.ToTable(_scores)).Write(host.Output, TableFormat.Text);
         if (!json) WriteBuckets();
-        if (html is not null)
+        if (page is not null)
         {
-            using OutputFile file = OutputFile.Create(html, "--html");
-            file.Stream.Write(Encoding.UTF8.GetBytes(EvictionPage.Html($"Cache policies: {request.Kv.Text} beside dense", _machine, _scores, _map, _points)));
-            file.Commit();
-            host.Error.WriteLine($"[page written to {html}]");
+            page.Stream.Write(Encoding.UTF8.GetBytes(EvictionPage.Html($"Cache policies: {request.Kv.Text} beside dense", _machine, _scores, _map, _points)));
+            page.Commit();
+            host.Error.WriteLine($"[page written to {page.Name}]");
         }
 
         host.Error.WriteLine($"[{_machine}]");

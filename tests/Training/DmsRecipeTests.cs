@@ -22,7 +22,7 @@ public class DmsRecipeTests
     }
 
     [Theory]
-    [InlineData("$.widow", "widow", "3")]
+    [InlineData("widow", "widow", "3")]
     [InlineData("decision", "decision", "\"cell\"")]
     [InlineData("eviction", "eviction", "\"never\"")]
     [InlineData("divergence", "divergence", "\"both\"")]

@@ -59,10 +59,10 @@ public class RecipeTests
     }
 
     [Theory]
-    [InlineData("$.model", "model", "null")]
-    [InlineData("$.batches", "batches", "null")]
-    [InlineData("$.optimizer", "optimizer", "null")]
-    [InlineData("$.tokenizer", "tokenizer", "null")]
+    [InlineData("model", "model", "null")]
+    [InlineData("batches", "batches", "null")]
+    [InlineData("optimizer", "optimizer", "null")]
+    [InlineData("tokenizer", "tokenizer", "null")]
     [InlineData("mixture", "mixture", "[null]")]
     [InlineData("mixture", "mixture", "[{\"bucket\": \"json\", \"weight\": 0}]")]
     [InlineData("mixture", "mixture", "[{\"bucket\": \"json\"}, {\"bucket\": \"json\"}]")]

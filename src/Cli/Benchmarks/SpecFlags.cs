@@ -42,7 +42,8 @@ internal sealed class SpecFlags
         if ((adversarial ? 1 : 0) + (predict ? 1 : 0) + (merge is null ? 0 : 1) > 1)
             throw new UsageException($"{_adversarial.Name}, {_predict.Name} and {_merge.Name} exclude each other: give one.");
         if (html is not null && (adversarial || predict)) throw new UsageException($"{_html.Name} writes the page of drafters per bucket: leave out {_adversarial.Name} and {_predict.Name}.");
-        if (merge is not null) return SpecMerge.Run(merge.Split(' ', StringSplitOptions.RemoveEmptyEntries), html, format, host);
+        using OutputFile? page = html is null ? null : OutputFile.Create(html, _html.Name); // before the work, which may take hours
+        if (merge is not null) return SpecMerge.Run(merge.Split(' ', StringSplitOptions.RemoveEmptyEntries), page, format, host);
         if (adversarial && shape is not null) throw new UsageException($"{_adversarial.Name} needs text that goes on as text does: give --model instead of --shape.");
         (string? directory, string? adapter) = shape is null ? kv.Locate(ModelLocator.Find(model, host), host) : (null, null);
         int maxTokens = _maxTokens.Get(context);
@@ -60,7 +61,7 @@ internal sealed class SpecFlags
         using ModelSource? source = shape is not null ? new RandomSource(NamedShapes.Create(shape, SpecRunner.RandomPrompt + maxTokens)) : predict ? ModelLoader.Open(directory!) : null;
         if (predict) return SpecRunner.RunPredictions(source!, shape ?? Path.GetFileName(directory!), options, _acceptances.Get(context), _drafts.Get(context), maxTokens, repeats, format, host);
         IReadOnlyList<DraftChoice> drafters = _drafters.Get(context) ?? SpecRunner.Defaults(directory);
-        var request = new SpecRequest(drafters, _limit.Get(context), maxTokens, _temperature.Get(context), repeats, _warm.Get(context), bucket, html, format);
+        var request = new SpecRequest(drafters, _limit.Get(context), maxTokens, _temperature.Get(context), repeats, _warm.Get(context), bucket, page, format);
         return source is null ? SpecRunner.Run(directory!, options, request, host) : SpecRunner.Run(source, shape!, options, request, host);
     }
 

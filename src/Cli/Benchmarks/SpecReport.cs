@@ -13,17 +13,16 @@ internal static class SpecReport
     private const int ShownPositions = 6;
     private static readonly string[] s_colors = ["#4269d0", "#efb118", "#ff725c", "#6cc5b0", "#3ca951", "#a463f2", "#9c6b4e", "#97bbf5"];
 
-    /// <summary>Writes the result to stdout and, if asked for, the page.</summary>
+    /// <summary>Writes the result to stdout and, if there is one, the page.</summary>
     public static void Write(
-        string model, string machine, IReadOnlyList<SpecCell> cells, GovernorReport? governor, string? html, TableFormat? format, CliHost host)
+        string model, string machine, IReadOnlyList<SpecCell> cells, GovernorReport? governor, OutputFile? page, TableFormat? format, CliHost host)
     {
         if (format is { } f) ToTable(cells).Write(host.Output, f);
         else host.Output.WriteLine(Json(model, cells, governor));
-        if (html is null) return;
-        using OutputFile file = OutputFile.Create(html, "--html");
-        file.Stream.Write(Encoding.UTF8.GetBytes(Html(model, machine, cells, governor)));
-        file.Commit();
-        host.Error.WriteLine($"[page written to {html}]");
+        if (page is null) return;
+        page.Stream.Write(Encoding.UTF8.GetBytes(Html(model, machine, cells, governor)));
+        page.Commit();
+        host.Error.WriteLine($"[page written to {page.Name}]");
     }
 
     /// <summary>MAT: mean accepted length, tokens per pass with the bonus. c, v: drafting and verifying per step in plain steps.</summary>

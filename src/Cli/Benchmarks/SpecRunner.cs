@@ -15,10 +15,10 @@ namespace Foretoken.Cli.Benchmarks;
 /// <param name="Repeats">Repeats, each over other questions.</param>
 /// <param name="Warm">Other questions of a bucket that every drafter sees before.</param>
 /// <param name="Bucket">The only bucket to measure; null = all.</param>
-/// <param name="Html">Where to write the page; null = nowhere.</param>
+/// <param name="Page">Receives the page; null = none.</param>
 /// <param name="Format">The table's format; null = JSON.</param>
 internal sealed record SpecRequest(
-    IReadOnlyList<DraftChoice> Drafters, int Limit, int MaxTokens, float Temperature, int Repeats, int Warm, string? Bucket, string? Html, TableFormat? Format);
+    IReadOnlyList<DraftChoice> Drafters, int Limit, int MaxTokens, float Temperature, int Repeats, int Warm, string? Bucket, OutputFile? Page, TableFormat? Format);
 
 /// <summary>Loads a model with all drafters and measures them.</summary>
 internal static class SpecRunner
@@ -111,7 +111,7 @@ internal static class SpecRunner
         string machine = string.Create(
             CultureInfo.InvariantCulture,
             $"{name}, weights {model.Loaded.WeightType.ToString().ToLowerInvariant()}, {model.BackendName}, {Environment.ProcessorCount} processors, {questions.Count} questions after {warm.Count} others, {(request.Temperature == 0 ? "greedy" : $"temperature {request.Temperature.ToString(CultureInfo.InvariantCulture)}")}.");
-        SpecReport.Write(name, machine, cells, bench.Governor, request.Html, request.Format, host);
+        SpecReport.Write(name, machine, cells, bench.Governor, request.Page, request.Format, host);
         host.Error.WriteLine($"[{machine} MAT: tokens per pass with the bonus; c, v: drafting and verifying per step in plain steps; medians of {request.Repeats}]");
         if (bench.Governor is { } governor) host.Error.WriteLine($"[auto: {governor.Explain()}]");
         return Check(bench.Different, host);

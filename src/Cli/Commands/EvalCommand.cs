@@ -66,12 +66,14 @@ internal sealed class EvalCommand : CliCommand
         string? html = _html.Get(context);
         bool compare = _compare.Get(context);
         options = options with { KvBytes = (long)budget << 20 };
+        if (chains == 0 && _temperature.GivenOnLine(context)) throw new UsageException($"{_temperature.Name} is that of {_chains.Name}; other answers are greedy: give both or leave it out.");
+        if (chains > 0 && compare) throw new UsageException($"{_chains.Name} sets --kv beside the dense cache by itself: leave out {_compare.Name}.");
         if (limit > 0) items = [.. items.GroupBy(i => i.Bucket).SelectMany(g => g.Take(limit))];
 
         KvChoice kv = _model.Kv(context);
         if (compare || chains > 0 || html is not null)
         {
-            if (chains == 0 && !kv.Evicts) throw new UsageException($"{_compare.Name} sets --kv beside the dense cache: name a policy that evicts, for example --kv window=128.");
+            if (chains == 0 && !kv.Evicts) throw new UsageException($"{(compare ? _compare.Name : _html.Name)} sets --kv beside the dense cache: name a policy that evicts, for example --kv window=128.");
             if (draft.Text.StartsWith("oracle", StringComparison.Ordinal)) throw new UsageException($"{_compare.Name} takes no --draft {draft.Text}: use another drafter.");
             var request = new ComparisonRequest(ModelLocator.Find(_model.Model.Get(context), host), kv, options, draft, items, maxTokens, chains, temperature, Batch);
             return new EvalComparison(request, host).Run(html, json);

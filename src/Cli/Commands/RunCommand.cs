@@ -53,7 +53,7 @@ internal sealed class RunCommand : CliCommand
         CliHost host = context.Host;
         int samples = _samples.Get(context), beams = _beams.Get(context), chains = _chains.Get(context), budget = _kvBudget.Get(context);
         LanguageModelOptions options = _model.Get(context, sequences: Math.Max(beams, Math.Min(Math.Max(samples, chains), MostAtATime)));
-        options = options with { KvBytes = (long)budget << 20, KvAdmission = budget > 0 && _model.Kv(context).Evicts ? KvAdmission.Measured : KvAdmission.WorstCase };
+        options = options with { KvBytes = (long)budget << 20, KvAdmission = budget > 0 && _model.Kv(context).Evicts ? KvAdmission.Measured : KvAdmission.WorstCase, MaxWaiting = GenerationOptions.MaxSamples };
         GenerationOptions generation = _generation.Get(context) with { Samples = samples };
         if (chains > 0)
         {
@@ -63,12 +63,14 @@ internal sealed class RunCommand : CliCommand
             generation = generation with { Samples = chains, Sampling = greedy ? generation.Sampling with { Temperature = ChainTemperature } : generation.Sampling };
         }
 
+        if (beams > 0 && samples > 1) throw new UsageException($"{_beams.Name} draws nothing, so that {_samples.Name} {samples} would be the same search {samples} times: give one of both.");
+        if (beams == 0 && _lengthPenalty.GivenOnLine(context)) throw new UsageException($"{_lengthPenalty.Name} compares the answers of {_beams.Name}: give that too, or leave it out.");
         if (samples > 1 && generation.Sampling.IsGreedy)
             throw new UsageException($"{_samples.Name} {samples} at temperature 0 would give the same answer {samples} times: set --temperature above 0, for example 0.8.");
         DraftChoice draft = _model.Draft(context);
         bool raw = _raw.Get(context), json = _json.Get(context), showDrafts = _showDrafts.Get(context);
         if (samples > 1 && showDrafts) throw new UsageException($"{_showDrafts.Name} follows one answer: leave out {_samples.Name} {samples}.");
-        if (beams > 0) CheckBeams(context, options, generation, samples, showDrafts, draft);
+        if (beams > 0) CheckBeams(options, generation, showDrafts, draft);
         string? argument = Value(context, _prompt);
         string prompt = PromptReader.Read(argument, _file.GetBeside(argument is not null, context), host);
         using ChatModel model = LanguageModelFlags.Load(ModelLocator.Find(_model.Model.Get(context), host), options, draft, _model.Kv(context), host, showDrafts);
@@ -92,10 +94,9 @@ internal sealed class RunCommand : CliCommand
     }
 
     /// <summary>Refuses what a search that draws nothing and sees whole answers cannot do.</summary>
-    private void CheckBeams(CommandContext context, LanguageModelOptions options, GenerationOptions generation, int samples, bool showDrafts, DraftChoice draft)
+    private void CheckBeams(LanguageModelOptions options, GenerationOptions generation, bool showDrafts, DraftChoice draft)
     {
         string name = _beams.Name;
-        if (samples > 1) throw new UsageException($"{name} draws nothing, so that {_samples.Name} {samples} would be the same search {samples} times: give one of both.");
         if (!generation.Sampling.IsGreedy) throw new UsageException($"{name} draws nothing: leave out --temperature.");
         if (generation.Sampling.HasPenalties) throw new UsageException($"{name} compares the model's own probabilities: leave out --repetition-penalty.");
         if (generation.StopStrings.Count > 0) throw new UsageException($"{name} ends answers at the model's end tokens: leave out --stop.");

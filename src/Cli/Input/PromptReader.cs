@@ -3,11 +3,15 @@ namespace Foretoken.Cli.Input;
 /// <summary>Finds the prompt: the argument, a file, or stdin. One line end at the end of a file or of stdin is not part of it.</summary>
 internal static class PromptReader
 {
-    /// <exception cref="UsageException">There is no prompt, it is empty, or there are two.</exception>
+    private const char Replacement = '\uFFFD'; // what the runtime puts for bytes of the command line that are not UTF-8
+
+    /// <exception cref="UsageException">There is no prompt, it is empty or not UTF-8, or there are two.</exception>
     /// <exception cref="RunException">The file cannot be read or is not UTF-8.</exception>
     public static string Read(string? argument, string? file, CliHost host)
     {
         if (argument is not null && file is not null) throw new UsageException("PROMPT and --file are two prompts: give one.");
+        if (argument?.IndexOf(Replacement) is { } at and >= 0)
+            throw new UsageException($"PROMPT is not UTF-8 (character {at}, or it holds U+FFFD itself): give the text in a UTF-8 file with --file.");
         string prompt = argument ?? (file is not null and not "-" ? WithoutLineEnd(Utf8Input.ReadFile(file, host.Interrupt)) : FromInput(host));
         return prompt.Length > 0
             ? prompt

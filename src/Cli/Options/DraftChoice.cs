@@ -36,6 +36,8 @@ internal sealed record DraftChoice(string Text, Func<CliHost, string, DrafterOpt
         if (text == "auto") return new DraftChoice(text, Auto);
         Func<CliHost, string, DrafterOptions>[] parts = [.. text.Split('+').Select(part => One(part, text, source))];
         if (parts.Length > 1 && text.Split('+').Any(p => p.Split('=')[0] == "oracle")) throw Refused(source, text, "joins oracle, which knows it all, with another");
+        if (text.Split('+').GroupBy(p => p.Split('=')[0]).FirstOrDefault(g => g.Count() > 1 && g.Key != "model") is { } twice)
+            throw Refused(source, text, $"names {twice.Key} twice, whose drafts would be the same");
         return new DraftChoice(text, parts.Length == 1 ? parts[0] : (host, target) => new CompositeOptions([.. parts.Select(p => p(host, target))]));
     }
 
@@ -112,8 +114,16 @@ internal sealed record DraftChoice(string Text, Func<CliHost, string, DrafterOpt
     {
         string given = settings.Length > 0 ? settings[0] : "";
         _ = make(given); // settings are checked before any model is looked for
-        return (host, target) => make(given.Length > 0 ? ModelLocator.Find(given, host)
+        return (host, target) => make(given.Length > 0 ? Checked(ModelLocator.Find(given, host))
             : Beside(target, kinds) ?? throw Refused(source, text, $"finds no heads beside {target}: give their directory, for example {kinds[0]}=some/directory"));
+
+        string Checked(string directory) // what else it may hold is said when it is loaded
+        {
+            DrafterOptions found = TrainedDrafters.Recognise(directory);
+            if (found is MedusaOptions or EagleOptions && found.GetType() != make(directory).GetType())
+                throw Refused(source, text, $"names a directory that holds {found.Name}: give {found.Name}={given}");
+            return directory;
+        }
     }
 
     private static Func<CliHost, string, DrafterOptions> Always(DrafterOptions options) => (_, _) => options;

@@ -11,14 +11,18 @@ internal sealed class OutputFile : IDisposable
     private readonly string? _temporary; // null: written in place
     private bool _committed;
 
-    private OutputFile(string path, string? temporary, FileStream stream)
+    private OutputFile(string name, string path, string? temporary, FileStream stream)
     {
+        Name = name;
         _path = path;
         _temporary = temporary;
         Stream = stream;
     }
 
     public FileStream Stream { get; }
+
+    /// <summary>As the flag gave it.</summary>
+    public string Name { get; }
 
     /// <summary>Opens the file.</summary>
     /// <param name="path">Final path.</param>
@@ -30,10 +34,10 @@ internal sealed class OutputFile : IDisposable
         string full = Path.GetFullPath(path);
         try
         {
-            if (OpenInPlace(full) is { } stream) return new OutputFile(full, null, stream);
+            if (OpenInPlace(full) is { } stream) return new OutputFile(path, full, null, stream);
             if (new FileInfo(full) is { LinkTarget: not null } link) full = link.ResolveLinkTarget(returnFinalTarget: true)?.FullName ?? full;
             string temporary = $"{full}.{Environment.ProcessId}.tmp";
-            return new OutputFile(full, temporary, new FileStream(temporary, FileMode.Create, FileAccess.Write, FileShare.None, 1 << 16));
+            return new OutputFile(path, full, temporary, new FileStream(temporary, FileMode.Create, FileAccess.Write, FileShare.None, 1 << 16));
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {

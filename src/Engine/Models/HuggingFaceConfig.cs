@@ -75,7 +75,10 @@ internal static class HuggingFaceConfig
         return (family, architecture);
 
         ModelFormatException Unknown(string field, string name) => config.Broken(field, $"\"{name}\" is not supported",
-            $"Supported architectures: {string.Join(", ", ModelFamily.All.SelectMany(f => f.Architectures))}.");
+            IsDrafter(name) ? "These are heads that draft for another model: load that one, and these as its drafter (--draft and this directory)."
+            : $"Supported architectures: {string.Join(", ", ModelFamily.All.SelectMany(f => f.Architectures))}.");
+
+        static bool IsDrafter(string name) => name.Contains("medusa", StringComparison.OrdinalIgnoreCase) || name.Contains("eagle", StringComparison.OrdinalIgnoreCase);
     }
 
     private static TransformerShape ReadShape(JsonFields config, ModelFamily family, int layers, int vocab, RopeScaling rope)

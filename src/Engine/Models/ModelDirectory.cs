@@ -15,7 +15,9 @@ public static class ModelDirectory
         if (File.Exists(path))
         {
             if (GgufFile.IsGguf(path)) return path;
-            return Path.GetDirectoryName(Path.GetFullPath(path))!;
+            string folder = Path.GetDirectoryName(Path.GetFullPath(path))!;
+            return File.Exists(Path.Combine(folder, "config.json")) ? folder
+                : throw new ModelFormatException(path, "file", "is neither a GGUF file nor in a directory with a config.json", "Give a GGUF file, or the directory that holds config.json and model.safetensors.");
         }
 
         if (Directory.Exists(path)) return Snapshot(path) ?? path;

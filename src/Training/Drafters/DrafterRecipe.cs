@@ -141,7 +141,7 @@ public sealed class DrafterRecipe
         Require(Data.Mixture.All(m => m is { Weight: > 0 }), "data.mixture", "must name buckets with positive weights");
         Require(Data.Levels is [>= 0, <= 9] && Data.Levels[0] <= Data.Levels[1], "data.levels", "must be two levels of 0 to 9, rising");
         Require(Data is { Examples: >= 0 and <= 10_000_000, MaxTokens: >= 0, HeldOut: > 0 and < 1 }, "data", "must have counts that are not negative and a held_out between 0 and 1");
-        Require(BatchTokens is > 0 and <= 1 << 24, "batch_tokens", "must be positive");
+        Require(BatchTokens is > 0 and <= 1 << 24, "batch_tokens", "must be 1 to 16777216");
         Require(Parallel.Shards is > 0 and <= 64 && Parallel.ChunkRows >= 0, "parallel", "must have 1 to 64 shards and a chunk_rows that is not negative");
         Require(CheckSteps > 0 && PatienceChecks >= 0, "check_steps", "must be positive, and patience_checks not negative");
         Require(LogEverySteps > 0 && CheckpointMinutes >= 0, "log_every_steps", "must be positive, and checkpoint_minutes not negative");

@@ -26,6 +26,7 @@ internal static class DrafterRun
         TrainCommand.CreateDirectory(outDir);
         try
         {
+            if (recipe.Drafter == "eagle3") CheckEagle(recipe.Eagle, recipePath, target);
             TargetText text = TargetText.Make(recipe, recipePath, target, textDirectory ?? outDir, threads ?? 0, progress, cancellation);
             using DrafterModel model = CreateModel(recipe, recipePath, target, start, text);
             using var trainer = new DrafterTrainer(recipe, model, text, threads ?? Environment.ProcessorCount);
@@ -48,13 +49,20 @@ internal static class DrafterRun
         return model;
     }
 
-    private static EagleModel CreateEagle(DrafterRecipe recipe, string recipePath, string target, string? start, TargetText text)
+    /// <summary>Holds the taps to the target, before the hours in which that writes its text; returns the target's vocabulary.</summary>
+    private static int CheckEagle(EagleSettings settings, string recipePath, string target)
     {
         int layers, vocabulary;
         using (ModelSource source = ModelLoader.Open(target)) (layers, vocabulary) = (source.Config.Shape.LayerCount, source.Config.Shape.VocabSize);
-        EagleSettings settings = recipe.Eagle;
         if (settings.Layers.Count == 0) settings.Layers = [Math.Min(2, layers), layers / 2, Math.Max(0, layers - 3)];
         if (settings.Layers.Any(l => l < 0 || l > layers)) throw new RecipeException($"{recipePath}: key eagle.layers must name layers of 0 to {layers}.");
+        return vocabulary;
+    }
+
+    private static EagleModel CreateEagle(DrafterRecipe recipe, string recipePath, string target, string? start, TargetText text)
+    {
+        EagleSettings settings = recipe.Eagle;
+        int vocabulary = CheckEagle(settings, recipePath, target);
         int[] kept = start is null
             ? DraftVocabulary(text, vocabulary, settings.DraftVocabSize)
             : DrafterExport.ReadVocabulary(Path.Combine(start, SafetensorsModel.SingleName), vocabulary);

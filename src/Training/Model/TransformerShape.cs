@@ -51,19 +51,19 @@ public sealed record TransformerShape
     /// <summary>Features of the fused q | k | v projection.</summary>
     public int QkvWidth => QueryWidth + 2 * KeyValueWidth;
 
-    /// <summary>Throws <see cref="ArgumentException"/> naming the field when sizes are impossible.</summary>
+    /// <summary>Throws <see cref="ArgumentException"/> naming the field of a configuration when sizes are impossible.</summary>
     public void Validate()
     {
         foreach ((string name, int value) in new[]
         {
-            (nameof(VocabularySize), VocabularySize), (nameof(HiddenSize), HiddenSize), (nameof(Layers), Layers), (nameof(QueryHeads), QueryHeads),
-            (nameof(KeyValueHeads), KeyValueHeads), (nameof(HeadDim), HeadDim), (nameof(IntermediateSize), IntermediateSize), (nameof(MaxPositions), MaxPositions),
+            ("vocab_size", VocabularySize), ("hidden_size", HiddenSize), ("num_hidden_layers", Layers), ("num_attention_heads", QueryHeads),
+            ("num_key_value_heads", KeyValueHeads), ("head_dim", HeadDim), ("intermediate_size", IntermediateSize), ("max_position_embeddings", MaxPositions),
         })
         {
             if (value <= 0) throw new ArgumentException($"{name} is {value}; it must be positive.");
         }
         if (QueryHeads % KeyValueHeads != 0)
-            throw new ArgumentException($"{nameof(QueryHeads)} {QueryHeads} is not a multiple of {nameof(KeyValueHeads)} {KeyValueHeads}.");
-        if (HeadDim % 2 != 0) throw new ArgumentException($"{nameof(HeadDim)} {HeadDim} is odd; the rotary embedding needs two halves.");
+            throw new ArgumentException($"num_attention_heads {QueryHeads} is not a multiple of num_key_value_heads {KeyValueHeads}.");
+        if (HeadDim % 2 != 0) throw new ArgumentException($"head_dim {HeadDim} is odd; the rotary embedding needs two halves.");
     }
 }

@@ -22,12 +22,34 @@ internal static class RecipeFile
         }
         catch (JsonException exception)
         {
-            throw new RecipeException($"{path}: key {exception.Path ?? "(root)"}: {exception.Message} See {example} for a complete recipe.");
+            string key = exception.Path is { Length: > 2 } at ? at[2..] : "(root)"; // $.key
+            throw new RecipeException($"{path}: key {key} {Rule(exception.Message)} (line {exception.LineNumber + 1}). See {example} for a complete recipe.");
         }
         catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
         {
-            throw new RecipeException($"{path}: the recipe cannot be read: {exception.Message}");
+            throw new RecipeException(
+                Directory.Exists(path) ? $"{path} is a folder: give the path of a recipe's JSON file."
+                : !File.Exists(path) ? $"{path}: there is no such recipe. Check the path."
+                : $"{path}: the recipe cannot be read ({exception.Message.TrimEnd('.')}). Check the permissions of the file.");
         }
+    }
+
+    /// <summary>What the reader says, in a recipe's words.</summary>
+    private static string Rule(string message)
+    {
+        if (message.Contains("could not be mapped to any .NET member", StringComparison.Ordinal)) return "is none of this kind of recipe";
+        if (message.Contains("doesn't allow setting null", StringComparison.Ordinal)) return "must not be null";
+        const string Conversion = "could not be converted to ";
+        int at = message.IndexOf(Conversion, StringComparison.Ordinal), path = message.IndexOf(" Path: ", StringComparison.Ordinal);
+        string cut = (path < 0 ? message : message[..path]).TrimEnd('.', ' ');
+        if (at < 0) return $"is not valid JSON ({cut})";
+        string type = cut[(at + Conversion.Length)..];
+        (string Part, string Words)[] known =
+        [
+            ("List`1", "an array"), ("UInt", "a whole number from 0"), ("Int", "a whole number in range"), ("Double", "a number"), ("Single", "a number"),
+            ("Boolean", "true or false"), ("String", "a string"),
+        ];
+        return $"must be {Array.Find(known, k => type.Contains(k.Part, StringComparison.Ordinal)).Words ?? "an object"}";
     }
 
     /// <summary>The kind of training: the value of "kind", else the one of the keys "drafter" and "compare" that stands in the file, else null, also for a file that cannot be read.</summary>
