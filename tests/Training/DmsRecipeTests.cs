@@ -31,6 +31,7 @@ public class DmsRecipeTests
     [InlineData("alpha_scale", "tau", "0")]
     [InlineData("kl_weight", "kl_weight", "0")]
     [InlineData("target_cr", "target_cr", "0.5")]
+    [InlineData("budget", "budget", "\"bytes\"")]
     [InlineData("schedule", "schedule", "{\"cr_per_step\": 0}")]
     [InlineData("schedule.ramp_steps", "schedule", "{\"ramp_steps\": 5}")]
     [InlineData("mixture", "mixture", "[]")]
@@ -50,6 +51,34 @@ public class DmsRecipeTests
         finally
         {
             File.Delete(path);
+        }
+    }
+
+    [Fact]
+    public void An_experiment_whose_scores_are_known_runs_nothing_and_writes_its_table()
+    {
+        string root = Directory.CreateTempSubdirectory("foretoken-dms-").FullName;
+        try
+        {
+            const string Score = "\"group\": \"needle\", \"examples\": 100, \"token_accuracy\": 1, \"divergence\": 0.01, \"compression\": 8";
+            string path = Path.Combine(root, "experiment.json"), output = Path.Combine(root, "run");
+            File.WriteAllText(path, """
+                {"kind": "dms-experiment", "retrofit": "missing.json", "results": "results.json", "runs": [{"name": "delayed", "target_cr": 8, "seed": 1}, {"name": "more", "eviction": "dense"}]}
+                """);
+            string all = $"[{{\"variant\": \"dense\", \"target_cr\": 1, \"seed\": 0, \"exact_count\": 99, {Score}}}, {{\"variant\": \"delayed\", \"target_cr\": 8, \"seed\": 1, \"exact_count\": 80, {Score}}}";
+            File.WriteAllText(Path.Combine(root, "results.json"), $"{all}]");
+            // The dense run is not known, and its retrofit is missing.
+            Assert.Contains("missing.json", Assert.Throws<RecipeException>(() => TrainCommand.Run(path, output, resume: false, TextWriter.Null, CancellationToken.None)).Message, StringComparison.Ordinal);
+            File.WriteAllText(Path.Combine(root, "results.json"), $"{all}, {{\"variant\": \"more\", \"target_cr\": 1, \"seed\": 1, \"exact_count\": 98, {Score}}}]");
+            Assert.Equal(0, TrainCommand.Run(path, output, resume: true, TextWriter.Null, CancellationToken.None));
+            Assert.Contains("| delayed | 8 | 1 | 80.0 (71.1–86.7), 8.0× | 0.0100 |", File.ReadAllText(Path.Combine(output, "table.md")), StringComparison.Ordinal);
+            // What it wrote may take the place of what was known.
+            File.Copy(Path.Combine(output, "scores.json"), Path.Combine(root, "results.json"), overwrite: true);
+            Assert.Equal(0, TrainCommand.Run(path, output, resume: true, TextWriter.Null, CancellationToken.None));
+        }
+        finally
+        {
+            Directory.Delete(root, recursive: true);
         }
     }
 

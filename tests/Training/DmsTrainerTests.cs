@@ -23,6 +23,24 @@ public unsafe class DmsTrainerTests
     }
 
     [Fact]
+    public void A_budget_on_reads_spares_short_examples_and_holds_the_measured_compression()
+    {
+        DmsRecipe recipe = Recipe();
+        (recipe.Window, recipe.TargetCr, recipe.Schedule.CrPerStep, recipe.BudgetWeight, recipe.Budget) = (1, 1.6, 0.1, 2, "reads");
+        (recipe.Schedule.TotalSteps, recipe.Schedule.SettleSteps) = (60, 10);
+        using Retrofit retrofit = new(recipe);
+        var measured = new List<double>();
+        while (!retrofit.Trainer.State.Finished)
+        {
+            retrofit.Trainer.Step();
+            if (retrofit.Trainer.State.HeldCr is not null) measured.Add(retrofit.Trainer.State.MeasuredCr!.Value);
+        }
+        Assert.True(measured.Count > 10, $"the compression was reached with {measured.Count} steps left");
+        Assert.InRange(measured.TakeLast(10).Average(), 1.4, 1.8);
+        Assert.NotEqual(recipe.TargetCr, retrofit.Trainer.State.HeldCr);
+    }
+
+    [Fact]
     public void A_frozen_base_keeps_its_bits_and_its_adapter_is_trained()
     {
         using Retrofit retrofit = new(Recipe());
@@ -36,12 +54,14 @@ public unsafe class DmsTrainerTests
     }
 
     [Theory]
-    [InlineData("adapter", false)]
-    [InlineData("adapter", true)]
-    [InlineData("neuron", true)]
-    public void A_resumed_retrofit_on_other_threads_is_bit_equal(string decision, bool trainBase)
+    [InlineData("adapter", false, "decisions")]
+    [InlineData("adapter", true, "decisions")]
+    [InlineData("adapter", true, "reads")]
+    [InlineData("neuron", true, "decisions")]
+    public void A_resumed_retrofit_on_other_threads_is_bit_equal(string decision, bool trainBase, string budget)
     {
         DmsRecipe recipe = Recipe();
+        (recipe.Budget, recipe.Window, recipe.TargetCr) = (budget, budget == "reads" ? 1 : recipe.Window, budget == "reads" ? 1.01 : recipe.TargetCr);
         (recipe.Decision, recipe.TrainBase, recipe.Schedule.RampSteps) = (decision, trainBase, decision == "neuron" ? 3 : 0);
         string directory = Directory.CreateTempSubdirectory("foretoken-dms-").FullName;
         try
@@ -58,6 +78,7 @@ public unsafe class DmsTrainerTests
             for (int i = 0; i < 4; i++) second.Trainer.Step();
             Assert.Equal(whole.Student.Values.Span.ToArray(), second.Student.Values.Span.ToArray());
             Assert.Equal(whole.Trainer.State.MeasuredCr, second.Trainer.State.MeasuredCr);
+            Assert.Equal(whole.Trainer.State.HeldCr, second.Trainer.State.HeldCr);
         }
         finally
         {

@@ -8,7 +8,7 @@ public class EvictionGradientTests
     // Small scales keep z near 0, where the relaxation is curved: a steep one would be flat almost everywhere and test nothing.
     private static readonly EvictionSettings Soft = new() { Scale = 1.5f, Offset = 0.3f, Temperature = 0.8f, Rule = EvictionRule.Delayed(3) };
 
-    public static TheoryData<string> Variants => ["adapter", "adapter, one head per group", "immediate past", "immediate self", "neuron", "neuron without q norm"];
+    public static TheoryData<string> Variants => ["adapter", "adapter, reads", "adapter, one head per group", "immediate past", "immediate self", "neuron", "neuron without q norm"];
 
     [Theory]
     [MemberData(nameof(Variants))]
@@ -23,14 +23,14 @@ public class EvictionGradientTests
             "neuron without q norm" => (GradientTests.Tiny with { QueryKeyNorm = false, HeadDim = 32 }, Soft with { Source = DecisionSource.Neuron }),
             _ => (GradientTests.Tiny, Soft),
         };
-        Check(shape, settings, lengths: [5, 1, 13, 30, 2], draws: 6);
+        Check(shape, settings, lengths: [5, 1, 13, 30, 2], draws: 6, perRead: variant == "adapter, reads");
     }
 
     [Fact]
     public void Gradients_match_over_several_score_blocks_with_a_window_across_them() =>
         Check(GradientTests.Tiny with { Layers = 1, HeadDim = 32, QueryHeads = 2, KeyValueHeads = 1 }, Soft with { Rule = EvictionRule.Delayed(40) }, lengths: [149, 97], draws: 2);
 
-    private static unsafe void Check(TransformerShape shape, EvictionSettings settings, int[] lengths, int draws)
+    private static unsafe void Check(TransformerShape shape, EvictionSettings settings, int[] lengths, int draws, bool perRead = false)
     {
         using var model = new TransformerModel(
             shape, settings.Source == DecisionSource.Adapter ? p => DecisionAdapter.Add(p, shape.Layers, shape.HiddenSize, shape.KeyValueHeads) : null);
@@ -39,7 +39,7 @@ public class EvictionGradientTests
         RaggedBatch batch = GradientTests.RandomBatch(shape, seed: 9, lengths);
         ulong[] streams = [.. lengths.Select((_, i) => (ulong)(i + 1) << 32)];
         float factor = settings.Source == DecisionSource.Neuron ? 0.6f : 1f;
-        const double Target = 0.9, Weight = 3;
+        const double Target = 0.9, Weight = 3, Price = 0.02;
 
         using var gradients = new FloatBuffer(model.Parameters.Count);
         using var pass = new TransformerPass(model, batch.Rows + 3);
@@ -49,7 +49,8 @@ public class EvictionGradientTests
         using var dnormed = new FloatBuffer((long)batch.Rows * shape.HiddenSize);
         eviction.Begin(batch, DecisionMode.Relaxed, seed: 11, streams, factor);
         pass.Forward(batch, eviction);
-        Assert.True(eviction.Budget(batch, Target, Weight) > 0);
+        if (perRead) eviction.Charge(Price);
+        else Assert.True(eviction.Budget(batch, Target, Weight) > 0);
         float* output = model.Values.Pointer + model.Parameters["model.embed_tokens.weight"].Offset;
         head.Run(gemm, pass.Normed, output, batch.Targets, batch.Weights, pass.Losses, pass.Correct, dnormed.Pointer, gradients.Pointer);
         pass.Backward(batch, dnormed.Pointer, gradients.Pointer, eviction);
@@ -58,12 +59,12 @@ public class EvictionGradientTests
         for (int i = 0; i < lengths.Length; i++)
         {
             double decisions = (double)settings.Rule.Decisions(lengths[i]) * shape.Layers * shape.KeyValueHeads;
-            slopes[i] = decisions > 0 && eviction.EvictedShare(batch, i) < Target ? (float)(-Weight / decisions) : 0;
+            slopes[i] = perRead ? (float)-Price : decisions > 0 && eviction.EvictedShare(batch, i) < Target ? (float)(-Weight / decisions) : 0;
         }
         double[] values = [.. model.Values.Span.ToArray().Select(v => (double)v)];
         var reference = new ReferenceTransformer(shape, model.Parameters, values)
         {
-            Eviction = new ReferenceEviction(shape, settings, 11, streams, slopes) { ChannelFactor = factor },
+            Eviction = new ReferenceEviction(shape, settings, 11, streams, slopes) { ChannelFactor = factor, PerRead = perRead },
         };
         var random = new SeededRandom(10);
         foreach (Parameter parameter in model.Parameters.Parameters)

@@ -144,7 +144,10 @@ internal sealed class ReferenceEviction(TransformerShape shape, EvictionSettings
 
     public double ChannelFactor { get; init; } = 1;
 
-    /// <summary>Σ slope · σ(z): its gradient is that of the straight-through count of evictions.</summary>
+    /// <summary>Slopes are per row that no longer sees an evicted key.</summary>
+    public bool PerRead { get; init; }
+
+    /// <summary>Σ slope · σ(z): its gradient is that of the straight-through count of evictions, or of the reads that they save.</summary>
     public double Penalty { get; private set; }
 
     public void Begin(int sequence) => (_sequence, _layer, Penalty) = (sequence, 0, 0);
@@ -168,7 +171,7 @@ internal sealed class ReferenceEviction(TransformerShape shape, EvictionSettings
                 double noise = LayerEviction.Logistic(seed, streams[_sequence] + (ulong)decider, (uint)(_layer * shape.KeyValueHeads + head));
                 double z = (settings.Scale * projected - settings.Offset + noise) / settings.Temperature;
                 bias[head][key] = -Math.Log(1 + Math.Exp(z));
-                Penalty += slopes[_sequence] / (1 + Math.Exp(-z));
+                Penalty += slopes[_sequence] * (PerRead ? Math.Max(0, x.Length - 1 - key - settings.Rule.Lag) : 1) / (1 + Math.Exp(-z));
             }
         }
         _layer++;

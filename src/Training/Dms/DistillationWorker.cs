@@ -43,10 +43,12 @@ internal sealed unsafe class DistillationWorker : IDisposable
 
     /// <summary>What a shard needs to know of the step.</summary>
     public readonly record struct Step(
-        DistillationLoss Loss, DecisionMode Mode, float ChannelFactor, double TargetShare, ulong Seed, int Number, double TotalWeight, int Examples, bool TrainBase);
+        DistillationLoss Loss, DecisionMode Mode, float ChannelFactor, double TargetShare, double? ReadPrice, ulong Seed, int Number, double TotalWeight, int Examples,
+        bool TrainBase);
 
     /// <summary>
-    /// Adds the gradients of the given members to <paramref name="gradients"/>; totals receives Σ weighted KL, Σ budget loss and Σ evicted share. Returns the loss.
+    /// Adds the gradients of the given members to <paramref name="gradients"/>; totals receives Σ weighted KL, Σ budget loss, Σ evicted share and
+    /// Σ keys read. Returns the loss without the budget's part.
     /// </summary>
     public double Gradients(
         IReadOnlyList<TrainingExample> examples, IReadOnlyList<int> members, in Step step, float* gradients, Span<double> totals)
@@ -62,10 +64,13 @@ internal sealed unsafe class DistillationWorker : IDisposable
             _studentPass.Forward(_batch, _eviction);
             if (step.Mode == DecisionMode.Relaxed)
             {
-                double budget = _eviction.Budget(_batch, step.TargetShare, step.Loss.BudgetWeight / step.Examples);
-                for (int i = 0; i < _batch.Sequences; i++) totals[2] += _eviction.EvictedShare(_batch, i);
-                totals[1] += budget;
-                loss += budget;
+                if (step.ReadPrice is { } price) _eviction.Charge(price);
+                else totals[1] += _eviction.Budget(_batch, step.TargetShare, step.Loss.BudgetWeight / step.Examples);
+                for (int i = 0; i < _batch.Sequences; i++)
+                {
+                    totals[2] += _eviction.EvictedShare(_batch, i);
+                    totals[3] += _eviction.VisibleKeys(_batch, i);
+                }
             }
             RunHead(step.Loss, _normedGradient.Pointer, step.TrainBase ? gradients + _student.HeadOffset : null);
             _studentPass.Backward(_batch, _normedGradient.Pointer, step.TrainBase ? gradients : null, _eviction);
@@ -99,9 +104,16 @@ internal sealed unsafe class DistillationWorker : IDisposable
             divergence += _rows[row].Divergence;
             if (_rows[row].Correct) correct++;
         }
-        TransformerShape shape = _student.Shape;
-        long dense = (long)length * (length + 1) / 2 * shape.Layers * shape.KeyValueHeads;
-        return new EvictionResult(divergence, correct, example.SolutionLength, length, visible, dense);
+        return new EvictionResult(divergence, correct, example.SolutionLength, length, visible, EvictionPass.DenseReads(_student.Shape, length));
+    }
+
+    /// <summary>Keys that are read in one example with hard decisions; nothing else is computed.</summary>
+    public long Reads(TrainingExample example, float channelFactor)
+    {
+        Chunk([example], [0], 0, 0, 1, new ulong[1], 0);
+        _eviction.Begin(_batch, DecisionMode.Hard, 0, [0], channelFactor);
+        _studentPass.Forward(_batch, _eviction);
+        return _eviction.VisibleKeys(_batch, 0);
     }
 
     private void RunHead(DistillationLoss loss, float* dh, float* dw) => _head.Run(

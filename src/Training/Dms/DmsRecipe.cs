@@ -73,6 +73,13 @@ public sealed class DmsRecipe
     public float LossWeight { get; set; }
     public float BudgetWeight { get; set; } = 1f;
 
+    /// <summary>
+    /// What the budget counts. "decisions": the share of evicting decisions in every example, long or short, as published. "reads": the keys that all examples
+    /// read together, which is what the compression is measured by, so that long examples may give more than short ones; once the asked compression was
+    /// measured, the nominal one is corrected so that the measured one stays there.
+    /// </summary>
+    public string Budget { get; set; } = "decisions";
+
     /// <summary>Loss weight of prompt tokens; solution tokens have 1.</summary>
     public float PromptWeight { get; set; } = 0.1f;
 
@@ -136,6 +143,7 @@ public sealed class DmsRecipe
         Require(AlphaScale > 0 && Tau > 0, "alpha_scale", "and tau must be positive");
         Require(KlWeight >= 0 && LossWeight >= 0 && BudgetWeight >= 0 && KlWeight + LossWeight > 0, "kl_weight", "and the other weights must not be negative, nor kl_weight and loss_weight both 0");
         Require(PromptWeight is >= 0 and <= 1, "prompt_weight", "must be between 0 and 1");
+        Require(Budget is "decisions" or "reads", "budget", "must be \"decisions\" or \"reads\"");
         Require(TargetCr >= 1, "target_cr", "must be at least 1");
         Require(Schedule is { Steps: > 0, RampSteps: >= 0, SettleSteps: >= 0, WarmupSteps: >= 0, MeasureEverySteps: > 0 }, "schedule", "must have steps and measure_every_steps above 0 and no negative count");
         Require(Schedule.TotalSteps == 0 || Schedule.TotalSteps >= Schedule.SettleSteps, "schedule.total_steps", "must be 0 or at least settle_steps");

@@ -7,7 +7,7 @@ namespace Foretoken.Training;
 /// <param name="Tokens">Tokens of its batch.</param>
 /// <param name="Loss">The whole loss.</param>
 /// <param name="Divergence">Its distance from the teacher, nats per weighted token.</param>
-/// <param name="Budget">Its budget part, max(0, target − evicted share), weighted.</param>
+/// <param name="Budget">Its budget part, weighted: max(0, target − evicted share), or with a budget on reads their price times what was read too much.</param>
 /// <param name="EvictedShare">Mean share of evicting decisions.</param>
 /// <param name="TargetShare">The share that the schedule asked for.</param>
 /// <param name="GradientNorm">Global norm of the gradients.</param>
@@ -22,7 +22,10 @@ public readonly record struct DmsStepReport(
 /// </summary>
 public sealed unsafe class DmsTrainer : IDisposable
 {
-    private const ulong NoiseSeed = 0x444D53; // decisions' noise and data must not share a random stream
+    private const ulong NoiseSeed = 0x444D53;   // decisions' noise and data must not share a random stream
+    private const double ReadMemory = 0.9;      // of past batches, whose lengths differ, in the running share of reads
+    private const double ReadTolerance = 0.05;  // relative excess of reads at which they have their full price
+    private const double MostCorrection = 1.03; // of the nominal compression from one measurement to the next
     private readonly DmsRecipe _recipe;
     private readonly WorkerTeam _team;
     private readonly GradientShards _shards;
@@ -85,6 +88,7 @@ public sealed unsafe class DmsTrainer : IDisposable
     /// <summary>Nominal compression of step <paramref name="step"/> (from 0).</summary>
     public double NominalCr(int step)
     {
+        if (ByReads && State.DecayStartStep is not null) return State.HeldCr ?? _recipe.TargetCr;
         int evicting = Math.Min(step, State.DecayStartStep ?? int.MaxValue) - _recipe.Schedule.RampSteps;
         return Math.Min(_recipe.Schedule.MaxCr, 1 + Math.Max(0, evicting + 1) * _recipe.Schedule.CrPerStep);
     }
@@ -96,19 +100,24 @@ public sealed unsafe class DmsTrainer : IDisposable
         int number = State.Step;
         int tokens = _sampler.Fill(_batch, _curriculum, _recipe.BatchTokens);
         double target = 1 - 1 / NominalCr(number);
+        double dense = _batch.Sum(e => (double)EvictionPass.DenseReads(Model.Shape, e.Tokens.Length));
+        double? price = ByReads ? ReadPrice(number, dense) : null;
         float prompt = _recipe.PromptWeight;
         var step = new DistillationWorker.Step(
-            _recipe.Loss(), Mode(number), ChannelFactor(number), target, _recipe.Seed ^ NoiseSeed, number, _batch.Sum(e => e.SolutionLength + (double)prompt * (e.PromptLength - 1)),
-            _batch.Count, _recipe.TrainBase);
-        var totals = new double[3]; // for the report only: the order of these additions depends on the threads
+            _recipe.Loss(), Mode(number), ChannelFactor(number), target, price, _recipe.Seed ^ NoiseSeed, number,
+            _batch.Sum(e => e.SolutionLength + (double)prompt * (e.PromptLength - 1)), _batch.Count, _recipe.TrainBase);
+        var totals = new double[4]; // the order of these additions depends on the threads: only the last, a sum of integers, is exact and may go into the state
         double loss = _shards.Compute([.. _batch.Select(e => e.Tokens.Length)], (members, gradients, worker) =>
         {
-            Span<double> own = stackalloc double[3];
+            Span<double> own = stackalloc double[4];
             double value = _workers[worker].Gradients(_batch, members, step, gradients, own);
             lock (totals)
-                for (int i = 0; i < 3; i++) totals[i] += own[i];
+                for (int i = 0; i < own.Length; i++) totals[i] += own[i];
             return value;
         });
+        double budget = price is { } each ? each * Math.Max(0, totals[3] - dense / NominalCr(number)) : totals[1];
+        loss += budget;
+        if (step.Mode == DecisionMode.Relaxed) (State.Reads, State.DenseReads) = (ReadMemory * State.Reads + totals[3], ReadMemory * State.DenseReads + dense);
         if (!double.IsFinite(loss) || !double.IsFinite(_shards.Norm))
             throw new RecipeException($"Step {number + 1}: the loss is {loss} and the gradient norm {_shards.Norm}; resume from the last checkpoint with lower learning rates.");
         double factor = Factor(number);
@@ -119,7 +128,7 @@ public sealed unsafe class DmsTrainer : IDisposable
         State.NextExample = _sampler.NextExample;
         Watch();
         State.ElapsedSeconds += Stopwatch.GetElapsedTime(started).TotalSeconds;
-        return new DmsStepReport(State.Step, tokens, loss, totals[0], totals[1], totals[2] / _batch.Count, target, _shards.Norm, factor);
+        return new DmsStepReport(State.Step, tokens, loss, totals[0], budget, totals[2] / _batch.Count, target, _shards.Norm, factor);
     }
 
     /// <summary>Results of hard decisions on the held-out examples, in their order; <paramref name="dense"/>: of the student without eviction.</summary>
@@ -196,6 +205,15 @@ public sealed unsafe class DmsTrainer : IDisposable
         }
     }
 
+    private bool ByReads => _recipe.Budget == "reads";
+
+    /// <summary>Slope of the loss per key read: nothing while the running share of reads is within the budget, at most the budget's weight for all reads of the batch.</summary>
+    private double ReadPrice(int step, double dense)
+    {
+        double excess = State.DenseReads > 0 ? State.Reads / State.DenseReads * NominalCr(step) - 1 : 0;
+        return _recipe.BudgetWeight * Math.Clamp(excess / ReadTolerance, 0, 1) / dense;
+    }
+
     private bool Learned => _recipe.Eviction is not ("window" or "dense");
 
     private int LastStep => _recipe.Schedule.TotalSteps > 0 ? _recipe.Schedule.TotalSteps : _recipe.Schedule.Steps;
@@ -206,13 +224,26 @@ public sealed unsafe class DmsTrainer : IDisposable
     private void Watch()
     {
         DmsSchedule schedule = _recipe.Schedule;
-        if (Learned && State.DecayStartStep is null && (State.Step >= LastStep || State.Step % schedule.MeasureEverySteps == 0))
+        bool reached = State.DecayStartStep is not null;
+        if (Learned && (!reached || ByReads) && ((!reached && State.Step >= LastStep) || State.Step % schedule.MeasureEverySteps == 0))
         {
-            State.MeasuredCr = Compression(Measure());
-            if (State.MeasuredCr >= _recipe.TargetCr || State.Step >= LastStep) State.DecayStartStep = State.Step;
+            double measured = MeasuredCr();
+            State.MeasuredCr = measured;
+            if (reached) State.HeldCr = NominalCr(State.Step) * Math.Clamp(Math.Sqrt(_recipe.TargetCr / measured), 1 / MostCorrection, MostCorrection);
+            else if (measured >= _recipe.TargetCr || State.Step >= LastStep) State.DecayStartStep = State.Step;
         }
         State.Finished = Ended();
-        if (State.Finished) State.MeasuredCr = Compression(Measure());
+        if (State.Finished) State.MeasuredCr = MeasuredCr();
+    }
+
+    /// <summary>Compression by hard decisions on the held-out examples, without what else <see cref="Measure(bool)"/> finds out.</summary>
+    private double MeasuredCr()
+    {
+        if (_recipe.Eviction == "dense") return 1;
+        var reads = new long[_heldOut.Count];
+        float channel = ChannelFactor(State.Step);
+        _team.Run(reads.Length, (item, worker) => reads[item] = _workers[worker].Reads(_heldOut[item], channel));
+        return _heldOut.Sum(e => (double)EvictionPass.DenseReads(Model.Shape, e.Tokens.Length)) / reads.Sum();
     }
 
     /// <inheritdoc/>

@@ -8,6 +8,7 @@ public sealed unsafe class EvictionPass : IDisposable
     private readonly TransformerShape _shape;
     private ulong[] _streams = [];
     private int[] _evictions = [];
+    private long[] _saved = [];
     private float[] _slopes = [];
     private ulong _seed;
     private int _sequences;
@@ -38,6 +39,9 @@ public sealed unsafe class EvictionPass : IDisposable
     /// <summary>Slope of the loss per eviction, [sequences].</summary>
     internal ReadOnlySpan<float> Slopes => _slopes.AsSpan(0, _sequences);
 
+    /// <summary>Slopes are per saved read of a key rather than per eviction.</summary>
+    internal bool SlopesPerRead { get; private set; }
+
     /// <summary>
     /// Prepares a pass over <paramref name="batch"/>: <paramref name="streams"/>[sequence] (at least 2²⁰ apart) and the seed name the noise of each sequence,
     /// <paramref name="channelFactor"/> is what attention sees of borrowed neurons.
@@ -45,25 +49,20 @@ public sealed unsafe class EvictionPass : IDisposable
     public void Begin(RaggedBatch batch, DecisionMode mode, ulong seed, ReadOnlySpan<ulong> streams, float channelFactor = 0f)
     {
         _sequences = batch.Sequences;
-        if (_streams.Length < _sequences) (_streams, _evictions, _slopes) = (new ulong[_sequences], new int[_sequences], new float[_sequences]);
+        if (_streams.Length < _sequences) (_streams, _evictions, _saved, _slopes) = (new ulong[_sequences], new int[_sequences], new long[_sequences], new float[_sequences]);
         streams[.._sequences].CopyTo(_streams);
         _seed = seed;
+        SlopesPerRead = false;
         _evictions.AsSpan().Clear();
+        _saved.AsSpan().Clear();
         _slopes.AsSpan().Clear();
         foreach (LayerEviction layer in _layers) (layer.Mode, layer.ChannelFactor) = (mode, channelFactor);
     }
 
-    internal void Decide(LayerEviction layer, RaggedBatch batch) => layer.Decide(batch, _seed, _streams.AsSpan(0, _sequences), _evictions.AsSpan(0, _sequences));
+    internal void Decide(LayerEviction layer, RaggedBatch batch) => layer.Decide(batch, _seed, _streams.AsSpan(0, _sequences), _evictions.AsSpan(0, _sequences), _saved.AsSpan(0, _sequences));
 
     /// <summary>Share of the decisions about sequence <paramref name="sequence"/> that were to evict, over layers, heads and positions.</summary>
     public double EvictedShare(RaggedBatch batch, int sequence) => _evictions[sequence] / (double)Math.Max(1L, Decisions(batch, sequence));
-
-    /// <summary>Keys that the rows of a sequence see in a pass with hard decisions, summed over rows, layers and KV heads.</summary>
-    public long VisibleKeys(RaggedBatch batch, int sequence)
-    {
-        (int start, int length) = batch.Sequence(sequence);
-        return Policy?.VisibleKeys(length) ?? _layers.Sum(layer => layer.VisibleKeys(start, length));
-    }
 
     /// <summary>
     /// The one-sided budget loss max(0, target − share) of every sequence times <paramref name="weight"/>; its slopes are kept for the backward pass. Returns the sum.
@@ -79,6 +78,23 @@ public sealed unsafe class EvictionPass : IDisposable
         }
         return loss;
     }
+
+    /// <summary>The other budget: every read of a key costs <paramref name="price"/>; its slopes are kept for the backward pass.</summary>
+    public void Charge(double price)
+    {
+        SlopesPerRead = true;
+        _slopes.AsSpan(0, _sequences).Fill((float)-price);
+    }
+
+    /// <summary>Keys that the rows of a sequence see, under the decisions of the pass (as drawn, where they are relaxed) or the policy, summed over rows, layers and KV heads.</summary>
+    public long VisibleKeys(RaggedBatch batch, int sequence)
+    {
+        int length = batch.Sequence(sequence).Length;
+        return Policy?.VisibleKeys(length) ?? DenseReads(_shape, length) - _saved[sequence];
+    }
+
+    /// <summary>Keys that the rows of a sequence read without eviction.</summary>
+    public static long DenseReads(TransformerShape shape, int length) => (long)length * (length + 1) / 2 * shape.Layers * shape.KeyValueHeads;
 
     private long Decisions(RaggedBatch batch, int sequence) => (long)Settings.Rule.Decisions(batch.Sequence(sequence).Length) * _shape.KeyValueHeads * _layers.Length;
 

@@ -12,7 +12,10 @@ public static class ExperimentCommand
 {
     private const string ScoresFile = "scores.json";
 
-    /// <summary>Runs <paramref name="recipePath"/> in <paramref name="outDir"/>, always resuming; writes <c>table.md</c> there. Returns 0, or 130 when cancelled.</summary>
+    /// <summary>
+    /// Runs <paramref name="recipePath"/> in <paramref name="outDir"/>, always resuming; writes <c>table.md</c> and all <c>scores.json</c> there, which may take the
+    /// place of <see cref="ExperimentRecipe.Results"/>. Returns 0, or 130 when cancelled.
+    /// </summary>
     /// <exception cref="RecipeException">A recipe or the run directory cannot be used.</exception>
     public static int Run(string recipePath, string outDir, TextWriter progress, CancellationToken cancellation, int? threads = null)
     {
@@ -20,16 +23,17 @@ public static class ExperimentCommand
         string retrofitPath = Path.GetFullPath(Path.Combine(Path.GetDirectoryName(Path.GetFullPath(recipePath))!, experiment.Retrofit));
         TrainCommand.CreateDirectory(outDir);
         string policies = Path.Combine(outDir, "policies");
-        if (!Done(policies))
+        List<ExperimentScore> known = Known(experiment, recipePath);
+        if (!Done(policies) && known.TrueForAll(s => s.Seed > 0))
         {
             using DmsRun run = Open(retrofitPath, new ExperimentRun(), threads);
             Store(policies, MeasurePolicies(experiment, run, progress));
         }
-        WriteTable(experiment, outDir);
+        WriteTable(experiment, known, outDir);
         foreach (ExperimentRun variant in experiment.Runs)
         {
             string directory = Path.Combine(outDir, Folder(variant));
-            if (Done(directory)) continue;
+            if (Done(directory) || known.Exists(s => Of(variant, s))) continue;
             TrainCommand.CreateDirectory(directory);
             progress.WriteLine($"== {Folder(variant)}");
             using DmsRun run = Open(retrofitPath, variant, threads);
@@ -37,8 +41,8 @@ public static class ExperimentCommand
             int code = DmsTrainCommand.Loop(run, directory, progress, cancellation);
             if (code != 0) return code;
             List<(string Group, List<TrainingExample> Examples)> groups = Groups(experiment, run);
-            Store(directory, [.. groups.Select(g => Score(variant.Name, variant.Eviction == "dense" ? 1 : variant.TargetCr, variant.Seed, g.Group, run.Trainer.Measure(g.Examples)))]);
-            WriteTable(experiment, outDir);
+            Store(directory, [.. groups.Select(g => Score(variant.Name, ScoredCr(variant), variant.Seed, g.Group, run.Trainer.Measure(g.Examples)))]);
+            WriteTable(experiment, known, outDir);
         }
         progress.WriteLine($"all runs are finished; table in {Path.Combine(outDir, "table.md")}");
         return 0;
@@ -46,12 +50,27 @@ public static class ExperimentCommand
 
     private static string Folder(ExperimentRun run) => string.Create(CultureInfo.InvariantCulture, $"{Slug(run.Name)}-cr{run.TargetCr}-seed{run.Seed}");
 
+    private static double ScoredCr(ExperimentRun run) => run.Eviction == "dense" ? 1 : run.TargetCr;
+
+    private static bool Of(ExperimentRun run, ExperimentScore score) => score.Variant == run.Name && score.TargetCr == ScoredCr(run) && score.Seed == run.Seed;
+
+    private static List<ExperimentScore> Known(ExperimentRecipe experiment, string recipePath)
+    {
+        if (experiment.Results.Length == 0) return [];
+        string path = Path.GetFullPath(Path.Combine(Path.GetDirectoryName(Path.GetFullPath(recipePath))!, experiment.Results));
+        return File.Exists(path)
+            ? RecipeFile.Read(path, ExperimentJson.Default.ListExperimentScore, "perf/results/dms-experiment.json")
+            : throw new RecipeException($"{recipePath}: key results names {path}, which is not there; leave it empty to run everything.");
+    }
+
     private static string Slug(string name) => string.Join('-', name.ToLowerInvariant().Split([' ', ',', '='], StringSplitOptions.RemoveEmptyEntries));
 
     private static DmsRun Open(string retrofitPath, ExperimentRun variant, int? threads)
     {
         DmsRecipe recipe = DmsRecipe.Read(retrofitPath);
         (recipe.Name, recipe.Eviction, recipe.Window, recipe.TargetCr, recipe.Seed) = (variant.Name, variant.Eviction, variant.Window, variant.TargetCr, variant.Seed);
+        if (variant.Budget.Length > 0) recipe.Budget = variant.Budget;
+        if (variant.TotalSteps > 0) recipe.Schedule.TotalSteps = variant.TotalSteps;
         recipe.Check(retrofitPath);
         string model = Path.GetFullPath(Path.Combine(Path.GetDirectoryName(retrofitPath)!, recipe.Model));
         return new DmsRun(recipe, retrofitPath, model, threads ?? Environment.ProcessorCount);
@@ -114,7 +133,8 @@ public static class ExperimentCommand
     private static ExperimentScore Score(string variant, double compression, ulong seed, string group, EvictionResult[] results)
     {
         EvictionSummary s = EvictionSummary.Of(group, results);
-        return new ExperimentScore(variant, compression, seed, group, s.Examples, results.Count(r => r.Exact), s.TokenAccuracy, s.Divergence, s.Compression);
+        return new ExperimentScore(
+            variant, compression, seed, group, s.Examples, results.Count(r => r.Exact), Math.Round(s.TokenAccuracy, 6), Math.Round(s.Divergence, 6), Math.Round(s.Compression, 4));
     }
 
     private static bool Done(string directory) => File.Exists(Path.Combine(directory, ScoresFile));
@@ -122,12 +142,17 @@ public static class ExperimentCommand
     private static void Store(string directory, List<ExperimentScore> scores)
     {
         Directory.CreateDirectory(directory);
-        string path = Path.Combine(directory, ScoresFile);
-        File.WriteAllBytes(path + ".tmp", JsonSerializer.SerializeToUtf8Bytes(scores, ExperimentJson.Default.ListExperimentScore));
+        Write(Path.Combine(directory, ScoresFile), scores);
+    }
+
+    private static void Write(string path, List<ExperimentScore> scores)
+    {
+        IEnumerable<string> lines = scores.Select(s => JsonSerializer.Serialize(s, ExperimentJson.Default.ExperimentScore)); // one per line, for readable changes
+        File.WriteAllText(path + ".tmp", $"[\n{string.Join(",\n", lines)}\n]\n");
         File.Move(path + ".tmp", path, overwrite: true);
     }
 
-    private static void WriteTable(ExperimentRecipe experiment, string outDir)
+    private static void WriteTable(ExperimentRecipe experiment, List<ExperimentScore> known, string outDir)
     {
         var scores = new List<ExperimentScore>();
         foreach (string directory in (string[])["policies", .. experiment.Runs.Select(Folder)])
@@ -135,6 +160,10 @@ public static class ExperimentCommand
             string path = Path.Combine(outDir, directory, ScoresFile);
             if (File.Exists(path)) scores.AddRange(JsonSerializer.Deserialize(File.ReadAllBytes(path), ExperimentJson.Default.ListExperimentScore) ?? []);
         }
-        File.WriteAllText(Path.Combine(outDir, "table.md"), ExperimentTable.Write([.. scores.OrderBy(s => s.TargetCr).ThenBy(s => s.Seed > 0)]));
+        var own = scores.Select(s => (s.Variant, s.TargetCr, s.Seed)).ToHashSet();
+        scores.AddRange(known.Where(s => !own.Contains((s.Variant, s.TargetCr, s.Seed))));
+        scores = [.. scores.OrderBy(s => s.TargetCr).ThenBy(s => s.Seed > 0).ThenBy(s => experiment.Runs.FindIndex(r => r.Name == s.Variant)).ThenBy(s => s.Seed)];
+        Write(Path.Combine(outDir, ScoresFile), scores);
+        File.WriteAllText(Path.Combine(outDir, "table.md"), ExperimentTable.Write(scores));
     }
 }

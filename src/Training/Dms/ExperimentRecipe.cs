@@ -12,6 +12,12 @@ public sealed class ExperimentRun
     public int Window { get; set; } = 16;
     public double TargetCr { get; set; } = 8;
     public ulong Seed { get; set; } = 1;
+
+    /// <summary>What the budget counts, in place of the retrofit's own: "decisions" or "reads".</summary>
+    public string Budget { get; set; } = "";
+
+    /// <summary>Steps in place of the retrofit's own; 0: as it says.</summary>
+    public int TotalSteps { get; set; }
 }
 
 /// <summary>Which problems the variants are tested on.</summary>
@@ -40,6 +46,9 @@ public sealed class ExperimentRecipe
 
     /// <summary>The common retrofit recipe, relative to this one.</summary>
     public string Retrofit { get; set; } = "";
+
+    /// <summary>Scores of runs that were finished elsewhere, relative to this file; they count as done. Empty: none.</summary>
+    public string Results { get; set; } = "";
     public ExperimentTest Test { get; set; } = new();
 
     /// <summary>Compressions at which the untrained policies are held.</summary>

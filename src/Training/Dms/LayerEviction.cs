@@ -44,19 +44,8 @@ public sealed unsafe class LayerEviction : IDisposable
     /// <summary>Logit of KV head <paramref name="head"/> at row <paramref name="row"/> of the pass.</summary>
     public float Logit(int head, int row) => _settings.Scale * _projected.Pointer[(long)row * _shape.KeyValueHeads + head] - _settings.Offset;
 
-    /// <summary>
-    /// Keys that the rows of a sequence see in a pass with hard decisions, summed over its rows and the layer's KV heads; what all of them would see without
-    /// eviction is length·(length + 1)/2 per head.
-    /// </summary>
-    internal long VisibleKeys(int start, int length)
-    {
-        long visible = (long)length * (length + 1) / 2 * _shape.KeyValueHeads;
-        if (Mode != DecisionMode.Hard) return visible;
-        for (int head = 0; head < _shape.KeyValueHeads; head++)
-            for (int key = 0; key < length; key++)
-                if (Evicted(head, start + key)) visible -= Math.Max(0, length - 1 - key - _settings.Rule.Lag);
-        return visible;
-    }
+    /// <summary>Rows of a sequence that no longer see key <paramref name="key"/> once it is evicted.</summary>
+    private int Saved(int key, int length) => Math.Max(0, length - 1 - key - _settings.Rule.Lag);
 
     /// <summary>Whether head <paramref name="head"/> evicted key <paramref name="row"/> (a row of the pass) in a pass with hard decisions.</summary>
     public bool Evicted(int head, int row) => _bias.Pointer[(long)head * _maxRows + row] == Forgotten;
@@ -77,10 +66,11 @@ public sealed unsafe class LayerEviction : IDisposable
     internal float* Projected => _projected.Pointer;
 
     /// <summary>
-    /// Decides for all sequences of the batch. Adds the number of hard evictions of each sequence, over all heads, to <paramref name="evictions"/>. The noise of
-    /// a row is a function of (<paramref name="seed"/>, <paramref name="streams"/>[sequence], position, layer, head), so it depends on no other sequence.
+    /// Decides for all sequences of the batch. Adds the number of hard evictions of each sequence, over all heads, to <paramref name="evictions"/>, and the reads
+    /// of keys that they save to <paramref name="saved"/>. The noise of a row is a function of (<paramref name="seed"/>, <paramref name="streams"/>[sequence],
+    /// position, layer, head), so it depends on no other sequence.
     /// </summary>
-    internal void Decide(RaggedBatch batch, ulong seed, ReadOnlySpan<ulong> streams, Span<int> evictions)
+    internal void Decide(RaggedBatch batch, ulong seed, ReadOnlySpan<ulong> streams, Span<int> evictions, Span<long> saved)
     {
         if (Mode == DecisionMode.Off) return;
         int shift = _settings.Rule.Shift, heads = _shape.KeyValueHeads;
@@ -98,14 +88,18 @@ public sealed unsafe class LayerEviction : IDisposable
                     float logit = _settings.Source == DecisionSource.None ? float.PositiveInfinity : Logit(head, start + decider);
                     if (Mode == DecisionMode.Hard)
                     {
+                        z[key] = logit;
                         bias[key] = logit > 0 ? Forgotten : 0;
-                        if (logit > 0) evictions[sequence]++;
-                        continue;
                     }
-                    uint draw = (uint)(_layer * heads + head);
-                    z[key] = (logit + Logistic(seed, streams[sequence] + (ulong)decider, draw)) / _settings.Temperature;
-                    bias[key] = LogSigmoid(-z[key]);
-                    if (z[key] > 0) evictions[sequence]++;
+                    else
+                    {
+                        uint draw = (uint)(_layer * heads + head);
+                        z[key] = (logit + Logistic(seed, streams[sequence] + (ulong)decider, draw)) / _settings.Temperature;
+                        bias[key] = LogSigmoid(-z[key]);
+                    }
+                    if (z[key] <= 0) continue;
+                    evictions[sequence]++;
+                    saved[sequence] += Saved(key, length);
                 }
             }
         }
@@ -114,9 +108,9 @@ public sealed unsafe class LayerEviction : IDisposable
 
     /// <summary>
     /// dprojected[rows, KV heads] from the gradients that attention left on the biases and, straight through the hard decisions, from
-    /// <paramref name="slopes"/>[sequence], the loss's slope per eviction.
+    /// <paramref name="slopes"/>[sequence], the loss's slope per eviction, or, <paramref name="perRead"/>, per read of a key that an eviction saves.
     /// </summary>
-    internal void BackwardDecisions(RaggedBatch batch, ReadOnlySpan<float> slopes, float* dprojected)
+    internal void BackwardDecisions(RaggedBatch batch, ReadOnlySpan<float> slopes, bool perRead, float* dprojected)
     {
         int shift = _settings.Rule.Shift, heads = _shape.KeyValueHeads;
         new Span<float>(dprojected, batch.Rows * heads).Clear();
@@ -131,7 +125,8 @@ public sealed unsafe class LayerEviction : IDisposable
                 for (int key = 0; key + shift < length; key++)
                 {
                     float sigmoid = 1f / (1f + MathF.Exp(-z[key]));
-                    float dz = sigmoid * (slopes[sequence] * (1f - sigmoid) - gradient[key]);
+                    float slope = perRead ? slopes[sequence] * Saved(key, length) : slopes[sequence];
+                    float dz = sigmoid * (slope * (1f - sigmoid) - gradient[key]);
                     dprojected[(long)(start + key + shift) * heads + head] = dz * factor;
                 }
             }

@@ -230,7 +230,7 @@ public sealed unsafe class TransformerLayer
         }
         if (decisions is not null)
         {
-            decisions.BackwardDecisions(batch, eviction!.Slopes, eviction.ProjectedGradient);
+            decisions.BackwardDecisions(batch, eviction!.Slopes, eviction.SlopesPerRead, eviction.ProjectedGradient);
             if (eviction.Settings.Source == DecisionSource.Neuron)
                 BorrowedNeuron.Backward(dqkv, s.QkvWidth, scratch.Rotary, batch.Positions, s, decisions.ChannelFactor, eviction.ProjectedGradient);
         }

@@ -24,6 +24,15 @@ public sealed class RunState
     /// <summary>Compression last measured on held-out text, in runs that evict.</summary>
     public double? MeasuredCr { get; set; }
 
+    /// <summary>Nominal compression that holds the measured one, in runs whose budget is on reads and that have reached it.</summary>
+    public double? HeldCr { get; set; }
+
+    /// <summary>Keys read in the latest steps, older ones counting less, in runs that evict.</summary>
+    public double Reads { get; set; }
+
+    /// <summary>Keys that dense attention would have read in them.</summary>
+    public double DenseReads { get; set; }
+
     /// <summary>The run has ended by its schedule.</summary>
     public bool Finished { get; set; }
 
