@@ -2,6 +2,7 @@ using Foretoken.Backends;
 using Foretoken.Generation;
 using Foretoken.Sampling;
 using Foretoken.Speculation;
+using Foretoken.Speculation.Trained;
 using Foretoken.Tests.Fixtures;
 using Foretoken.Tests.Generation;
 
@@ -19,7 +20,7 @@ public sealed class DmsDraftersTests : IDisposable
     public static TheoryData<string, bool> Combinations()
     {
         var data = new TheoryData<string, bool>();
-        foreach (string drafter in new[] { "ngram", "suffix", "recycling", "swift", "model", "oracle", "composite", "governor" })
+        foreach (string drafter in new[] { "ngram", "suffix", "recycling", "swift", "model", "oracle", "medusa", "eagle", "composite", "governor" })
         {
             data.Add(drafter, false);
             data.Add(drafter, true);
@@ -46,6 +47,8 @@ public sealed class DmsDraftersTests : IDisposable
             var model = new TinyModel { Layers = 4, Hidden = 32, Heads = 4, KvHeads = 2, Intermediate = 48, Seed = 3, Config = [("dms_window_size", window), .. kind] };
             model.Write(_directory.Path);
             (model with { Layers = 1, Config = [] }).Write(_draft.Path);
+            if (drafter == "medusa") new TinyHeads().Medusa(Heads, "medusa", model with { Config = [] });
+            if (drafter == "eagle") new TinyHeads().Eagle(Heads, "eagle3", model with { Config = [] });
             var oracle = new OracleDrafter(new OracleOptions { VocabSize = Vocab, Depth = 7, Siblings = 2, SiblingDepth = 2, Acceptance = 0.7 });
             string[] expected = Answers(sampled, null, null, oracle, out double compression);
             Assert.True(compression > 1.3, $"compression {compression}");
@@ -55,6 +58,8 @@ public sealed class DmsDraftersTests : IDisposable
         }
     }
 
+    private string Heads => Path.Combine(_draft.Path, "heads");
+
     private DrafterOptions Options(string drafter) => drafter switch
     {
         "ngram" => new NgramOptions(),
@@ -62,6 +67,8 @@ public sealed class DmsDraftersTests : IDisposable
         "recycling" => new RecyclingOptions(),
         "swift" => new SwiftOptions { Width = 2, MinConfidence = 0, Window = 10 },
         "model" => new DraftModelOptions { Directory = _draft.Path, Tokens = 6, Width = 2 },
+        "medusa" => new MedusaOptions { Directory = Heads, Nodes = 12, Tree = MedusaTree.Build([[0.5, 0.2, 0.1], [0.4, 0.2], [0.3]], 12) },
+        "eagle" => new EagleOptions { Directory = Heads, Width = 3, Depth = 4, Nodes = 10, MinProbability = 0 },
         "composite" => new CompositeOptions([new SuffixOptions(), new RecyclingOptions()]),
         _ => new GovernorOptions([new NgramOptions(), new SuffixOptions(), new RecyclingOptions(), new DraftModelOptions { Directory = _draft.Path, Tokens = 6 }]),
     };

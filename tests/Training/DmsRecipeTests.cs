@@ -72,6 +72,7 @@ public class DmsRecipeTests
             File.WriteAllText(Path.Combine(root, "results.json"), $"{all}, {{\"variant\": \"more\", \"target_cr\": 1, \"seed\": 1, \"exact_count\": 98, {Score}}}]");
             Assert.Equal(0, TrainCommand.Run(path, output, resume: true, TextWriter.Null, CancellationToken.None));
             Assert.Contains("| delayed | 8 | 1 | 80.0 (71.1–86.7), 8.0× | 0.0100 |", File.ReadAllText(Path.Combine(output, "table.md")), StringComparison.Ordinal);
+            Assert.Contains("80.0 % (71.1 to 86.7), 1 seed", File.ReadAllText(Path.Combine(output, "table.html")), StringComparison.Ordinal);
             // What it wrote may take the place of what was known.
             File.Copy(Path.Combine(output, "scores.json"), Path.Combine(root, "results.json"), overwrite: true);
             Assert.Equal(0, TrainCommand.Run(path, output, resume: true, TextWriter.Null, CancellationToken.None));

@@ -13,7 +13,7 @@ public static class ExperimentCommand
     private const string ScoresFile = "scores.json";
 
     /// <summary>
-    /// Runs <paramref name="recipePath"/> in <paramref name="outDir"/>, always resuming; writes <c>table.md</c> and all <c>scores.json</c> there, which may take the
+    /// Runs <paramref name="recipePath"/> in <paramref name="outDir"/>, always resuming; writes <c>table.md</c>, <c>table.html</c> and all <c>scores.json</c> there, which may take the
     /// place of <see cref="ExperimentRecipe.Results"/>. Returns 0, or 130 when cancelled.
     /// </summary>
     /// <exception cref="RecipeException">A recipe or the run directory cannot be used.</exception>
@@ -165,5 +165,6 @@ public static class ExperimentCommand
         scores = [.. scores.OrderBy(s => s.TargetCr).ThenBy(s => s.Seed > 0).ThenBy(s => experiment.Runs.FindIndex(r => r.Name == s.Variant)).ThenBy(s => s.Seed)];
         Write(Path.Combine(outDir, ScoresFile), scores);
         File.WriteAllText(Path.Combine(outDir, "table.md"), ExperimentTable.Write(scores));
+        File.WriteAllText(Path.Combine(outDir, "table.html"), ExperimentPage.Write(experiment.Name, scores));
     }
 }

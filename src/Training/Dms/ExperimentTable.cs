@@ -33,10 +33,14 @@ public static class ExperimentTable
     internal static string Cell(IReadOnlyList<ExperimentScore> scores)
     {
         if (scores.Count == 0) return "–";
-        double[] means = [.. scores.Select(s => (double)s.ExactCount / s.Examples)];
-        (double mean, double low, double high) = means.Length == 1 ? Wilson(scores[0].ExactCount, scores[0].Examples) : Student(means);
+        (double mean, double low, double high) = Interval(scores);
         return string.Create(CultureInfo.InvariantCulture, $"{100 * mean:F1} ({100 * low:F1}–{100 * high:F1}), {scores.Average(s => s.Compression):F1}×");
     }
+
+    /// <summary>Share of wholly right solutions and its 95 % interval; the scores differ in their seeds only.</summary>
+    internal static (double Mean, double Low, double High) Interval(IReadOnlyList<ExperimentScore> scores) => scores.Count == 1
+        ? Wilson(scores[0].ExactCount, scores[0].Examples)
+        : Student([.. scores.Select(s => (double)s.ExactCount / s.Examples)]);
 
     /// <summary>Wilson's score interval at 95 %.</summary>
     internal static (double Mean, double Low, double High) Wilson(int successes, int trials)
