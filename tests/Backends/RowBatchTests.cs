@@ -24,6 +24,19 @@ public class RowBatchTests
     }
 
     [Fact]
+    public void Rows_behind_those_of_earlier_passes_see_their_ancestors_among_them()
+    {
+        var batch = new RowBatch(8);
+        Span<ulong> mask = [0b01UL, 0, 0, 0], all = [0b11UL, 0, 0, 0];
+        int chain = batch.AddBehind(7, 0, 20, 2, all, true);
+        int left = batch.AddBehind(8, 1, 5, 2, mask, true), right = batch.AddBehind(9, 1, 5, 2, mask, true);
+        Assert.Equal([new RowSegment(0, 0, 1, 20, false, 2), new RowSegment(1, 1, 2, 5, true, 2)], batch.Segments.ToArray());
+        Assert.Equal([22, 6, 6], batch.Positions.ToArray());
+        Assert.Equal([0b111UL, 0b101UL, 0b1001UL], new[] { chain, left, right }.Select(r => batch.AncestorMask(r)[0]));
+        Assert.Equal(RowBatch.InEarlierPass, batch.Parents[left]);
+    }
+
+    [Fact]
     public void Masks_reach_beyond_64_rows()
     {
         var batch = new RowBatch(200);

@@ -99,6 +99,44 @@ public sealed class PagedKvCacheTests
     }
 
     [Fact]
+    public void Trees_that_grow_from_pass_to_pass_are_only_taken_back_whole()
+    {
+        using PagedKvCache cache = Create(pages: 36);
+        int s = cache.TryAcquire();
+        Assert.True(cache.TryReserve(s, 60));
+        cache.BeginPass(Chain(s, 0, 3));
+        cache.Commit(s, [0, 1, 2]);
+        cache.BeginPass(Behind(s, 0));
+        Assert.Contains("3 rows of earlier passes, and 1 are there", Assert.Throws<InvalidOperationException>(() => cache.BeginPass(Behind(s, 3))).Message);
+        cache.BeginPass(Behind(s, 1));
+        Assert.Contains("several passes", Assert.Throws<InvalidOperationException>(() => cache.Commit(s, [0])).Message);
+        Assert.Contains("pass running", Assert.Throws<InvalidOperationException>(() => cache.BeginPass(Chain(s, 3, 1))).Message);
+        cache.Commit(s, []);
+        Assert.Equal(3, cache.Length(s));
+        cache.BeginPass(Chain(s, 3, 1));
+        cache.Commit(s, [0]);
+
+        static RowBatch Behind(int sequence, int earlier)
+        {
+            var rows = new RowBatch(4);
+            rows.AddBehind(1, sequence, 3, earlier, [(1UL << earlier) - 1, 0, 0, 0], wantsLogits: true);
+            return rows;
+        }
+    }
+
+    [Fact]
+    public void Policies_that_evict_refuse_trees_that_grow()
+    {
+        using PagedKvCache cache = Create(pages: 60, policy: new OneHeadKeepsLast(8));
+        int s = cache.TryAcquire();
+        Assert.True(cache.TryReserve(s, 60));
+        cache.BeginPass(Chain(s, 0, 1));
+        var rows = new RowBatch(4);
+        rows.AddBehind(1, s, 0, 1, [1UL, 0, 0, 0], wantsLogits: true);
+        Assert.Contains("evict nothing", Assert.Throws<InvalidOperationException>(() => cache.BeginPass(rows)).Message);
+    }
+
+    [Fact]
     public void Budget_below_one_page_per_head_is_refused_with_the_remedy()
     {
         var e = Assert.Throws<OutOfMemoryBudgetException>(() => Create(pages: 5));

@@ -10,6 +10,9 @@ public sealed class RowBatch
     /// <summary>Most rows of a segment that branches: ancestor masks are this many bits.</summary>
     public const int MaxTreeRows = 256;
 
+    /// <summary>Parent of a row whose parent an earlier pass computed (<see cref="AddBehind"/>).</summary>
+    public const int InEarlierPass = -2;
+
     /// <summary>64-bit words of one ancestor mask.</summary>
     public const int MaskWords = MaxTreeRows / 64;
 
@@ -19,7 +22,7 @@ public sealed class RowBatch
     private readonly int[] _parents;     // [maxRows] row of this batch, or -1: the parent is the last committed token
     private readonly int[] _logitRows;   // [maxRows] rows that ask for logits, ascending
     private readonly RowSampling[] _samplings; // [maxRows] of logit rows
-    private readonly ulong[] _masks;     // [maxRows, MaskWords] bit j: the segment's j-th row is an ancestor or the row itself
+    private readonly ulong[] _masks;     // [maxRows, MaskWords] bit j: the tree's j-th row is an ancestor or the row itself
     private readonly RowSegment[] _segments;
     private int _segmentCount;
     private int _logitCount;
@@ -65,7 +68,7 @@ public sealed class RowBatch
 
     public ReadOnlySpan<RowSegment> Segments => _segments.AsSpan(0, _segmentCount);
 
-    /// <summary>Ancestors-or-self of <paramref name="row"/> as bits over its segment's rows; meaningful only in segments that branch. // [MaskWords]</summary>
+    /// <summary>Ancestors-or-self of <paramref name="row"/> as bits over its segment's rows, earlier ones first; meaningful only in segments that branch. // [MaskWords]</summary>
     public ReadOnlySpan<ulong> AncestorMask(int row) => _masks.AsSpan(row * MaskWords, MaskWords);
 
     public void Clear()
@@ -123,6 +126,43 @@ public sealed class RowBatch
         return row;
     }
 
+    /// <summary>
+    /// Adds a row of a tree whose first rows were computed by passes before and still wait in the cache behind the committed ones, without having been committed.
+    /// Rows of one pass do not follow each other then. For caches in host memory that evict nothing.
+    /// </summary>
+    /// <param name="token">Token id.</param>
+    /// <param name="sequence">The cache's index of the sequence.</param>
+    /// <param name="basePosition">Position of rows that follow the last committed token.</param>
+    /// <param name="earlier">Rows of the passes before; the same for all rows of a sequence.</param>
+    /// <param name="ancestors">The row's ancestors among them, as bits. // [MaskWords]</param>
+    /// <param name="wantsLogits">Whether the head is computed for this row.</param>
+    /// <returns>The row's index; its parent is <see cref="InEarlierPass"/>.</returns>
+    /// <exception cref="InvalidOperationException">The batch is full, or the tree has more rows than a mask has bits.</exception>
+    public int AddBehind(int token, int sequence, int basePosition, int earlier, ReadOnlySpan<ulong> ancestors, bool wantsLogits)
+    {
+        int row = Count, depth = 0;
+        if (row == Capacity) throw new InvalidOperationException($"The batch holds {Capacity} rows and is full.");
+        foreach (ulong word in ancestors) depth += System.Numerics.BitOperations.PopCount(word);
+        bool opens = _segmentCount == 0 || _segments[_segmentCount - 1].Sequence != sequence;
+        if (opens) _segments[_segmentCount++] = new RowSegment(sequence, row, 0, basePosition, Branches: depth != earlier, earlier);
+        ref RowSegment segment = ref _segments[_segmentCount - 1];
+        int index = earlier + segment.Count;
+        if (index >= MaxTreeRows) throw new InvalidOperationException($"A tree may have at most {MaxTreeRows} rows.");
+        segment = segment with { Count = segment.Count + 1, Branches = segment.Branches || !opens };
+        (_tokens[row], _positions[row], _sequences[row], _parents[row]) = (token, basePosition + depth, sequence, depth == 0 ? -1 : InEarlierPass);
+        Span<ulong> mask = _masks.AsSpan(row * MaskWords, MaskWords);
+        ancestors.CopyTo(mask);
+        mask[index >> 6] |= 1UL << (index & 63);
+        if (wantsLogits)
+        {
+            _samplings[_logitCount] = default;
+            _logitRows[_logitCount++] = row;
+        }
+
+        Count = row + 1;
+        return row;
+    }
+
     private void CheckParent(in RowSegment segment, int row, int position, int parent)
     {
         if (parent == -1)
@@ -155,4 +195,5 @@ public sealed class RowBatch
 /// <param name="Count">Number of rows.</param>
 /// <param name="BasePosition">Position of rows that follow the last committed token: the sequence's committed length in tokens.</param>
 /// <param name="Branches">False for a chain: every row follows the one before it, so row i sees rows First..i.</param>
-public readonly record struct RowSegment(int Sequence, int First, int Count, int BasePosition, bool Branches);
+/// <param name="Earlier">Rows of the same tree that earlier passes computed: they take the first slots behind the committed ones.</param>
+public readonly record struct RowSegment(int Sequence, int First, int Count, int BasePosition, bool Branches, int Earlier = 0);

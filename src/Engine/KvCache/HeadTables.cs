@@ -89,11 +89,11 @@ internal sealed unsafe partial class HeadTables : IDisposable
             KvHeadSlots* head = heads + h;
             int undecided = _scores is not null ? 0 : Math.Max(0, head->Committed - _pending); // from here on the pass writes marks
             for (int page = undecided >> _shift; page < head->PageCount; page++) MakeOwn(head, page);
-            int pages = PagesFor(head->Committed + segment.Count);
+            int pages = PagesFor(head->Committed + segment.Earlier + segment.Count);
             while (head->PageCount < pages) head->Pages[head->PageCount++] = _pool.Take(live: true);
             if (outgrowsWindow) head->FirstMortal = Math.Min(head->FirstMortal, undecided);
             FillSlots(head, h, rows, segment);
-            slots += head->Committed + segment.Count;
+            slots += head->Committed + segment.Earlier + segment.Count;
         }
 
         return slots;
@@ -162,7 +162,7 @@ internal sealed unsafe partial class HeadTables : IDisposable
         IDmsDecisionSource? decisions = _window > 0 ? _policy.Decisions : null;
         for (int i = 0; i < segment.Count; i++)
         {
-            int slot = head->Committed + i, position = rows.Positions[segment.First + i], expire = int.MaxValue;
+            int slot = head->Committed + segment.Earlier + i, position = rows.Positions[segment.First + i], expire = int.MaxValue;
             *View.PositionOf(head, slot) = position;
             if (_policy.Evicts)
             {

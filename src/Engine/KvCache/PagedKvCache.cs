@@ -152,7 +152,10 @@ public sealed unsafe partial class PagedKvCache : IDisposable
         return true;
     }
 
-    /// <summary>Gives every row of <paramref name="rows"/> a slot behind the committed ones in every head of its sequence.</summary>
+    /// <summary>
+    /// Gives every row of <paramref name="rows"/> a slot behind the committed ones in every head of its sequence, and behind the rows of the passes that it goes on with
+    /// (<see cref="RowSegment.Earlier"/>); those have not been committed, and all of them can only be taken back together.
+    /// </summary>
     /// <exception cref="InvalidOperationException">A sequence is not acquired, has a pass running, stands elsewhere or has not reserved enough.</exception>
     public void BeginPass(RowBatch rows)
     {
@@ -161,8 +164,9 @@ public sealed unsafe partial class PagedKvCache : IDisposable
         foreach (RowSegment segment in rows.Segments)
         {
             ref SequenceState state = ref _states[segment.Sequence];
-            if (state.PassRows != 0) throw new InvalidOperationException($"Sequence {segment.Sequence} has two segments in one pass.");
-            state.PassRows = segment.Count;
+            if (state.PassRows != segment.Earlier) throw new InvalidOperationException($"Sequence {segment.Sequence} has two segments in one pass.");
+            state.PassRows += segment.Count;
+            state.GoesOn = segment.Earlier > 0;
             state.PassFirst = segment.First;
             state.Batch = rows;
             if (_options.Policy.Evicts && _options.Policy.ActsAtCommit) NotePrompt(ref state, rows, segment);
@@ -185,6 +189,7 @@ public sealed unsafe partial class PagedKvCache : IDisposable
         state.Length += acceptedRows.Length;
         _tables.Commit(sequence, acceptedRows, state.PassFirst, state.Length, ref state.LegalFrom, provisional, state.EndsPrompt);
         state.PassRows = 0;
+        state.GoesOn = false;
         state.Batch = null;
         if (provisional) return;
         _denseVisible += (long)state.Length * _tables.PerSequence;
@@ -286,20 +291,30 @@ public sealed unsafe partial class PagedKvCache : IDisposable
 
     private void CheckPass(in RowSegment segment)
     {
-        ref SequenceState state = ref StateAtRest(segment.Sequence);
+        ref SequenceState state = ref State(segment.Sequence);
+        if (segment.Earlier != state.PassRows)
+        {
+            throw new InvalidOperationException(segment.Earlier == 0
+                ? $"Sequence {segment.Sequence} has a pass running: commit it first."
+                : $"Sequence {segment.Sequence} goes on with {segment.Earlier} rows of earlier passes, and {state.PassRows} are there.");
+        }
+
+        if (segment.Earlier > 0 && (_options.Policy.Evicts || _options.Store is not null))
+            throw new InvalidOperationException("Trees grow from pass to pass only in caches of host memory that evict nothing.");
         if (segment.BasePosition != state.Length)
             throw new InvalidOperationException($"Sequence {segment.Sequence} has {state.Length} tokens, its rows begin at position {segment.BasePosition}.");
-        if (segment.Count > _options.MaxRowsPerSequence)
-            throw new InvalidOperationException($"Sequence {segment.Sequence} brings {segment.Count} rows, the cache has slack for {_options.MaxRowsPerSequence}.");
-        if (state.Length + segment.Count > state.ReservedTokens)
+        if (segment.Earlier + segment.Count > _options.MaxRowsPerSequence)
+            throw new InvalidOperationException($"Sequence {segment.Sequence} brings {segment.Earlier + segment.Count} rows, the cache has slack for {_options.MaxRowsPerSequence}.");
+        if (state.Length + segment.Earlier + segment.Count > state.ReservedTokens)
         {
             throw new InvalidOperationException(
-                $"Sequence {segment.Sequence} needs {state.Length + segment.Count} tokens and has reserved {state.ReservedTokens}.");
+                $"Sequence {segment.Sequence} needs {state.Length + segment.Earlier + segment.Count} tokens and has reserved {state.ReservedTokens}.");
         }
     }
 
     private static void CheckPath(in SequenceState state, int sequence, ReadOnlySpan<int> acceptedRows)
     {
+        if (state.GoesOn && acceptedRows.Length > 0) throw new InvalidOperationException($"Sequence {sequence} has rows of several passes: they can only be taken back.");
         if (state.Batch is null) throw new InvalidOperationException($"Sequence {sequence} has no pass to commit.");
         int parent = -1;
         foreach (int row in acceptedRows)
@@ -317,8 +332,9 @@ public sealed unsafe partial class PagedKvCache : IDisposable
         public int LegalFrom;      // shortest length that it can be cut back to: reclaimed tokens were visible below it
         public int ReservedTokens; // tokens that may be reached, rows of a pass included
         public int ReservedPages;  // of its own: frozen pages are counted apart
-        public int PassRows;       // rows of the running pass; 0 = none runs
-        public int PassFirst;      // first of them in the batch
+        public int PassRows;       // rows of the running pass, and of those that it goes on with; 0 = none runs
+        public bool GoesOn;        // they are of several passes
+        public int PassFirst;      // first of those of the last pass in the batch
         public long PassSlots;     // that the rows of the last pass attended to, over all heads
         public bool ReadsPrompt;   // the last pass asked for no logits at its end; kept for policies that act at commit
         public bool EndsPrompt;    // of the running pass

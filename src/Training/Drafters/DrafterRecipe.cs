@@ -95,7 +95,7 @@ public sealed class DrafterRecipe
     /// <summary>The model that will verify, relative to the recipe.</summary>
     public string Target { get; set; } = "";
 
-    /// <summary>A drafter to go on from, relative to the recipe; null: new weights.</summary>
+    /// <summary>A drafter to go on from, relative to the recipe: a directory, or a recipe (.json) that is trained first; null: new weights.</summary>
     public string? Start { get; set; }
     public MedusaSettings Medusa { get; set; } = new();
     public EagleSettings Eagle { get; set; } = new();

@@ -13,6 +13,12 @@ internal static class DrafterRun
     /// <summary>Holds the held-out acceptance of the exported weights.</summary>
     public const string AcceptanceFile = "acceptance.json";
 
+    /// <summary>Holds that of the first weights.</summary>
+    public const string BeforeFile = "acceptance-before.json";
+
+    /// <summary>Where a recipe that is named as start is trained, below the run's directory.</summary>
+    public const string StartFolder = "start";
+
     /// <summary>Trains into <paramref name="outDir"/>: checkpoints, metrics.jsonl, text-*.jsonl, acceptance.json, report.md and the drafter under <c>model/</c>. Returns 0, or 130 when cancelled.</summary>
     /// <exception cref="RecipeException">The recipe or the run directory cannot be used.</exception>
     /// <param name="textDirectory">Where the target's text is kept; null: in <paramref name="outDir"/>.</param>
@@ -24,6 +30,14 @@ internal static class DrafterRun
         string? start = recipe.Start is { } given ? Path.GetFullPath(Path.Combine(folder, given)) : null;
         if (!resume && Checkpoint.Exists(outDir)) throw new RecipeException($"{outDir}: the directory already has checkpoints; give --resume to go on or another --out.");
         TrainCommand.CreateDirectory(outDir);
+        if (start is not null && IsRecipe(start))
+        {
+            string startDir = Path.Combine(outDir, StartFolder);
+            int code = TrainCommand.Run(start, startDir, resume && Checkpoint.Exists(startDir), progress, cancellation, threads);
+            if (code != 0) return code;
+            start = Path.Combine(startDir, "model");
+        }
+
         try
         {
             if (recipe.Drafter == "eagle3") CheckEagle(recipe.Eagle, recipePath, target);
@@ -39,6 +53,8 @@ internal static class DrafterRun
             return TrainCommand.Interrupted;
         }
     }
+
+    private static bool IsRecipe(string path) => path.EndsWith(".json", StringComparison.Ordinal);
 
     /// <summary>The drafter that the recipe describes, with its first weights.</summary>
     internal static DrafterModel CreateModel(DrafterRecipe recipe, string recipePath, string target, string? start, TargetText text)
@@ -85,6 +101,7 @@ internal static class DrafterRun
     {
         string modelDirectory = Path.Combine(outDir, "model");
         AcceptanceMeter before = trainer.Measure(); // of the first weights, also when a run goes on
+        before.Write(Path.Combine(outDir, BeforeFile));
         if (resume) progress.WriteLine(trainer.Resume(outDir) ? $"resumed at step {trainer.State.Step}" : $"no checkpoint in {outDir}: the run starts anew");
         progress.WriteLine(string.Create(CultureInfo.InvariantCulture, $"before: {before.All().TokensPerPass:F3} tokens per pass with {before.Depth} drafts"));
         using var metrics = new StreamWriter(Path.Combine(outDir, "metrics.jsonl"), append: true) { AutoFlush = true };

@@ -60,6 +60,26 @@ public class CpuBackendTests
         }
     }
 
+    /// <summary>Also across a page and a chunk of positions, beside a chain, and with rows behind that were taken back.</summary>
+    [Theory]
+    [MemberData(nameof(Cases))]
+    public void A_tree_that_grows_from_pass_to_pass_has_the_bits_of_one_pass(WeightType type, KvType kv, bool qwen)
+    {
+        using var rig = new CpuRig(type, kv, qwen: qwen);
+        int[] parents = [-1, -1, -1, 0, 0, 2, 2, 3, 3, 6, 7, 9], chain = [-1, 0, 1, 2, 3];
+        int first = rig.NewSequence(), second = rig.NewSequence();
+        rig.Chain(first, Tokens(3, 126), 64);
+        rig.Chain(second, Tokens(4, 15), 64);
+        CpuRig.Branches[] trees = [new(first, Tokens(5, parents.Length), parents), new(second, Tokens(6, chain.Length), chain)];
+        float[][] whole = rig.Pass(trees, [[], []]);
+        for (int repeat = 0; repeat < 2; repeat++)
+        {
+            float[][][] grown = rig.Levels(trees);
+            AssertSame(whole[..12], grown[0], "tree");
+            AssertSame(whole[12..], grown[1], "chain");
+        }
+    }
+
     [Fact]
     public void An_accepted_path_continues_as_if_it_had_been_decoded()
     {

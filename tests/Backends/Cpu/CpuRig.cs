@@ -75,6 +75,42 @@ internal sealed class CpuRig : IDisposable
         return logits;
     }
 
+    /// <summary>
+    /// Runs the trees level by level, a pass per level behind the rows of those before, and returns every row's logits, tree by tree; takes all rows back.
+    /// Nodes are in the order of their depths.
+    /// </summary>
+    public float[][][] Levels(Branches[] trees)
+    {
+        float[][][] logits = [.. trees.Select(t => new float[t.Tokens.Length][])];
+        int[][] depths = [.. trees.Select(t => t.Parents.Select(p => DepthOf(t.Parents, p)).ToArray())];
+        Span<ulong> mask = stackalloc ulong[RowBatch.MaskWords];
+        for (int depth = 0; depths.Any(d => d[^1] >= depth); depth++)
+        {
+            _rows.Clear();
+            var nodes = new List<(int Tree, int Node)>();
+            for (int t = 0; t < trees.Length; t++)
+            {
+                int earlier = depths[t].Count(d => d < depth);
+                for (int i = earlier; i < depths[t].Length && depths[t][i] == depth; i++)
+                {
+                    mask.Clear();
+                    for (int p = trees[t].Parents[i]; p >= 0; p = trees[t].Parents[p]) mask[p >> 6] |= 1UL << (p & 63);
+                    _rows.AddBehind(trees[t].Tokens[i], trees[t].Sequence, _cache.Length(trees[t].Sequence), earlier, mask, wantsLogits: true);
+                    nodes.Add((t, i));
+                }
+            }
+
+            _cache.BeginPass(_rows);
+            _model.Forward(_rows, _cache.View);
+            for (int r = 0; r < nodes.Count; r++) logits[nodes[r].Tree][nodes[r].Node] = _model.LogitsOf(r).ToArray();
+        }
+
+        foreach (Branches tree in trees) _cache.Commit(tree.Sequence, []);
+        return logits;
+
+        static int DepthOf(int[] parents, int parent) => parent < 0 ? 0 : 1 + DepthOf(parents, parents[parent]);
+    }
+
     /// <summary>Feeds tokens in chunks, committing all, and returns every row's logits.</summary>
     public float[][] Chain(int sequence, ReadOnlySpan<int> tokens, int chunk)
     {

@@ -41,7 +41,7 @@ internal readonly unsafe ref struct AttentionMasks
     public bool Build(int chunk, int first, int end, bool direct)
     {
         int committed = _head->Committed;
-        int ownSlot = committed + _tile.FirstRow - _segment.First; // of the tile's first row
+        int ownSlot = committed + _segment.Earlier + _tile.FirstRow - _segment.First; // of the tile's first row
         bool masked = end > _head->FirstMortal || end > ownSlot + 1 || (_segment.Branches && end > committed);
         if (!masked && _window > 0) masked = LowestPosition(first, direct) <= _maxPosition - _window;
         if (!masked) return false;
@@ -65,7 +65,7 @@ internal readonly unsafe ref struct AttentionMasks
         int oldest = _window > 0 ? position - _window + 1 : 0; // lowest visible position
         if (!_segment.Branches)
         {
-            SetRange(mask, first - aligned, Math.Min(end, committed + row - _segment.First + 1) - aligned);
+            SetRange(mask, first - aligned, Math.Min(end, committed + _segment.Earlier + row - _segment.First + 1) - aligned);
         }
         else
         {
@@ -82,11 +82,10 @@ internal readonly unsafe ref struct AttentionMasks
     private void SetAncestors(ulong* mask, int chunk, int row, int first, int end, int aligned, int oldest)
     {
         ReadOnlySpan<ulong> ancestors = _rows.AncestorMask(row);
-        ReadOnlySpan<int> positions = _rows.Positions;
         int committed = _head->Committed;
         for (int slot = Math.Max(first, committed); slot < end; slot++)
         {
-            int index = slot - committed, at = positions[_segment.First + index];
+            int index = slot - committed, at = *_kv.PositionOf(_head, slot);
             if ((ancestors[index >> 6] >> (index & 63) & 1) != 0 && at / CpuAttention.ChunkPositions == chunk && at >= oldest) Set(mask, slot - aligned);
         }
     }

@@ -137,7 +137,7 @@ internal sealed unsafe class AttentionPieces : IDisposable
     private static long WorkOf(in AttentionTile tile, RowBatch rows, int layer, HostKvView kv)
     {
         RowSegment segment = rows.Segments[tile.Segment];
-        long keys = Math.Min(kv.Head(segment.Sequence, layer, 0)->Committed + segment.Count, tile.Newest - tile.Oldest + 1);
+        long keys = Math.Min(kv.Head(segment.Sequence, layer, 0)->Committed + segment.Earlier + segment.Count, tile.Newest - tile.Oldest + 1);
         return tile.RowCount * Math.Max(keys, 1);
     }
 

@@ -15,13 +15,13 @@ internal static unsafe class AttentionStore
         TransformerShape shape, in RowSegment segment, int from, int to, HostKvView kv, KvHeadSlots* head, int kvHead, float* qkv)
     {
         KvPageFormat format = kv.Format;
-        int headDim = shape.HeadDim;
+        int headDim = shape.HeadDim, firstSlot = head->Committed + segment.Earlier;
         long stride = (long)(shape.HeadCount + 2 * shape.KvHeadCount) * headDim;
-        if (((head->Committed + to - 1) >> format.PageShift) >= head->PageCount)
+        if (((firstSlot + to - 1) >> format.PageShift) >= head->PageCount)
             throw new InvalidOperationException("The cache has not begun this pass: a row has no slot.");
         for (int i = from; i < to; i++)
         {
-            int slot = head->Committed + i;
+            int slot = firstSlot + i;
             byte* page = kv.PageOf(head, slot);
             int inPage = slot & (format.SlotsPerPage - 1);
             float* key = qkv + (segment.First + i) * stride + (long)(shape.HeadCount + kvHead) * headDim;

@@ -36,7 +36,7 @@ internal readonly unsafe ref struct AttentionUnit
         _head = _kv.Head(_segment.Sequence, pass.Layer, kvHead);
         _kvHead = kvHead;
         _scratch = scratch;
-        _end = _head->Committed + _tile.FirstRow - _segment.First + _tile.RowCount;
+        _end = _head->Committed + _segment.Earlier + _tile.FirstRow - _segment.First + _tile.RowCount;
         _direct = _head->Contiguous && !_segment.Branches;
         _origin = _segment.BasePosition - _head->Committed;
         _masks = new AttentionMasks(pass.Rows, _segment, _tile, _kv, _head, pass.Window, _tile.Newest, scratch.Masks);
@@ -170,7 +170,7 @@ internal readonly unsafe ref struct AttentionUnit
 
     /// <summary>Slot behind the last that some row up to the tile's <paramref name="row"/>-th may see: rows of a chain see none of later rows.</summary>
     private int Seen(int end, int row) =>
-        _segment.Branches ? end : Math.Min(end, _head->Committed + _tile.FirstRow - _segment.First + row + 1);
+        _segment.Branches ? end : Math.Min(end, _head->Committed + _segment.Earlier + _tile.FirstRow - _segment.First + row + 1);
 
     /// <summary>Lanes of the first and last tile that lie outside the chunk hold other slots' scores or old ones.</summary>
     private void MaskEnds(int first, int end)

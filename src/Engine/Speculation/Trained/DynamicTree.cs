@@ -62,6 +62,13 @@ internal sealed class DynamicTree(int width, int depth)
     /// <summary>Parent of an expanded node among the expanded ones; −1 for a child of the root.</summary>
     public int ParentOf(int expanded) => _pool[_frontier[expanded]].Parent;
 
+    /// <summary>The nodes above an expanded one, as bits over the expanded nodes.</summary>
+    public void AncestorsOf(int expanded, Span<ulong> mask)
+    {
+        mask.Clear();
+        for (int above = ParentOf(expanded); above >= 0; above = ParentOf(above)) mask[above >> 6] |= 1UL << (above & 63);
+    }
+
     /// <summary>Token of an expanded node.</summary>
     public int TokenOf(int expanded) => _pool[_frontier[expanded]].Token;
 

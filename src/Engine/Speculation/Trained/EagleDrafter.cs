@@ -10,8 +10,7 @@ namespace Foretoken.Speculation.Trained;
 /// Drafts with a layer or so of its own that goes on from the target's hidden states (<see cref="EagleHead"/>), for all sequences of a step at once. It has a cache
 /// of its own with an entry per committed token but the first: the pair of a token and the feature of the token before it.
 /// <para>Features come as the target commits rows, prompt rows too, and wait in a buffer until the drafter is asked or the buffer is full; so nothing is missed while the
-/// Governor asks others. Trees are expanded level by level. As long as they do not branch, their rows stay in the cache until the draft is done; from there on a level's pass runs the
-    /// levels before it again, as a pass forgets what it does not commit.</para>
+/// Governor asks others. Trees are expanded level by level: a pass runs the nodes of the last level only, behind the rows of the levels before, which stay in the cache until the draft is done.</para>
 /// <para>A sequence that begins with a stored prefix of the target takes the same prefix of this cache. Where that is not to be had, it begins with the first feature
 /// that comes: rotary positions are relative, so that the keys before it are merely absent. Tokens are never wrong for that, drafts only somewhat.</para>
 /// </summary>
@@ -46,7 +45,7 @@ public sealed class EagleDrafter : IDrafter
         EagleConfig config = EagleConfig.Read(directory, weights, context.Target, longest + options.Depth);
         _hidden = config.Shape.HiddenSize;
         _expanded = Math.Max(1, options.Width * (options.Depth - 1));
-        int waiting = _taps.MaxRows + sequences, rows = Math.Max(waiting, sequences * _expanded);
+        int waiting = _taps.MaxRows + sequences, rows = Math.Max(waiting, sequences * options.Width);
         _head = new EagleHead(backend, config, weights, context.Target, options.WeightType, rows, sequences * options.Width, plan);
         _tapOf = [.. config.Taps.Select(_taps.Tap)];
         _pending = new PendingFeatures(waiting, sequences, _head.FeatureWidth, plan);
@@ -126,7 +125,7 @@ public sealed class EagleDrafter : IDrafter
         }
         finally
         {
-            CutStems();
+            DropTrees();
         }
 
         for (int a = 0; a < _activeCount; a++)
@@ -302,74 +301,46 @@ public sealed class EagleDrafter : IDrafter
         return goesOn;
     }
 
-    /// <summary>One pass over the trees so far, but for a beginning without branches, which stays in the cache; the nodes of their last levels get children.</summary>
+    /// <summary>One pass over the last levels of the trees, behind the rows of the levels before; their nodes get children.</summary>
     private void RunLevel()
     {
+        Span<ulong> ancestors = stackalloc ulong[RowBatch.MaskWords];
         _rows.Clear();
         for (int a = 0; a < _activeCount; a++)
         {
             if (!_active[a].GoesOn) continue;
             DynamicTree tree = _trees[a];
-            int index = _states[_active[a].Sequence].Cache, stem = _active[a].Stem, first = _rows.Count - stem;
-            for (int e = stem; e < tree.Expanded; e++)
+            int index = _states[_active[a].Sequence].Cache;
+            for (int e = tree.FrontierFirst; e < tree.Expanded; e++)
             {
-                int parent = tree.ParentOf(e), above = parent < stem ? -1 : first + parent;
-                _rows.Add(tree.TokenOf(e), above < 0 ? _cache.Length(index) : _rows.Positions[above] + 1, index, above, wantsLogits: e >= tree.FrontierFirst);
+                tree.AncestorsOf(e, ancestors);
+                _rows.AddBehind(tree.TokenOf(e), index, _cache.Length(index), tree.FrontierFirst, ancestors, wantsLogits: true);
             }
         }
 
         _cache.BeginPass(_rows);
-        bool ran = false;
-        try
-        {
-            _head.Begin(_rows, _cache.View);
-            for (int a = 0, row = 0; a < _activeCount; a++)
-            {
-                for (int e = _active[a].Stem; _active[a].GoesOn && e < _trees[a].Expanded; e++) OutputOf(a, _trees[a].ParentOf(e)).CopyTo(_head.StateOf(row++));
-            }
-
-            _head.Run(_rows, fromTarget: false);
-            ran = true;
-        }
-        finally
-        {
-            KeepStems(ran);
-        }
-
-        for (int a = 0, row = 0, logits = 0; a < _activeCount; a++)
+        for (int a = 0; a < _activeCount; a++) _active[a].HasRows |= _active[a].GoesOn;
+        _head.Begin(_rows, _cache.View);
+        for (int a = 0, row = 0; a < _activeCount; a++)
         {
             if (!_active[a].GoesOn) continue;
-            for (int e = _active[a].FirstRun; e < _trees[a].Expanded; e++, row++)
-            {
-                if (e >= _trees[a].FrontierFirst) AddChildren(a, e, logits++, row);
-            }
+            for (int e = _trees[a].FrontierFirst; e < _trees[a].Expanded; e++) OutputOf(a, _trees[a].ParentOf(e)).CopyTo(_head.StateOf(row++));
         }
-    }
 
-    /// <summary>Ends a level's pass: a single row stays, as its tree has not branched; more, or those of a pass that failed, leave no trace.</summary>
-    private void KeepStems(bool ran)
-    {
-        for (int a = 0, segment = 0; a < _activeCount; a++)
+        _head.Run(_rows, fromTarget: false);
+        for (int a = 0, row = 0; a < _activeCount; a++)
         {
-            ref Active active = ref _active[a];
-            if (!active.GoesOn) continue;
-            RowSegment rows = _rows.Segments[segment++];
-            active.FirstRun = active.Stem;
-            bool stays = ran && rows.Count == 1;
-            _accepted[0] = rows.First;
-            _cache.Commit(rows.Sequence, _accepted.AsSpan(0, stays ? 1 : 0), provisional: true);
-            if (stays) active.Stem++;
+            if (!_active[a].GoesOn) continue;
+            for (int e = _trees[a].FrontierFirst; e < _trees[a].Expanded; e++, row++) AddChildren(a, e, row, row);
         }
     }
 
-    /// <summary>Takes the drafts that stayed in the cache out of it.</summary>
-    private void CutStems()
+    /// <summary>Takes the rows of the trees out of the cache again.</summary>
+    private void DropTrees()
     {
         for (int a = 0; a < _activeCount; a++)
         {
-            int index = _states[_active[a].Sequence].Cache;
-            if (_active[a].Stem > 0 && !_cache.TryTruncate(index, _cache.Length(index) - _active[a].Stem))
-                throw new InvalidOperationException("A drafted row could not be cut off the cache again.");
+            if (_active[a].HasRows) _cache.Commit(_states[_active[a].Sequence].Cache, []);
         }
     }
 
@@ -397,11 +368,8 @@ public sealed class EagleDrafter : IDrafter
         /// <summary>Index of that row among those with logits.</summary>
         public int Logits;
 
-        /// <summary>Expanded nodes at the tree's beginning that do not branch and whose rows are in the cache.</summary>
-        public int Stem;
-
-        /// <summary>The first expanded node of the last pass.</summary>
-        public int FirstRun;
+        /// <summary>Rows of its tree are in the cache.</summary>
+        public bool HasRows;
 
         /// <summary>The last level has nodes to expand.</summary>
         public bool GoesOn = true;
