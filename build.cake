@@ -1,5 +1,5 @@
 // The build, as targets of a local tool:  dotnet tool restore && dotnet cake --target=Test
-// Build, Test, Slow, Bench, Ptx, PtxCheck, Publish, Ci. Run from the repository root.
+// Build, Test, Slow, Bench, Ptx, PtxCheck, Publish, Gpu, Ci. Run from the repository root.
 
 var target = Argument("target", "Test");
 var configuration = Argument("configuration", "Release");
@@ -60,16 +60,19 @@ Task("PtxCheck")
 
 Task("Publish")
     .Description("Writes the self-contained executable and the models it ships with.")
-    .Does(() => DotNetPublish("src/Cli/Cli.csproj", new DotNetPublishSettings
+    .Does(() => Publish(runtime, compressed: false));
+
+Task("Gpu")
+    .Description("Writes what perf/gpu.sh takes to a machine with a GPU: artifacts/gpu, the executable compressed, less than 64 MiB in all.")
+    .Does(() =>
     {
-        Configuration = configuration,
-        Runtime = runtime,
-        SelfContained = true,
-        PublishSingleFile = true,
-        NoLogo = true,
-        OutputDirectory = Directory(artifacts) + Directory(runtime),
-        MSBuildSettings = new DotNetMSBuildSettings().WithProperty("DebugType", "none").WithProperty("PublishDocumentationFiles", "false"),
-    }));
+        const long most = 64 << 20;
+        CleanDirectory(Directory(artifacts) + Directory("gpu"));
+        Publish("gpu", compressed: true);
+        var bytes = GetFiles($"{artifacts}/gpu/**/*").Sum(file => new System.IO.FileInfo(file.FullPath).Length);
+        Information($"{artifacts}/gpu: {bytes:N0} bytes. On the machine with the GPU: perf/gpu.sh {artifacts}/gpu");
+        if (bytes > most) throw new Exception($"{artifacts}/gpu is larger than the {most:N0} bytes that travel.");
+    });
 
 Task("Ci")
     .Description("What runs on every change: build, tests, allocation gate, short slow tests, totals.")
@@ -134,6 +137,18 @@ void RequireClang()
     if (ClangVersion() == null)
         throw new Exception("clang-19 is not on PATH. Debian and Ubuntu: apt-get install clang-19. Only changes of cu/*.cu need it: the PTX is committed.");
 }
+
+void Publish(string folder, bool compressed) => DotNetPublish("src/Cli/Cli.csproj", new DotNetPublishSettings
+{
+    Configuration = configuration,
+    Runtime = runtime,
+    SelfContained = true,
+    PublishSingleFile = true,
+    EnableCompressionInSingleFile = compressed,
+    NoLogo = true,
+    OutputDirectory = Directory(artifacts) + Directory(folder),
+    MSBuildSettings = new DotNetMSBuildSettings().WithProperty("DebugType", "none").WithProperty("PublishDocumentationFiles", "false"),
+});
 
 void RunTests(string settings) => DotNetTest("tests/Tests.csproj", new DotNetTestSettings
 {

@@ -16,7 +16,6 @@ namespace Foretoken.Tests.Seam;
 public class SeamModels : IDisposable
 {
     public const int Vocab = 61, Context = 320, SlotsPerPage = 16;
-    private const int AloneChunk = 5; // a size that no combination has
     private const int MaxRows = SeamCombination.WholePrompt + SeamRequest.Count * RowBatch.MaxTreeRows;
     private readonly TempDirectory _directory = new();
     private readonly Dictionary<(WeightType Weights, int Threads), (CpuBackend Backend, Transformer Model)> _loaded = [];
@@ -45,34 +44,33 @@ public class SeamModels : IDisposable
     /// <param name="defect">What is planted.</param>
     public SeamLoop Loop(SeamCombination c, SeamSize size, ISeamDrafter drafter, SeamDefect defect = SeamDefect.None)
     {
-        (CpuBackend backend, Transformer model) = Load(c.Weights, c.Threads);
-        TransformerShape shape = model.Shape;
-        int nodes = drafter.MaxNodes;
+        int nodes = drafter.MaxNodes, chunk = Math.Min(size.Chunk, MostPromptRows);
         var options = new DecodeLoopOptions
         {
-            ContextLength = Context, MaxSequences = size.Sequences, PrefillChunk = size.Chunk, MaxRows = size.Chunk + size.Sequences * (1 + nodes),
+            ContextLength = Context, MaxSequences = size.Sequences, PrefillChunk = chunk, MaxRows = chunk + size.Sequences * (1 + nodes),
             KvAdmission = size.Budget > 0 ? KvAdmission.Measured : KvAdmission.WorstCase, ExpectedAnswerTokens = size.Budget > 0 ? size.Answer : 0,
         };
-        var layout = new KvLayout(shape.LayerCount, shape.KvHeadCount, shape.HeadDim, c.Kv, SlotsPerPage);
-        var cache = new PagedKvCache(
-            new KvCacheOptions
+        SeamPlace place = Place(c, options, options.MaxLogitRows(nodes), (shape, store) =>
+        {
+            var layout = new KvLayout(shape.LayerCount, shape.KvHeadCount, shape.HeadDim, c.Kv, SlotsPerPage);
+            return new KvCacheOptions
             {
                 Layout = layout, MaxSequences = size.Sequences, MaxTokensPerSequence = Context, MaxRowsPerSequence = options.MaxRowsPerSequence(nodes),
-                MaxPrefixes = size.Prefixes,
+                MaxPrefixes = size.Prefixes, Store = store,
                 BudgetBytes = PagedKvCache.BytesFor(
                     layout, size.Budget > 0 ? 1 : size.Sequences + size.Prefixes, size.Budget > 0 ? size.Budget : Context + RowBatch.MaxTreeRows),
                 Policy = defect == SeamDefect.WindowByPass ? new WindowByPass(2 * c.Window) : c.EvictionPolicy,
-            },
-            new MemoryPlan());
-        var taps = new FeatureTaps(shape, options.MaxRows, new MemoryPlan());
+            };
+        });
+        var taps = new FeatureTaps(place.Model.Shape, options.MaxRows, new MemoryPlan());
         IDrafter made = drafter.Create(new DrafterContext
         {
             Taps = taps,
-            Target = model, TargetCache = cache, Plan = new MemoryPlan(), MaxSequences = size.Sequences, ContextLength = Context,
-            CreateBackend = () => BackendFactory.CreateBeside(backend, c.Threads),
+            Target = place.Model, TargetCache = place.Cache, Plan = new MemoryPlan(), MaxSequences = size.Sequences, ContextLength = Context,
+            CreateBackend = () => BackendFactory.CreateBeside(place.Model.Backend, c.Threads),
         });
         IAcceptanceRule? rule = defect is SeamDefect.SiblingsRow or SeamDefect.LogProbBit ? new PlantedRule(defect) : null;
-        return new SeamLoop(new DecodeLoop(model, cache, made, options, rule: rule, taps: taps), cache, made, backend.Team.Threads);
+        return new SeamLoop(new DecodeLoop(place.Model, place.Cache, made, options, rule: rule, taps: taps), place.Cache, made, place.Threads, place.Owned);
     }
 
     /// <summary>What plain decoding alone answers: one request, one thread, no drafts, nothing shared.</summary>
@@ -102,6 +100,23 @@ public class SeamModels : IDisposable
         GC.SuppressFinalize(this);
     }
 
+    /// <summary>Prompt rows of a pass of plain decoding alone: a size that no combination has.</summary>
+    protected virtual int AloneChunk => 5;
+
+    /// <summary>Most prompt rows of a pass, for those who ask for whole prompts.</summary>
+    protected virtual int MostPromptRows => SeamCombination.WholePrompt;
+
+    /// <summary>The model with a cache of its own.</summary>
+    /// <param name="c">Weights and threads.</param>
+    /// <param name="options">Rows of a pass.</param>
+    /// <param name="logitRows">Most of them with logits.</param>
+    /// <param name="cache">The cache for a shape and the backend's store.</param>
+    protected virtual SeamPlace Place(SeamCombination c, DecodeLoopOptions options, int logitRows, Func<TransformerShape, IKvStore?, KvCacheOptions> cache)
+    {
+        (CpuBackend backend, Transformer model) = Load(c.Weights, c.Threads);
+        return new SeamPlace(model, new PagedKvCache(cache(model.Shape, null), new MemoryPlan()), backend.Team.Threads);
+    }
+
     private (CpuBackend Backend, Transformer Model) Load(WeightType weights, int threads)
     {
         if (_loaded.TryGetValue((weights, threads), out var known)) return known;
@@ -125,12 +140,17 @@ public sealed class DeepSeamModels() : SeamModels(layers: 4);
 /// <param name="Answer">Tokens that answers are expected to have before one has ended: fewer than they have admits more than there is room for.</param>
 public sealed record SeamSize(int Sequences, int Chunk, int Prefixes = 0, int Budget = 0, int Answer = 1);
 
+/// <summary>Where a loop runs.</summary>
+/// <param name="Owned">What goes with it; null = nothing.</param>
+public sealed record SeamPlace(Transformer Model, PagedKvCache Cache, int Threads, IDisposable? Owned = null);
+
 /// <summary>A loop with what belongs to it.</summary>
-public sealed record SeamLoop(DecodeLoop Loop, PagedKvCache Cache, IDrafter Drafter, int Threads) : IDisposable
+public sealed record SeamLoop(DecodeLoop Loop, PagedKvCache Cache, IDrafter Drafter, int Threads, IDisposable? Owned) : IDisposable
 {
     public void Dispose()
     {
         Drafter.Dispose();
+        Owned?.Dispose();
         Cache.Dispose();
     }
 }

@@ -57,19 +57,13 @@ internal sealed class CudaBench : IDisposable
         var plan = new MemoryPlan();
         try
         {
+            PagedKvCache? cache = null;
             _model = ModelLoader.Load(source, new LoadOptions
             {
                 Backend = _backend, Plan = plan, MaxRows = maxRows, MaxLogitRows = maxRows, WeightType = type, ContextLength = context, Cancellation = cancel,
+                Announced = config => cache = MakeCache(config.Shape, kvType, context, maxRows, plan),
             });
-            TransformerShape shape = _model.Config.Shape;
-            var layout = new KvLayout(shape.LayerCount, shape.KvHeadCount, shape.HeadDim, kvType);
-            _cache = new PagedKvCache(
-                new KvCacheOptions
-                {
-                    Layout = layout, MaxSequences = 1, MaxTokensPerSequence = context, MaxRowsPerSequence = maxRows, Store = _backend.KvStore,
-                    BudgetBytes = PagedKvCache.BytesFor(layout, 1, context + maxRows),
-                },
-                plan);
+            _cache = cache!;
         }
         catch
         {
@@ -176,6 +170,17 @@ internal sealed class CudaBench : IDisposable
     }
 
     private static string Number(double value, int digits) => value.ToString("F" + digits.ToString(CultureInfo.InvariantCulture), CultureInfo.InvariantCulture);
+
+    private PagedKvCache MakeCache(TransformerShape shape, KvType kvType, int context, int maxRows, MemoryPlan plan)
+    {
+        var layout = new KvLayout(shape.LayerCount, shape.KvHeadCount, shape.HeadDim, kvType);
+        var options = new KvCacheOptions
+        {
+            Layout = layout, MaxSequences = 1, MaxTokensPerSequence = context, MaxRowsPerSequence = maxRows, Store = _backend.KvStore,
+            BudgetBytes = PagedKvCache.BytesFor(layout, 1, context + maxRows),
+        };
+        return new PagedKvCache(options, plan);
+    }
 
     /// <summary>One pass of a chain of rows, each sampled; kept rows are committed, others taken back.</summary>
     private void Pass(int rows, bool keep)

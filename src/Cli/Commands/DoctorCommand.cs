@@ -17,6 +17,7 @@ internal sealed class DoctorCommand : CliCommand
     private const int ProbeRuns = 5;
     private readonly Flag<int> _threads;
     private readonly Switch _calibrate;
+    private readonly Switch _cuda;
     private readonly Flag<string?> _model;
     private readonly Switch _json;
 
@@ -25,6 +26,7 @@ internal sealed class DoctorCommand : CliCommand
     {
         _threads = Add(ModelFlags.Threads());
         _calibrate = Add(new Switch("--calibrate", "Also measures what passes of several rows cost, with --model: what speculation has to work with."));
+        _cuda = Add(new Switch("--cuda", "Also holds the CUDA device to the processor and to itself, with --model: kernels, logits, answers. Exit code 1 when something differs."));
         _model = Add(ModelFlags.Model());
         _json = Add(new Switch("--json", "One JSON object."));
     }
@@ -37,21 +39,39 @@ internal sealed class DoctorCommand : CliCommand
         threads = threads == 0 ? Environment.ProcessorCount : threads;
         string? model = _model.Get(context);
         bool calibrate = _calibrate.Get(context);
-        if (model is not null && !calibrate) throw new UsageException($"{_model.Name} names the model of {_calibrate.Name}: give both.");
+        bool cuda = _cuda.Get(context);
+        if (model is not null && !calibrate && !cuda) throw new UsageException($"{_model.Name} names the model of {_calibrate.Name} and {_cuda.Name}: give one of them.");
         IEnumerable<(string Name, string Value)> all = Findings(threads, host);
         if (calibrate) all = all.Concat(Calibration.Run(ModelLocator.Find(model, host), threads, host));
-        (string Name, string Value)[] findings = [.. all];
-        if (json)
+        CudaPlatform platform = host.Cuda ?? CudaPlatform.Find();
+        if (cuda)
         {
-            host.Output.WriteLine(JsonText.Object(w =>
-            {
-                foreach ((string name, string value) in findings) w.WriteString(name.Replace(' ', '_'), value);
-            }));
-            return ExitCode.Success;
+            _ = platform.Require(0);
+            all = all.Concat(new CudaCheck(ModelLocator.Find(model, host), platform, threads, host.Interrupt).Run());
         }
 
-        foreach ((string name, string value) in findings) host.Output.WriteLine($"{name,-18}{value}");
-        return ExitCode.Success;
+        int code = ExitCode.Success;
+        void Each(Action<string, string> write)
+        {
+            foreach ((string name, string value) in all)
+            {
+                write(name, value);
+                if (value.StartsWith(CudaCheck.Failure, StringComparison.Ordinal)) code = ExitCode.RunError;
+            }
+        }
+
+        if (json)
+        {
+            host.Output.WriteLine(JsonText.Object(w => Each((name, value) => w.WriteString(name.Replace(' ', '_'), value))));
+            return code;
+        }
+
+        Each((name, value) =>
+        {
+            host.Output.WriteLine($"{name,-18}{value}");
+            host.Output.Flush(); // whoever stops it half-way has what was found
+        });
+        return code;
     }
 
     private static IEnumerable<(string Name, string Value)> Findings(int threads, CliHost host)

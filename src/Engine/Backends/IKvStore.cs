@@ -39,4 +39,7 @@ public interface IKvStore
 
     /// <summary>Sets the last position that sees a slot.</summary>
     void SetExpire(long head, int page, int slot, int expire);
+
+    /// <summary>A pass failed half-way: drops what was not carried out. No slot holds anything from here on. Throws nothing.</summary>
+    void Reset();
 }

@@ -135,7 +135,17 @@ public sealed class DecodeLoop
 
     /// <summary>Ends everything with an error: a pass failed half-way. The loop can go on with new sequences.</summary>
     /// <exception cref="AggregateException">The drafter failed too, while it was to forget them; everything has ended all the same.</exception>
-    public void Abort(string error) => _scheduler.FailAll(error);
+    public void Abort(string error)
+    {
+        try
+        {
+            _scheduler.FailAll(error);
+        }
+        finally
+        {
+            _cache.Recover();
+        }
+    }
 
     private void OpenTrees(ReadOnlySpan<ScheduledSequence> batch)
     {

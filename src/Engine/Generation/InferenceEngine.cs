@@ -120,7 +120,15 @@ public sealed class InferenceEngine
         lock (_gate)
         {
             ObjectDisposedException.ThrowIf(_closed, typeof(LanguageModel));
-            return work(_loop);
+            try
+            {
+                return work(_loop);
+            }
+            catch (Exception e) when (e is not (InvalidRequestException or GenerationException or OperationCanceledException))
+            {
+                Abort(e);
+                throw;
+            }
         }
     }
 
@@ -166,16 +174,22 @@ public sealed class InferenceEngine
         }
         catch (Exception e)
         {
-            try
-            {
-                _loop.Abort($"The engine failed in the middle of a pass: {e.Message}");
-            }
-            catch (AggregateException also)
-            {
-                throw new AggregateException(e.Message, [e, .. also.InnerExceptions]);
-            }
-
+            Abort(e);
             throw;
+        }
+    }
+
+    /// <summary>Ends every request: a pass failed.</summary>
+    /// <exception cref="AggregateException">The drafter failed too.</exception>
+    private void Abort(Exception e)
+    {
+        try
+        {
+            _loop.Abort($"The engine failed in the middle of a pass: {e.Message}");
+        }
+        catch (AggregateException also)
+        {
+            throw new AggregateException(e.Message, [e, .. also.InnerExceptions]);
         }
     }
 

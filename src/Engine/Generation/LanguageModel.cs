@@ -112,16 +112,16 @@ public sealed class LanguageModel : IDisposable
                 MaxLogitRows = loop.MaxLogitRows(draftNodes),
                 WeightType = options.WeightType,
                 ContextLength = loop.ContextLength,
+                Announced = config => cache = new PagedKvCache(CacheOptions(options, loop, config.Shape, draftNodes, backend), plan),
                 Progress = options.Progress,
                 Cancellation = options.Cancellation,
             });
-            cache = new PagedKvCache(CacheOptions(options, loop, model.Config.Shape, draftNodes, backend), plan);
             IAcceptanceRule rule = (options.Acceptance ?? new AcceptanceOptions()).Create(model.Config.Shape.VocabSize, loop.MaxLogitRows(draftNodes), plan);
             var taps = new FeatureTaps(model.Config.Shape, loop.MaxRows, plan);
             drafter ??= options.Draft!.Create(new DrafterContext
             {
                 Target = model.Transformer,
-                TargetCache = cache,
+                TargetCache = cache!,
                 Plan = plan,
                 MaxSequences = loop.MaxSequences,
                 ContextLength = loop.ContextLength,
@@ -130,7 +130,7 @@ public sealed class LanguageModel : IDisposable
                 Taps = taps,
                 CreateBackend = () => BackendFactory.CreateBeside(backend, options.Threads),
             });
-            return new LanguageModel(model, backend, cache, drafter, rule, loop, tokenizer, template, plan, taps);
+            return new LanguageModel(model, backend, cache!, drafter, rule, loop, tokenizer, template, plan, taps);
         }
         catch
         {

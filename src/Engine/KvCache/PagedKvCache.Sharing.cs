@@ -103,6 +103,17 @@ public sealed unsafe partial class PagedKvCache
         }
     }
 
+    /// <summary>
+    /// After a pass that failed half-way, once all sequences are released: a store outside host memory may not have carried out what the books say, so that stored
+    /// prefixes are forgotten too. Host memory holds what was committed in any case.
+    /// </summary>
+    public void Recover()
+    {
+        if (_options.Store is not { } store) return;
+        ClearPrefixes();
+        store.Reset();
+    }
+
     private bool DropOldestPrefix()
     {
         int oldest = _prefixes.Oldest;

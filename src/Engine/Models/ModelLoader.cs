@@ -27,6 +27,12 @@ public sealed record LoadOptions
     /// <summary>Longest sequence in tokens, at most the model's; null = the model's.</summary>
     public int? ContextLength { get; init; }
 
+    /// <summary>
+    /// Called with the configuration once every weight is announced to the backend and none is loaded: whoever makes the KV cache here gets it into the
+    /// backend's one allocation, and what does not fit is refused before anything is read.
+    /// </summary>
+    public Action<ModelConfig>? Announced { get; init; }
+
     public IProgress<LoadProgress>? Progress { get; init; }
 
     public CancellationToken Cancellation { get; init; }
@@ -93,10 +99,11 @@ public static class ModelLoader
             $"{source.Origin}: as {type} the weights need", BytesOf(source, config, options), options.Backend.MemoryBytes,
             type == WeightType.Int8 ? "Use a smaller model." : "Use a smaller model or the weight type int8.");
         options.Backend.Prepare(config.Shape, options.MaxRows, options.MaxLogitRows, options.Plan);
+        var packer = new WeightPacker(source, config, options);
+        packer.Plan();
+        options.Announced?.Invoke(config);
         try
         {
-            var packer = new WeightPacker(source, config, options);
-            packer.Plan();
             TransformerWeights weights = packer.Pack();
             source.VerifyUnchanged();
             return new LoadedModel(source.Origin, config, type, new Transformer(options.Backend, config.Shape, weights),

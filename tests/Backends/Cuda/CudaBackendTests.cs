@@ -216,16 +216,13 @@ public sealed class CudaBackendTests
         public BackendRun(IBackend backend, string directory, WeightType type, KvType kvType)
         {
             var plan = new MemoryPlan();
-            _model = ModelLoader.Load(directory, new LoadOptions { Backend = backend, Plan = plan, MaxRows = MaxRows, MaxLogitRows = MaxRows, WeightType = type, ContextLength = 64 });
-            TransformerShape shape = _model.Config.Shape;
-            var layout = new KvLayout(shape.LayerCount, shape.KvHeadCount, shape.HeadDim, kvType, 16);
-            _cache = new PagedKvCache(
-                new KvCacheOptions
-                {
-                    Layout = layout, MaxSequences = 2, MaxTokensPerSequence = 64, MaxRowsPerSequence = MaxRows, Store = backend.KvStore,
-                    BudgetBytes = PagedKvCache.BytesFor(layout, 2, 64 + MaxRows),
-                },
-                plan);
+            PagedKvCache? cache = null;
+            _model = ModelLoader.Load(directory, new LoadOptions
+            {
+                Backend = backend, Plan = plan, MaxRows = MaxRows, MaxLogitRows = MaxRows, WeightType = type, ContextLength = 64,
+                Announced = config => cache = MakeCache(config.Shape, kvType, backend, plan),
+            });
+            _cache = cache!;
         }
 
         /// <summary>Logits of every position, in passes of <paramref name="chunk"/> rows, with rows of another sequence in front of them.</summary>
@@ -251,6 +248,17 @@ public sealed class CudaBackendTests
             _cache.Release(sequence);
             _cache.Release(other);
             return logits;
+        }
+
+        private static PagedKvCache MakeCache(TransformerShape shape, KvType kvType, IBackend backend, MemoryPlan plan)
+        {
+            var layout = new KvLayout(shape.LayerCount, shape.KvHeadCount, shape.HeadDim, kvType, 16);
+            var options = new KvCacheOptions
+            {
+                Layout = layout, MaxSequences = 2, MaxTokensPerSequence = 64, MaxRowsPerSequence = MaxRows, Store = backend.KvStore,
+                BudgetBytes = PagedKvCache.BytesFor(layout, 2, 64 + MaxRows),
+            };
+            return new PagedKvCache(options, plan);
         }
     }
 }

@@ -12,13 +12,19 @@ public sealed class CudaModelMemoryTests(TinyModelFixture model) : IClassFixture
     [Theory]
     [InlineData(WeightType.BF16)]
     [InlineData(WeightType.Int8)]
-    public void All_weights_are_one_allocation_and_nothing_is_left_after_disposal(WeightType type)
+    public void Weights_cache_and_activations_are_one_allocation_as_planned_and_nothing_is_left_after_disposal(WeightType type)
     {
         using var fake = new FakeDriver { TotalBytes = 64 << 20 };
         using (LanguageModel loaded = model.Load(Options(fake) with { WeightType = type }))
         {
-            Assert.Equal(4, fake.Calls.Count(c => c == "cuMemAlloc_v2")); // activations, the rows of a pass, weights, keys and values
+            Assert.Single(fake.Calls, c => c == "cuMemAlloc_v2");
+            string[] onDevice = ["weights", "activations"];
+            long planned = loaded.Plan.Entries
+                .Where(e => onDevice.Contains(e.Group) || (e.Group, e.Name) is ("pass", "rows") or ("kv", "device pages" or "device slot tables" or "commands"))
+                .Sum(e => DeviceArena.Padded(e.Bytes));
+            Assert.Equal(planned, fake.DeviceBytes);
             Assert.Contains(loaded.Plan.Entries, e => e.Group == "weights" && e.Name == "layer 0 qkv");
+            Assert.DoesNotContain("cuMemAlloc_v2", fake.Calls[(fake.Calls.IndexOf("cuMemAlloc_v2") + 1)..]);
         }
 
         Assert.Equal("", fake.Leaks);
@@ -29,8 +35,10 @@ public sealed class CudaModelMemoryTests(TinyModelFixture model) : IClassFixture
     {
         using var fake = new FakeDriver { TotalBytes = 64 << 20, Taken = (64 << 20) - 800_000 };
         string message = Assert.Throws<OutOfMemoryBudgetException>(() => model.Load(Options(fake))).Message;
-        Assert.Contains("bytes on CUDA device 0 (Fake 0)", message, StringComparison.Ordinal);
+        Assert.Matches(@"^The model \(weights [\d,]+ bytes, KV cache [\d,]+, activations [\d,]+\) needs [\d,]+ bytes on CUDA device 0 \(Fake 0\), and 800,000 of ", message);
         Assert.Empty(fake.Launches);
+        Assert.DoesNotContain("cuMemAlloc_v2", fake.Calls);
+        Assert.DoesNotContain("cuMemcpyHtoDAsync_v2", fake.Calls);
         Assert.Equal("", fake.Leaks);
     }
 

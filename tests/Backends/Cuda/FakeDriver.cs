@@ -61,6 +61,9 @@ internal sealed unsafe partial class FakeDriver : IDisposable
     /// <summary>What was not given back.</summary>
     public string Leaks => string.Join(", ", _handles.Values.Concat(_memory.Keys.Select(_ => "memory")).Order(StringComparer.Ordinal));
 
+    /// <summary>Bytes of device memory that are allocated.</summary>
+    public long DeviceBytes => _memory.Values.Sum(b => (long)b);
+
     private nuint Used => Taken + (nuint)_memory.Values.Sum(b => (long)b);
 
     public CudaPlatform Platform() => CudaPlatform.Over(new CudaDriver(Table()));

@@ -63,6 +63,9 @@ public sealed unsafe partial class PtxDriver : IDisposable
     /// <summary>What the injected fault returns; a call that releases something does so all the same. Results from 700 to 719 stick, as they do on a device that is lost.</summary>
     public int FaultResult { get; set; } = CuResult.OutOfMemory;
 
+    /// <summary>Export that the injected fault met; null before.</summary>
+    public string? FaultCall { get; private set; }
+
     /// <summary>Number of devices shown.</summary>
     public int DeviceCount { get; set; } = 1;
 
@@ -137,6 +140,7 @@ public sealed unsafe partial class PtxDriver : IDisposable
             if (injected)
             {
                 result = driver.FaultResult;
+                driver.FaultCall = name;
                 if (result is >= 700 and < 720)
                     driver._sticky = result;
             }

@@ -1,19 +1,18 @@
-using Foretoken.Memory;
-
 namespace Foretoken.Backends.Cuda;
 
-/// <summary>The activation buffers of a pass on the device, in one arena.</summary>
+/// <summary>The activation buffers of a pass on the device.</summary>
 internal sealed class CudaActivations
 {
     /// <summary>Absolute positions of one split of attention (cu/attention.cu).</summary>
     public const int SplitPositions = 256;
 
-    /// <param name="device">Where.</param>
+    private readonly (string Name, string Shape, long Bytes)[] _sizes;
+
+    /// <summary>Plans them; <see cref="Take"/> makes them.</summary>
     /// <param name="shape">Sizes of the model.</param>
     /// <param name="maxRows">Most rows of a pass.</param>
     /// <param name="maxLogitRows">Most rows with logits.</param>
-    /// <param name="plan">Receives one entry per buffer.</param>
-    public CudaActivations(CudaDevice device, TransformerShape shape, int maxRows, int maxLogitRows, MemoryPlan plan)
+    public CudaActivations(TransformerShape shape, int maxRows, int maxLogitRows)
     {
         int width = shape.HeadCount * shape.HeadDim, half = shape.HeadDim / 2;
         (MaxRows, MaxLogitRows) = (maxRows, maxLogitRows);
@@ -26,8 +25,8 @@ internal sealed class CudaActivations
             Pieces(2 * shape.IntermediateSize, shape.HiddenSize, maxRows), Pieces(shape.HiddenSize, shape.IntermediateSize, maxRows),
         }.Max();
         long logitPieces = Pieces(shape.VocabSize, shape.HiddenSize, maxLogitRows); // apart: the head's may be larger, and hold the hidden rows' last pieces in use
-        var sizes = new (string Name, string Shape, long Bytes)[]
-        {
+        _sizes =
+        [
             ("frequencies", $"[{half}] f64", half * 8L),
             ("angles", $"[{maxRows}, 2, {half}] f32", maxRows * 2L * half * 4),
             ("hidden", $"[{maxRows}, {shape.HiddenSize}] f32", (long)maxRows * shape.HiddenSize * 4),
@@ -41,14 +40,21 @@ internal sealed class CudaActivations
             ("samples", $"[{maxRows} + {maxLogitRows} · 4] int32", (maxRows + 4L * Math.Max(1, maxLogitRows)) * 4),
             ("accepted paths", $"[{maxRows}, 3 + {maxRows}] int32", maxRows * (3L + maxRows) * 4),
             ("logit pieces", $"[{logitPieces}] f32", Math.Max(1, logitPieces) * 4),
-        };
-        Arena = DeviceArena.Allocate(device, sizes.Sum(s => DeviceArena.Padded(s.Bytes)), "The activations", plan);
+        ];
+    }
+
+    /// <summary>Bytes of an arena that they take.</summary>
+    public long Bytes => _sizes.Sum(s => DeviceArena.Padded(s.Bytes));
+
+    /// <summary>Cuts the buffers from an arena.</summary>
+    public void Take(DeviceArena arena)
+    {
         int next = 0;
         DevicePointer<T> Take<T>()
             where T : unmanaged
         {
-            (string name, string text, long bytes) = sizes[next++];
-            return Arena.Take<byte>("activations", name, text, bytes).As<T>();
+            (string name, string text, long bytes) = _sizes[next++];
+            return arena.Take<byte>("activations", name, text, bytes).As<T>();
         }
 
         Frequencies = Take<double>();
@@ -62,13 +68,11 @@ internal sealed class CudaActivations
         Outputs = Take<float>();
         Logits = Take<float>();
         PathLengths = Take<int>();
-        Samples = PathLengths + maxRows;
+        Samples = PathLengths + MaxRows;
         PathStarts = Take<int>();
-        Paths = PathStarts + maxRows;
+        Paths = PathStarts + MaxRows;
         LogitPieces = Take<float>();
     }
-
-    public DeviceArena Arena { get; }
 
     public int MaxRows { get; }
 
@@ -83,49 +87,49 @@ internal sealed class CudaActivations
     public long PieceFloats { get; }
 
     /// <summary>Radians per position. // [headDim / 2]</summary>
-    public DevicePointer<double> Frequencies { get; }
+    public DevicePointer<double> Frequencies { get; private set; }
 
     /// <summary>cos, then sin. // [rows, 2, headDim / 2]</summary>
-    public DevicePointer<float> Angles { get; }
+    public DevicePointer<float> Angles { get; private set; }
 
     /// <summary>The residual stream. // [rows, hidden]</summary>
-    public DevicePointer<float> Hidden { get; }
+    public DevicePointer<float> Hidden { get; private set; }
 
     /// <summary>Output of the last product. // [pieces, rows, stride]</summary>
-    public DevicePointer<float> PieceBuffer { get; }
+    public DevicePointer<float> PieceBuffer { get; private set; }
 
     /// <summary>Input of the next product (cu/foretoken.cuh: activations). // [parts, rows, padded]</summary>
-    public DevicePointer<byte> Inputs { get; }
+    public DevicePointer<byte> Inputs { get; private set; }
 
     /// <summary>Scales of 8-bit inputs. // [rows, padded / 32]</summary>
-    public DevicePointer<float> InputScales { get; }
+    public DevicePointer<float> InputScales { get; private set; }
 
     /// <summary>Rotated and scaled queries. // [rows, heads, headDim]</summary>
-    public DevicePointer<float> Queries { get; }
+    public DevicePointer<float> Queries { get; private set; }
 
     /// <summary>Maximum and sum of each split. // [splits, rows, heads, 2]</summary>
-    public DevicePointer<float> Sums { get; }
+    public DevicePointer<float> Sums { get; private set; }
 
     /// <summary>Weighted values of each split. // [splits, rows, heads, headDim]</summary>
-    public DevicePointer<float> Outputs { get; }
+    public DevicePointer<float> Outputs { get; private set; }
 
     /// <summary>// [logit rows, LogitStride]</summary>
-    public DevicePointer<float> Logits { get; }
+    public DevicePointer<float> Logits { get; private set; }
 
     /// <summary>Rows of each segment that the device accepted. // [rows], in front of Samples</summary>
-    public DevicePointer<int> PathLengths { get; }
+    public DevicePointer<int> PathLengths { get; private set; }
 
     /// <summary>Token, its logit below the best, sum of e^(x − best). // [logit rows, 4]</summary>
-    public DevicePointer<int> Samples { get; }
+    public DevicePointer<int> Samples { get; private set; }
 
     /// <summary>Where the record of each segment begins. // [rows]</summary>
-    public DevicePointer<int> PathStarts { get; }
+    public DevicePointer<int> PathStarts { get; private set; }
 
     /// <summary>Accepted paths as kv_commit takes them. // [segments, 2 + rows]</summary>
-    public DevicePointer<int> Paths { get; }
+    public DevicePointer<int> Paths { get; private set; }
 
     /// <summary>Output of the head where it comes in pieces. // [pieces, logit rows, LogitStride]</summary>
-    public DevicePointer<float> LogitPieces { get; }
+    public DevicePointer<float> LogitPieces { get; private set; }
 
     private static long Pieces(int outFeatures, int inFeatures, int rows)
     {

@@ -50,9 +50,6 @@ public sealed unsafe partial class CudaBackend : IBackend
     /// <summary>Where a cache keeps keys and values that this backend attends to; give it to <see cref="KvCache.KvCacheOptions.Store"/>.</summary>
     public IKvStore KvStore => _store ?? throw new InvalidOperationException("Prepare comes first.");
 
-    /// <summary>What is free beside the weights and the activations, but for a tenth that the driver and others may need.</summary>
-    public long KvMemoryBytes => _device.FreeBytes() / 10 * 9;
-
     internal CudaDevice Device => _device;
 
     internal CudaStream Stream => _stream;
@@ -98,16 +95,14 @@ public sealed unsafe partial class CudaBackend : IBackend
         _shape = shape;
         _plan = plan;
         _device.MakeCurrent();
-        _buffers = new CudaActivations(_device, shape, maxRows, maxLogitRows, plan);
+        _buffers = new CudaActivations(shape, maxRows, maxLogitRows);
         _pass = new DevicePass(_device, maxRows, shape.QueryGroup, plan);
-        _store = new CudaKvStore(_device, _stream, plan);
+        _store = new CudaKvStore(_device, _stream, plan, ArenaForKv);
         _passRead = CudaEvent.Create(_device);
         long logits = (long)Math.Max(1, maxLogitRows) * _buffers.LogitStride;
         _logits = PinnedBuffer.Allocate(_device, "logits", "logits, host", $"[{maxLogitRows}, {_buffers.LogitStride}] f32", logits * sizeof(float), plan);
         int samples = (maxRows + 4 * Math.Max(1, maxLogitRows)) * sizeof(int);
         _samples = PinnedBuffer.Allocate(_device, "logits", "samples, host", $"[{maxRows} + {maxLogitRows} · 4] int32", samples, plan);
-        _stream.Fill(_buffers.PathLengths, 0, samples / sizeof(int)); // they are copied to the host whole
-        Loader.Upload<double>(shape.RopeInverseFrequencies, _buffers.Frequencies);
     }
 
     /// <summary>Floats as bf16, integers as int8.</summary>
@@ -119,7 +114,7 @@ public sealed unsafe partial class CudaBackend : IBackend
         ProductShape shape = packer.Shape;
         long bytes = (long)shape.Strips * packer.StripBytes, scales = (long)shape.Strips * packer.StripScales;
         _device.MakeCurrent();
-        DeviceArena arena = ArenaFor(name, BytesOf(type, packer.OutFeatures, packer.InFeatures));
+        DeviceArena arena = ArenaFor($"The weight {name}", BytesOf(type, packer.OutFeatures, packer.InFeatures));
         var matrix = new CudaMatrix
         {
             Name = name, Type = type, OutFeatures = packer.OutFeatures, InFeatures = packer.InFeatures, Shape = shape,
@@ -134,7 +129,7 @@ public sealed unsafe partial class CudaBackend : IBackend
     public TensorHandle LoadVector(string name, ReadOnlySpan<float> values)
     {
         _device.MakeCurrent();
-        DeviceArena arena = ArenaFor(name, DeviceArena.Padded((long)values.Length * sizeof(float)));
+        DeviceArena arena = ArenaFor($"The weight {name}", DeviceArena.Padded((long)values.Length * sizeof(float)));
         DevicePointer<float> vector = arena.Take<float>("weights", name, $"[{values.Length}] F32", values.Length);
         Loader.Upload(values, vector);
         _weights.Add(vector);
@@ -149,8 +144,9 @@ public sealed unsafe partial class CudaBackend : IBackend
         _rows = rows;
         _steps.Clear();
         _logitRows = 0;
+        _store!.Settle();
         _passRead!.Synchronize(); // the last pass has read its rows
-        int bytes = Pass.Fill(rows, _store!.TablesPerSequence);
+        int bytes = Pass.Fill(rows, _store.TablesPerSequence);
         _store.Flush(rows);
         Pass.Upload(_stream, bytes);
         _passRead.Record(_stream);

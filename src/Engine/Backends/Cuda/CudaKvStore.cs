@@ -14,10 +14,11 @@ internal sealed unsafe class CudaKvStore : IKvStore
     private const int TableHead = 4;
 
     private const int CommandInts = 3, Threads = 32, UpdateThreads = 128;
-    private const int StagingInts = 1 << 18, HostCommits = -1;
+    private const int StagingInts = 1 << 18, HostCommits = -1, Unknown = int.MinValue;
     private readonly CudaDevice _device;
     private readonly CudaStream _stream;
     private readonly MemoryPlan _plan;
+    private readonly Func<long, DeviceArena> _arenaFor;
     private readonly List<int> _commitStarts = new(64);
     private readonly List<int> _commits = new(1024);     // records: first table, length, offsets
     private readonly List<int> _lists = new(1024);       // where each list of commands begins
@@ -32,9 +33,11 @@ internal sealed unsafe class CudaKvStore : IKvStore
     private int[] _window = []; // [tables] the last open window in which a head had commands
     private int _windowNumber = 1, _slotBytes;
     private long _lastHead = -1;
-    private bool _copies;
+    private bool _copies, _unsettled;
 
-    public CudaKvStore(CudaDevice device, CudaStream stream, MemoryPlan plan) => (_device, _stream, _plan) = (device, stream, plan);
+    /// <param name="arenaFor">Gives the arena that has room for so many bytes of keys, values and tables.</param>
+    public CudaKvStore(CudaDevice device, CudaStream stream, MemoryPlan plan, Func<long, DeviceArena> arenaFor) =>
+        (_device, _stream, _plan, _arenaFor) = (device, stream, plan, arenaFor);
 
     /// <summary>The view of the cache that this store belongs to.</summary>
     public HostKvView View => _view ?? throw new InvalidOperationException("No cache has been made with this store.");
@@ -83,9 +86,7 @@ internal sealed unsafe class CudaKvStore : IKvStore
         TableStride = TableHead + pagesPerHead;
         TablesPerSequence = layout.LayerCount * layout.KvHeadCount;
         long ints = (long)tables * TablesPerSequence * TableStride, bytes = (long)pages * BytesPerPage;
-        DeviceArena arena = DeviceArena.Allocate(
-            _device, DeviceArena.Padded(bytes) + DeviceArena.Padded(ints * sizeof(int)) + DeviceArena.Padded(StagingInts * sizeof(int)),
-            "The KV cache", _plan);
+        DeviceArena arena = _arenaFor(DeviceArena.Padded(bytes) + DeviceArena.Padded(ints * sizeof(int)) + DeviceArena.Padded(StagingInts * sizeof(int)));
         Pool = arena.Take<byte>("kv", "device pages", $"[pages {pages}, {BytesPerPage} bytes]", bytes);
         Tables = arena.Take<int>("kv", "device slot tables", $"[tables {(long)tables * TablesPerSequence}, {TableStride}] int32", ints);
         _commandInts = arena.Take<int>("kv", "commands", $"[{StagingInts}] int32", StagingInts);
@@ -134,6 +135,29 @@ internal sealed unsafe class CudaKvStore : IKvStore
         BeginList();
         Add(Command.CopyPage, from, to);
         _lastHead = -1;
+    }
+
+    public void Reset()
+    {
+        _commitStarts.Clear();
+        _commits.Clear();
+        _lists.Clear();
+        _commands.Clear();
+        _copied.Clear();
+        _copies = false;
+        _lastHead = -1;
+        _windowNumber++;
+        _shadow.AsSpan().Fill(Unknown);
+        _onDevice.AsSpan().Fill(HostCommits);
+        _unsettled = true;
+    }
+
+    /// <summary>After <see cref="Reset"/>, waits for whatever the failed pass had enqueued: nobody knows which of its events were recorded.</summary>
+    public void Settle()
+    {
+        if (!_unsettled) return;
+        _stream.Synchronize();
+        _unsettled = false;
     }
 
     /// <summary>Enqueues the commits of a pass whose paths the device has found (accept_trees of cu/sampling.cu).</summary>
@@ -276,6 +300,7 @@ internal sealed unsafe class CudaKvStore : IKvStore
     /// <summary>The staging memory, once the device has read what stood there.</summary>
     private Span<int> StagingSpan()
     {
+        Settle();
         _read!.Synchronize();
         return _staging!.Span<int>(0, StagingInts);
     }

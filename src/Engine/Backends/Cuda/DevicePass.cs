@@ -19,19 +19,22 @@ internal sealed unsafe class DevicePass
     private const int SegmentArray = RowArrays, TileArray = SegmentArray + SegmentInts, SamplingArray = TileArray + TileInts, MaskArray = SamplingArray + SamplingInts;
     private const int Planned = 1, WithLogProb = 2;
     private readonly PinnedBuffer _host;
-    private readonly DevicePointer<int> _device;
-    private readonly int _maxRows, _rowsPerTile;
+    private readonly int _maxRows, _rowsPerTile, _ints;
+    private DevicePointer<int> _device;
 
     /// <param name="queryGroup">Query heads per KV head: a tile holds as many rows as fit into the kernel's columns.</param>
     public DevicePass(CudaDevice device, int maxRows, int queryGroup, MemoryPlan plan)
     {
         (_maxRows, _rowsPerTile) = (maxRows, Math.Max(1, AttentionColumns / queryGroup));
-        int ints = CountInts + (MaskArray + MaskInts) * maxRows;
-        string shape = $"[{ints}] int32";
-        _host = PinnedBuffer.Allocate(device, "pass", "rows, host", shape, ints * sizeof(int), plan);
-        DeviceArena arena = DeviceArena.Allocate(device, ints * sizeof(int), "The rows of a pass", plan);
-        _device = arena.Take<int>("pass", "rows", shape, ints);
+        _ints = CountInts + (MaskArray + MaskInts) * maxRows;
+        _host = PinnedBuffer.Allocate(device, "pass", "rows, host", $"[{_ints}] int32", _ints * sizeof(int), plan);
     }
+
+    /// <summary>Bytes of an arena that the device's copy takes.</summary>
+    public long Bytes => DeviceArena.Padded(_ints * sizeof(int));
+
+    /// <summary>Cuts the device's copy from an arena.</summary>
+    public void Take(DeviceArena arena) => _device = arena.Take<int>("pass", "rows", $"[{_ints}] int32", _ints);
 
     /// <summary>The root of a segment that the host accepts.</summary>
     public const int HostAccepts = -2;

@@ -33,7 +33,9 @@ internal sealed class CudaAttentionHarness : IDisposable
         _splits = (test.MaxTokens + CudaActivations.SplitPositions - 1) / CudaActivations.SplitPositions;
         _width = (test.Heads + 2 * test.KvHeads) * test.HeadDim;
         _pass = new DevicePass(_harness.Device, maxRows, _shape.QueryGroup, _harness.Plan);
-        _store = new CudaKvStore(_harness.Device, _harness.Stream, _harness.Plan);
+        _pass.Take(DeviceArena.Allocate(_harness.Device, _pass.Bytes, "The rows of a pass", _harness.Plan));
+        _store = new CudaKvStore(
+            _harness.Device, _harness.Stream, _harness.Plan, bytes => DeviceArena.Allocate(_harness.Device, bytes, "The KV cache", _harness.Plan));
         var layout = new KvLayout(2, test.KvHeads, test.HeadDim, test.Type, test.SlotsPerPage);
         Cache = new PagedKvCache(
             new KvCacheOptions
