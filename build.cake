@@ -39,7 +39,7 @@ Task("Ptx")
     });
 
 Task("PtxCheck")
-    .Description("Holds the committed PTX to its sources: byte for byte where the compiler that made it is installed, else by the stamped hash.")
+    .Description("Holds the committed PTX to its sources: byte for byte where the compiler that made it is installed, else by the stamped hash. nvcc's branches are checked too.")
     .Does(() =>
     {
         var installed = ClangVersion();
@@ -54,6 +54,8 @@ Task("PtxCheck")
             if (same && CompilePtx(source) != committed)
                 throw new Exception($"{name} is not what {installed} makes of its source. Run: dotnet cake --target=Ptx");
             Information($"{name}: {(same ? $"equal byte for byte to the output of {installed}" : "its stamp is that of the sources; the compiler that made it is not installed")}");
+            if (installed != null)
+                Run("clang-19", $"-x cuda --cuda-device-only -nocudainc -nocudalib -fsyntax-only -std=c++17 --cuda-gpu-arch=sm_80 -Wall -Wextra -Werror -D__NVCC__ -include cu/check/nvcc_names.h {source.FullPath}");
             if (Context.Tools.Resolve("nvcc") != null) Run("nvcc", $"-ptx -arch=sm_80 -std=c++17 -fmad=false {source.FullPath} -o {System.IO.Path.GetTempPath()}/nvcc.ptx");
         }
     });

@@ -40,6 +40,8 @@ trap 'rm -rf "$scratch"' EXIT
 : > "$json"
 : > "$log"
 failed=0
+# every process compiles the kernels again where it cannot keep them
+export CUDA_CACHE_DISABLE=0 CUDA_CACHE_PATH="$scratch/compiled" CUDA_CACHE_MAXSIZE=1073741824
 
 note() { echo "$*" >> "$table"; }
 

@@ -92,7 +92,8 @@ internal sealed class CudaBench : IDisposable
         var passes = new List<CudaPass>();
         foreach (int k in (int[])[1, .. rows.Where(r => r > 1)])
         {
-            for (int warm = 0; warm < 3; warm++) Pass(k, keep: false);
+            for (int warm = 0; warm < 3; warm++) Pass(k);
+            _ = _cache.TryTruncate(_sequence, 0);
             var times = new double[repeats];
             using PowerMeter? meter = k == 1 ? PowerMeter.TryOpen(_backend.Device.Info.Capabilities.PciBusId, out _) : null;
             double? before = meter?.Read().Joules;
@@ -101,9 +102,9 @@ internal sealed class CudaBench : IDisposable
                 cancel.ThrowIfCancellationRequested();
                 int count = k == 1 ? tokens : Math.Max(8, tokens / 4);
                 long start = System.Diagnostics.Stopwatch.GetTimestamp();
-                for (int i = 0; i < count; i++) Pass(k, keep: k == 1);
+                for (int i = 0; i < count; i++) Pass(k);
                 times[r] = System.Diagnostics.Stopwatch.GetElapsedTime(start).TotalMilliseconds / count;
-                if (k == 1) _ = _cache.TryTruncate(_sequence, 0);
+                _ = _cache.TryTruncate(_sequence, 0);
             }
 
             if (before is { } b && meter!.Read().Joules is { } after) joules = (after - b) / (tokens * (double)repeats);
@@ -182,8 +183,8 @@ internal sealed class CudaBench : IDisposable
         return new PagedKvCache(options, plan);
     }
 
-    /// <summary>One pass of a chain of rows, each sampled; kept rows are committed, others taken back.</summary>
-    private void Pass(int rows, bool keep)
+    /// <summary>One pass of a chain of rows, each sampled; the first is kept, as where every draft is wrong.</summary>
+    private void Pass(int rows)
     {
         int position = _cache.Length(_sequence), token = 1;
         _rows.Clear();
@@ -197,6 +198,6 @@ internal sealed class CudaBench : IDisposable
         _cache.BeginPass(_rows);
         _model.Transformer.Forward(_rows, _cache.View);
         _model.Transformer.TryGetSample(0, out _, out _);
-        _cache.Commit(_sequence, keep ? [0] : []);
+        _cache.Commit(_sequence, [0]);
     }
 }

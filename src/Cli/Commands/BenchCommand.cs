@@ -119,7 +119,7 @@ internal sealed class BenchCommand : CliCommand
         if (kinds.Contains(BenchKind.Spec)) return _spec.Run(context, shape, model, options, kv, repeats, format);
         if (kv.Policy is null && shape is not null) throw new UsageException($"--kv {kv.Text} follows a model's decisions, and random weights make none: use dms-random.");
 
-        if (cuda) options = options with { ContextLength = sizes.Tokens + options.MaxRows };
+        if (cuda) options = options with { ContextLength = Math.Max(8, sizes.Tokens) + options.MaxRows };
         (string? path, string? adapter) = shape is null ? kv.Locate(ModelLocator.Find(model, host), host) : (null, null);
         using ModelSource opened = path is not null
             ? ModelLoader.Open(path)

@@ -56,6 +56,7 @@ public sealed class CudaBackendTests
     [InlineData("qwen2-bias", true, 1e-3)]
     [InlineData("llama-tiny", false, 2e-2)]
     [InlineData("qwen2-bias", false, 2e-2)]
+    [InlineData("reasoner", true, 1e-3)]
     [InlineData("reasoner", false, 2e-2)]
     public void Logits_of_shipped_and_parity_models_are_close_to_those_of_the_CPU(string name, bool floats, double tolerance)
     {
