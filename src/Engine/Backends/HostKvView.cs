@@ -55,6 +55,7 @@ public sealed unsafe class HostKvView : KvView
         _sequences = sequences;
     }
 
+    /// <inheritdoc/>
     public override KvLayout Layout { get; }
 
     public KvPageFormat Format { get; }

@@ -101,6 +101,7 @@ public sealed class GenerationSession : IDisposable
     /// <summary>Asks for the end; the answer so far can still be read. May be called from any thread.</summary>
     public void Cancel() => _sequence.Cancel();
 
+    /// <inheritdoc/>
     public void Dispose()
     {
         if (!_sequence.Finished) _engine.Abandon(_sequence);

@@ -16,8 +16,10 @@ public sealed class ParallelSamples : IReadOnlyList<GenerationSession>, IDisposa
 
     internal ParallelSamples(GenerationSession[] sessions) => _sessions = sessions;
 
+    /// <inheritdoc/>
     public int Count => _sessions.Length;
 
+    /// <inheritdoc/>
     public GenerationSession this[int index] => _sessions[index];
 
     /// <summary>Runs all samples to their ends.</summary>
@@ -47,11 +49,13 @@ public sealed class ParallelSamples : IReadOnlyList<GenerationSession>, IDisposa
         foreach (GenerationSession session in _sessions) session.Cancel();
     }
 
+    /// <inheritdoc/>
     public void Dispose()
     {
         foreach (GenerationSession session in _sessions) session.Dispose();
     }
 
+    /// <inheritdoc/>
     public IEnumerator<GenerationSession> GetEnumerator() => ((IEnumerable<GenerationSession>)_sessions).GetEnumerator();
 
     IEnumerator IEnumerable.GetEnumerator() => _sessions.GetEnumerator();

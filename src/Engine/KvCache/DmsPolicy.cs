@@ -22,13 +22,18 @@ public sealed class DmsPolicy : IEvictionPolicy
         Decisions = decisions;
     }
 
+    /// <inheritdoc/>
     public string Name => "dms";
 
+    /// <inheritdoc/>
     public bool Evicts => true;
 
+    /// <inheritdoc/>
     public int DecisionWindow { get; }
 
+    /// <inheritdoc/>
     public int DecisionShift { get; }
 
+    /// <inheritdoc/>
     public IDmsDecisionSource? Decisions { get; }
 }

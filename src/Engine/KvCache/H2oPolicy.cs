@@ -8,15 +8,20 @@ namespace Foretoken.KvCache;
 /// </summary>
 public sealed class H2oPolicy(int tokens) : IEvictionPolicy
 {
+    /// <inheritdoc/>
     public string Name => "h2o";
 
+    /// <inheritdoc/>
     public bool Evicts => true;
 
+    /// <inheritdoc/>
     public bool ActsAtCommit => true;
 
+    /// <inheritdoc/>
     public AttentionObservation Observation { get; } = new(Rows: 0, Keeps: true, PerLayer: false);
 
     public int Tokens { get; } = tokens >= 2 ? tokens : throw new ArgumentOutOfRangeException(nameof(tokens), tokens, "A budget holds at least 2 tokens.");
 
+    /// <inheritdoc/>
     public void OnCommit(in CommittedHead head) => head.EvictLowest(Tokens, keptRecent: Tokens - Tokens / 2);
 }

@@ -249,6 +249,7 @@ public sealed unsafe partial class PagedKvCache : IDisposable
         return _tables.View.Head(sequence, layer, kvHead)->Committed - _tables.DeadSlots(sequence, layer * _layout.KvHeadCount + kvHead);
     }
 
+    /// <inheritdoc/>
     public void Dispose()
     {
         _pool.Dispose();

@@ -10,14 +10,17 @@ namespace Foretoken.KvCache;
 /// <param name="seed">Seed.</param>
 public sealed class RandomPolicy(double keep, int window, ulong seed) : IEvictionPolicy
 {
+    /// <inheritdoc/>
     public string Name => "random";
 
+    /// <inheritdoc/>
     public bool Evicts => true;
 
     public double Keep { get; } = keep is >= 0 and <= 1 ? keep : throw new ArgumentOutOfRangeException(nameof(keep), keep, "A share lies between 0 and 1.");
 
     public int Window { get; } = window >= 1 ? window : throw new ArgumentOutOfRangeException(nameof(window), window, "The window is at least 1.");
 
+    /// <inheritdoc/>
     public int ExpireOf(int layer, int kvHead, int position) =>
         CounterRandom.Uniform(seed, (ulong)position, (uint)(layer << 16 | kvHead)) < Keep ? int.MaxValue : (int)Math.Min((long)position + Window, int.MaxValue);
 }

@@ -9,14 +9,17 @@ public sealed class SinksPolicy(int tokens) : IEvictionPolicy
     /// <summary>Tokens at the beginning that stay.</summary>
     public const int Sinks = 4;
 
+    /// <inheritdoc/>
     public string Name => "sinks";
 
+    /// <inheritdoc/>
     public bool Evicts => true;
 
     public int Tokens { get; } = tokens > Sinks
         ? tokens
         : throw new ArgumentOutOfRangeException(nameof(tokens), tokens, $"A budget with sinks holds more than {Sinks} tokens.");
 
+    /// <inheritdoc/>
     public int ExpireOf(int layer, int kvHead, int position) =>
         position < Sinks ? int.MaxValue : (int)Math.Min((long)position + Tokens - Sinks - 1, int.MaxValue);
 }

@@ -15,16 +15,21 @@ public sealed class SnapKvPolicy(int tokens) : IEvictionPolicy
     /// <summary>Neighbours over which attention is averaged.</summary>
     public const int Pool = 5;
 
+    /// <inheritdoc/>
     public string Name => "snapkv";
 
+    /// <inheritdoc/>
     public bool Evicts => true;
 
+    /// <inheritdoc/>
     public bool ActsAtCommit => true;
 
+    /// <inheritdoc/>
     public AttentionObservation Observation { get; } = new(Rows: Window, Keeps: false, PerLayer: false);
 
     public int Tokens { get; } = tokens >= 2 ? tokens : throw new ArgumentOutOfRangeException(nameof(tokens), tokens, "A budget holds at least 2 tokens.");
 
+    /// <inheritdoc/>
     public void OnCommit(in CommittedHead head)
     {
         if (!head.EndsPrompt || head.Count <= Tokens) return;

@@ -12,6 +12,7 @@ public sealed class SyntheticDecisions(ulong seed, double rate) : IDmsDecisionSo
     /// <summary>The decisions whose survivors are one in <paramref name="compression"/> tokens.</summary>
     public static SyntheticDecisions ForCompression(ulong seed, double compression) => new(seed, 1 - 1 / compression);
 
+    /// <inheritdoc/>
     public bool Evicts(int layer, int kvHead, int position, int token) =>
         CounterRandom.Uniform(seed, (ulong)(uint)token << 32 | (uint)position, (uint)(layer << 16 | kvHead)) < Rate;
 }

@@ -8,15 +8,20 @@ namespace Foretoken.KvCache;
 /// </summary>
 public sealed class TovaPolicy(int tokens) : IEvictionPolicy
 {
+    /// <inheritdoc/>
     public string Name => "tova";
 
+    /// <inheritdoc/>
     public bool Evicts => true;
 
+    /// <inheritdoc/>
     public bool ActsAtCommit => true;
 
+    /// <inheritdoc/>
     public AttentionObservation Observation { get; } = new(Rows: 1, Keeps: false, PerLayer: true);
 
     public int Tokens { get; } = tokens >= 2 ? tokens : throw new ArgumentOutOfRangeException(nameof(tokens), tokens, "A budget holds at least 2 tokens.");
 
+    /// <inheritdoc/>
     public void OnCommit(in CommittedHead head) => head.EvictLowest(Tokens, keptRecent: 1);
 }

@@ -68,6 +68,7 @@ public sealed unsafe partial class NativeBuffer : IDisposable
         return new Span<T>(Pointer + offset, count);
     }
 
+    /// <inheritdoc/>
     public void Dispose()
     {
         Free();

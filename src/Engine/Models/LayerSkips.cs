@@ -21,6 +21,7 @@ public sealed class LayerSkips(int layers)
 
     public void CopyFrom(LayerSkips other) => other._skipped.CopyTo(_skipped, 0);
 
+    /// <inheritdoc/>
     public override string ToString() =>
         string.Join(' ', Enumerable.Range(0, Count).Where(i => _skipped[i]).Select(i => $"{(i % 2 == 0 ? "attention" : "mlp")} {i / 2}"));
 }

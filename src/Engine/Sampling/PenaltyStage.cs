@@ -18,10 +18,13 @@ public sealed class PenaltyStage : ISamplerStage
         plan?.Add("sampler", "penalties", $"[vocab {vocabSize}] count, seen", vocabSize * 5L);
     }
 
+    /// <inheritdoc/>
     public string Name => "penalties";
 
+    /// <inheritdoc/>
     public bool Applies(SamplingOptions options) => options.HasPenalties;
 
+    /// <inheritdoc/>
     public void Apply(Candidates candidates, SamplingOptions options, TokenHistory path)
     {
         foreach (int token in path.Generated) _answerCounts[token]++;

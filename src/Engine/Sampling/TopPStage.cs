@@ -6,9 +6,12 @@ namespace Foretoken.Sampling;
 /// </summary>
 public sealed class TopPStage : ISamplerStage
 {
+    /// <inheritdoc/>
     public string Name => "top-p";
 
+    /// <inheritdoc/>
     public bool Applies(SamplingOptions options) => !options.IsGreedy && options.TopP < 1;
 
+    /// <inheritdoc/>
     public void Apply(Candidates candidates, SamplingOptions options, TokenHistory path) => candidates.KeepMass(options.TopP);
 }

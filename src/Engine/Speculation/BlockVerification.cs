@@ -19,10 +19,13 @@ public sealed class BlockVerification : IAcceptanceRule
         plan?.Add("speculation", "block verification", $"[vocab {vocabSize}] p, q f64", vocabSize * 16L);
     }
 
+    /// <inheritdoc/>
     public string Name => "block";
 
+    /// <inheritdoc/>
     public bool UsesDraftDistributions => true;
 
+    /// <inheritdoc/>
     public Acceptance Walk(in VerifiedTree tree, Span<int> acceptedRows)
     {
         if (tree.Request.Sampling.IsGreedy) return _greedy.Walk(tree, acceptedRows);

@@ -6,11 +6,13 @@ namespace Foretoken.Speculation;
 /// <summary>Several drafters at once: their trees are merged by path, the first drafter's nodes first in the budget (SpecInfer, Miao et al., 2023).</summary>
 public sealed record CompositeOptions(params IReadOnlyList<DrafterOptions> Drafters) : DrafterOptions
 {
+    /// <inheritdoc/>
     public override string Name => string.Join("+", Drafters.Select(d => d.Name));
 
     /// <summary>What all drafters together may add, as far as one pass verifies it.</summary>
     public override int MaxNodes => Math.Min(Drafters.Sum(d => d.MaxNodes), RowBatch.MaxTreeRows / 4);
 
+    /// <inheritdoc/>
     public override IDrafter Create(DrafterContext context)
     {
         if (Drafters.Count == 0) throw new ArgumentException("A composite needs at least one drafter.");
@@ -22,16 +24,22 @@ public sealed record CompositeOptions(params IReadOnlyList<DrafterOptions> Draft
 /// <inheritdoc cref="CompositeOptions"/>
 public sealed class CompositeDrafter(string name, int maxNodes, params IDrafter[] drafters) : IDrafter
 {
+    /// <inheritdoc/>
     public string Name => name;
 
+    /// <inheritdoc/>
     public IReadOnlyList<string> Sources { get; } = [.. drafters.Select(d => d.Name)];
 
+    /// <inheritdoc/>
     public int MaxNodes => maxNodes;
 
+    /// <inheritdoc/>
     public bool RunsModel { get; } = drafters.Any(d => d.RunsModel);
 
+    /// <inheritdoc/>
     public bool DrawsDrafts { get; } = drafters.Any(d => d.DrawsDrafts);
 
+    /// <inheritdoc/>
     public void Propose(ReadOnlySpan<DraftRequest> requests, TokenForest forest)
     {
         for (int d = 0; d < drafters.Length; d++)
@@ -41,31 +49,37 @@ public sealed class CompositeDrafter(string name, int maxNodes, params IDrafter[
         }
     }
 
+    /// <inheritdoc/>
     public void Committed(int sequence, TokenHistory path, RowBatch rows, ReadOnlySpan<int> accepted)
     {
         foreach (IDrafter drafter in drafters) drafter.Committed(sequence, path, rows, accepted);
     }
 
+    /// <inheritdoc/>
     public void Observe(ReadOnlySpan<DraftRequest> requests, ReadOnlySpan<Acceptance> acceptances, TokenForest forest)
     {
         foreach (IDrafter drafter in drafters) drafter.Observe(requests, acceptances, forest);
     }
 
+    /// <inheritdoc/>
     public void Measured(in StepCost cost)
     {
         foreach (IDrafter drafter in drafters) drafter.Measured(cost);
     }
 
+    /// <inheritdoc/>
     public void Fork(int source, int sequence, int tokens)
     {
         foreach (IDrafter drafter in drafters) drafter.Fork(source, sequence, tokens);
     }
 
+    /// <inheritdoc/>
     public void Release(int sequence)
     {
         foreach (IDrafter drafter in drafters) drafter.Release(sequence);
     }
 
+    /// <inheritdoc/>
     public void Dispose()
     {
         foreach (IDrafter drafter in drafters) drafter.Dispose();

@@ -54,17 +54,22 @@ public sealed class DraftModelDrafter : IDrafter
         context.Plan.Add("speculation", "draft paths", $"[sequences {_sequences.Length}] tokens i32", _sequences.Length * (longest + 1L) * 4);
     }
 
+    /// <inheritdoc/>
     public string Name => _options.Name;
 
+    /// <inheritdoc/>
     public int MaxNodes => _options.MaxNodes;
 
+    /// <inheritdoc/>
     public bool RunsModel => true;
 
+    /// <inheritdoc/>
     public bool DrawsDrafts => _probabilities.Length > 0;
 
     /// <summary>Rows that the draft model has run.</summary>
     internal long Rows { get; private set; }
 
+    /// <inheritdoc/>
     public void Propose(ReadOnlySpan<DraftRequest> requests, TokenForest forest)
     {
         _activeCount = 0;
@@ -92,10 +97,12 @@ public sealed class DraftModelDrafter : IDrafter
         }
     }
 
+    /// <inheritdoc/>
     public void Observe(ReadOnlySpan<DraftRequest> requests, ReadOnlySpan<Acceptance> acceptances, TokenForest forest)
     {
     }
 
+    /// <inheritdoc/>
     public void Release(int sequence)
     {
         DraftedSequence s = _sequences[sequence];
@@ -108,6 +115,7 @@ public sealed class DraftModelDrafter : IDrafter
         s.Clear();
     }
 
+    /// <inheritdoc/>
     public void Dispose()
     {
         _cache.Dispose();

@@ -7,8 +7,10 @@ namespace Foretoken.Speculation;
 /// <summary>A smaller model that drafts for a larger one.</summary>
 public sealed record DraftModelOptions : DrafterOptions
 {
+    /// <inheritdoc/>
     public override string Name => "model";
 
+    /// <inheritdoc/>
     public override int MaxNodes => Tokens * Width;
 
     /// <summary>Directory of the draft model.</summary>
@@ -34,6 +36,7 @@ public sealed record DraftModelOptions : DrafterOptions
     /// <summary>Most rows of one of its passes.</summary>
     public int MaxRows { get; init; } = 64;
 
+    /// <inheritdoc/>
     public override IDrafter Create(DrafterContext context)
     {
         CheckNodes();

@@ -60,12 +60,16 @@ public sealed class Governor : IDrafter
         _asked.AsSpan().Fill(-1);
     }
 
+    /// <inheritdoc/>
     public string Name => _options.Name;
 
+    /// <inheritdoc/>
     public IReadOnlyList<string> Sources { get; }
 
+    /// <inheritdoc/>
     public int MaxNodes { get; }
 
+    /// <inheritdoc/>
     public bool RunsModel => Array.Exists(_drafters, d => d.RunsModel);
 
     /// <summary>What it has learned and chosen so far.</summary>
@@ -75,6 +79,7 @@ public sealed class Governor : IDrafter
         [.. _drafters.Select((d, i) => new DrafterReport(
             d.Name, _uses[i].Calls, _uses[i].Proposed, _uses[i].Chosen, _accepted[i], Microseconds(_uses[i].Cost), _acceptance[i].AtDepth(1, DepthPrior)))]);
 
+    /// <inheritdoc/>
     public void Propose(ReadOnlySpan<DraftRequest> requests, TokenForest forest)
     {
         _choice = default;
@@ -111,11 +116,13 @@ public sealed class Governor : IDrafter
         Credit(requests.Length, keys, keysPerRow);
     }
 
+    /// <inheritdoc/>
     public void Committed(int sequence, TokenHistory path, RowBatch rows, ReadOnlySpan<int> accepted)
     {
         foreach (IDrafter drafter in _drafters) drafter.Committed(sequence, path, rows, accepted);
     }
 
+    /// <inheritdoc/>
     public void Observe(ReadOnlySpan<DraftRequest> requests, ReadOnlySpan<Acceptance> acceptances, TokenForest forest)
     {
         for (int d = 0; d < _drafters.Length; d++)
@@ -143,17 +150,20 @@ public sealed class Governor : IDrafter
         }
     }
 
+    /// <inheritdoc/>
     public void Measured(in StepCost cost)
     {
         _costs.Observe(cost);
         foreach (IDrafter drafter in _drafters) drafter.Measured(cost);
     }
 
+    /// <inheritdoc/>
     public void Fork(int source, int sequence, int tokens)
     {
         foreach (IDrafter drafter in _drafters) drafter.Fork(source, sequence, tokens);
     }
 
+    /// <inheritdoc/>
     public void Release(int sequence)
     {
         for (int d = 0; d < _drafters.Length; d++)
@@ -164,6 +174,7 @@ public sealed class Governor : IDrafter
         }
     }
 
+    /// <inheritdoc/>
     public void Dispose()
     {
         foreach (IDrafter drafter in _drafters) drafter.Dispose();

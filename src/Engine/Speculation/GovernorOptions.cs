@@ -11,8 +11,10 @@ public sealed record GovernorOptions(params IReadOnlyList<DrafterOptions> Drafte
     /// </summary>
     public const int FeatureSequences = 16;
 
+    /// <inheritdoc/>
     public override string Name => "auto";
 
+    /// <inheritdoc/>
     public override int MaxNodes => Math.Min(Nodes, Math.Max(1, Drafters.Sum(d => d.MaxNodes)));
 
     /// <summary>Most drafted nodes of one tree.</summary>
@@ -23,6 +25,7 @@ public sealed record GovernorOptions(params IReadOnlyList<DrafterOptions> Drafte
     /// </summary>
     public double Curiosity { get; init; } = 0.003;
 
+    /// <inheritdoc/>
     public override IDrafter Create(DrafterContext context)
     {
         CheckNodes();

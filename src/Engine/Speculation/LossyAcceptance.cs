@@ -49,12 +49,16 @@ public sealed class LossyAcceptance : IAcceptanceRule
         plan?.Add("speculation", Name, $"[vocab {vocabSize}] f64, [nodes {maxNodes}] i32", vocabSize * 8L + maxNodes * 4L);
     }
 
+    /// <inheritdoc/>
     public string Name => string.Create(CultureInfo.InvariantCulture, $"lossy {_criterion switch { LossyCriterion.Typical => "typical", LossyCriterion.TopK => "top-k", _ => "divergence" }}");
 
+    /// <inheritdoc/>
     public bool IsLossy => true;
 
+    /// <inheritdoc/>
     public bool UsesDraftDistributions => _criterion == LossyCriterion.Divergence;
 
+    /// <inheritdoc/>
     public Acceptance Walk(in VerifiedTree tree, Span<int> acceptedRows)
     {
         TokenForest forest = tree.Forest;

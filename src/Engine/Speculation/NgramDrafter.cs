@@ -3,8 +3,10 @@ namespace Foretoken.Speculation;
 /// <summary>How an <see cref="NgramDrafter"/> looks things up.</summary>
 public sealed record NgramOptions : DrafterOptions
 {
+    /// <inheritdoc/>
     public override string Name => "ngram";
 
+    /// <inheritdoc/>
     public override int MaxNodes => Tokens;
 
     /// <summary>Tokens of a draft.</summary>
@@ -16,6 +18,7 @@ public sealed record NgramOptions : DrafterOptions
     /// <summary>Longest repetition that is told apart from longer ones.</summary>
     public int MaxMatch { get; init; } = 8;
 
+    /// <inheritdoc/>
     public override IDrafter Create(DrafterContext context) => new NgramDrafter(this);
 
     internal void Validate()
@@ -41,10 +44,13 @@ public sealed class NgramDrafter : IDrafter
         _options.Validate();
     }
 
+    /// <inheritdoc/>
     public string Name => _options.Name;
 
+    /// <inheritdoc/>
     public int MaxNodes => _options.MaxNodes;
 
+    /// <inheritdoc/>
     public void Propose(ReadOnlySpan<DraftRequest> requests, TokenForest forest)
     {
         foreach (DraftRequest request in requests)
@@ -60,14 +66,17 @@ public sealed class NgramDrafter : IDrafter
         }
     }
 
+    /// <inheritdoc/>
     public void Observe(ReadOnlySpan<DraftRequest> requests, ReadOnlySpan<Acceptance> acceptances, TokenForest forest)
     {
     }
 
+    /// <inheritdoc/>
     public void Release(int sequence)
     {
     }
 
+    /// <inheritdoc/>
     public void Dispose()
     {
     }

@@ -24,8 +24,10 @@ public sealed class OracleDrafter : IDrafter
         _scriptOf = new int[options.MaxSequences];
     }
 
+    /// <inheritdoc/>
     public string Name => "oracle";
 
+    /// <inheritdoc/>
     public int MaxNodes => _options.Nodes;
 
     /// <summary>A chain of <paramref name="depth"/> drafts that are all accepted: depth + 1 tokens per step.</summary>
@@ -47,6 +49,7 @@ public sealed class OracleDrafter : IDrafter
         else _scripts.Add(script);
     }
 
+    /// <inheritdoc/>
     public void Propose(ReadOnlySpan<DraftRequest> requests, TokenForest forest)
     {
         foreach (DraftRequest request in requests)
@@ -62,12 +65,15 @@ public sealed class OracleDrafter : IDrafter
         }
     }
 
+    /// <inheritdoc/>
     public void Observe(ReadOnlySpan<DraftRequest> requests, ReadOnlySpan<Acceptance> acceptances, TokenForest forest)
     {
     }
 
+    /// <inheritdoc/>
     public void Release(int sequence) => _scriptOf[sequence] = Unknown;
 
+    /// <inheritdoc/>
     public void Dispose()
     {
     }

@@ -6,8 +6,10 @@ namespace Foretoken.Speculation;
 /// <summary>What a <see cref="RecyclingDrafter"/> keeps and drafts.</summary>
 public sealed record RecyclingOptions : DrafterOptions
 {
+    /// <inheritdoc/>
     public override string Name => "recycling";
 
+    /// <inheritdoc/>
     public override int MaxNodes => Nodes;
 
     /// <summary>Most drafted nodes of a tree.</summary>
@@ -22,6 +24,7 @@ public sealed record RecyclingOptions : DrafterOptions
     /// <summary>A draft is proposed if the estimated probability of its whole path is at least this.</summary>
     public float MinProbability { get; init; } = 0.05f;
 
+    /// <inheritdoc/>
     public override IDrafter Create(DrafterContext context) => new RecyclingDrafter(this, context);
 
     internal void Validate()
@@ -65,10 +68,13 @@ public sealed class RecyclingDrafter : IDrafter
         context.Plan.Add("speculation", "recycled successors", $"[vocab {vocab}, successors {_successors}] i32, f32", _next.Length * 8L);
     }
 
+    /// <inheritdoc/>
     public string Name => _options.Name;
 
+    /// <inheritdoc/>
     public int MaxNodes => _options.MaxNodes;
 
+    /// <inheritdoc/>
     public void Propose(ReadOnlySpan<DraftRequest> requests, TokenForest forest)
     {
         foreach (DraftRequest request in requests)
@@ -93,6 +99,7 @@ public sealed class RecyclingDrafter : IDrafter
         }
     }
 
+    /// <inheritdoc/>
     public void Observe(ReadOnlySpan<DraftRequest> requests, ReadOnlySpan<Acceptance> acceptances, TokenForest forest)
     {
         foreach (DraftRequest request in requests)
@@ -110,10 +117,12 @@ public sealed class RecyclingDrafter : IDrafter
         }
     }
 
+    /// <inheritdoc/>
     public void Release(int sequence)
     {
     }
 
+    /// <inheritdoc/>
     public void Dispose()
     {
     }

@@ -20,10 +20,13 @@ public sealed class RejectionSampling : IAcceptanceRule
         plan?.Add("speculation", "rejection", $"[vocab {vocabSize}] p, q f64", vocabSize * 16L);
     }
 
+    /// <inheritdoc/>
     public string Name => "rejection";
 
+    /// <inheritdoc/>
     public bool UsesDraftDistributions => true;
 
+    /// <inheritdoc/>
     public Acceptance Walk(in VerifiedTree tree, Span<int> acceptedRows)
     {
         if (tree.Request.Sampling.IsGreedy) return _greedy.Walk(tree, acceptedRows);

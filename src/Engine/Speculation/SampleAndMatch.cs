@@ -11,10 +11,13 @@ namespace Foretoken.Speculation;
 /// </summary>
 public sealed class SampleAndMatch : IAcceptanceRule
 {
+    /// <inheritdoc/>
     public string Name => "sample-and-match";
 
+    /// <inheritdoc/>
     public bool FollowsSamples => true;
 
+    /// <inheritdoc/>
     public Acceptance Walk(in VerifiedTree tree, Span<int> acceptedRows)
     {
         TokenForest forest = tree.Forest;

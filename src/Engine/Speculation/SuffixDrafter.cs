@@ -45,10 +45,13 @@ public sealed class SuffixDrafter : IDrafter
         _trie = new ContinuationTrie(2 * options.MaxOccurrences * options.Depth + 1, context.Plan);
     }
 
+    /// <inheritdoc/>
     public string Name => _options.Name;
 
+    /// <inheritdoc/>
     public int MaxNodes => _options.MaxNodes;
 
+    /// <inheritdoc/>
     public void Propose(ReadOnlySpan<DraftRequest> requests, TokenForest forest)
     {
         foreach (DraftRequest request in requests)
@@ -62,6 +65,7 @@ public sealed class SuffixDrafter : IDrafter
         }
     }
 
+    /// <inheritdoc/>
     public void Observe(ReadOnlySpan<DraftRequest> requests, ReadOnlySpan<Acceptance> acceptances, TokenForest forest)
     {
         if (_predictor is null) return;
@@ -94,6 +98,7 @@ public sealed class SuffixDrafter : IDrafter
         text.Clear();
     }
 
+    /// <inheritdoc/>
     public void Dispose()
     {
     }

@@ -3,8 +3,10 @@ namespace Foretoken.Speculation;
 /// <summary>What a <see cref="SuffixDrafter"/> remembers and how boldly it drafts.</summary>
 public sealed record SuffixOptions : DrafterOptions
 {
+    /// <inheritdoc/>
     public override string Name => "suffix";
 
+    /// <inheritdoc/>
     public override int MaxNodes => Nodes;
 
     /// <summary>Most drafted nodes of a tree.</summary>
@@ -33,6 +35,7 @@ public sealed record SuffixOptions : DrafterOptions
     /// <summary>Tokens of ended requests that are remembered for later ones, the oldest forgotten first; 0 = none.</summary>
     public int StoredTokens { get; init; } = 1 << 16;
 
+    /// <inheritdoc/>
     public override IDrafter Create(DrafterContext context) => new SuffixDrafter(this, context);
 
     internal void Validate()

@@ -8,8 +8,10 @@ namespace Foretoken.Speculation;
 /// <summary>How a model drafts for itself.</summary>
 public sealed record SwiftOptions : DrafterOptions
 {
+    /// <inheritdoc/>
     public override string Name => "swift";
 
+    /// <inheritdoc/>
     public override int MaxNodes => Tokens * Width;
 
     /// <summary>Most drafts of the main path.</summary>
@@ -39,6 +41,7 @@ public sealed record SwiftOptions : DrafterOptions
     /// <summary>Names the random numbers of the search.</summary>
     public ulong Seed { get; init; }
 
+    /// <inheritdoc/>
     public override IDrafter Create(DrafterContext context)
     {
         CheckNodes();
@@ -85,15 +88,19 @@ public sealed class SwiftDrafter : IDrafter
         context.Plan.Add("speculation", "self-drafts", $"[sequences {context.MaxSequences}, tokens {options.Tokens}]", _chains.Length * 4L + context.MaxSequences * 64L);
     }
 
+    /// <inheritdoc/>
     public string Name => _options.Name;
 
+    /// <inheritdoc/>
     public int MaxNodes => _options.MaxNodes;
 
+    /// <inheritdoc/>
     public bool RunsModel => true;
 
     /// <summary>Share of drafted tokens that were right lately.</summary>
     public double Matchness => _search.Matchness;
 
+    /// <inheritdoc/>
     public void Propose(ReadOnlySpan<DraftRequest> requests, TokenForest forest)
     {
         int begun = 0, active = 0;
@@ -131,6 +138,7 @@ public sealed class SwiftDrafter : IDrafter
         }
     }
 
+    /// <inheritdoc/>
     public void Observe(ReadOnlySpan<DraftRequest> requests, ReadOnlySpan<Acceptance> acceptances, TokenForest forest)
     {
         for (int i = 0; i < requests.Length; i++)
@@ -146,8 +154,10 @@ public sealed class SwiftDrafter : IDrafter
         }
     }
 
+    /// <inheritdoc/>
     public void Release(int sequence) => _drafted[sequence] = default;
 
+    /// <inheritdoc/>
     public void Dispose()
     {
     }

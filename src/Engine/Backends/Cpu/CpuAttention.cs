@@ -59,6 +59,7 @@ public sealed unsafe class CpuAttention : IDisposable
         for (int t = 0; t < team.Threads; t++) _scratch[t] = new AttentionScratch(_scratchMemory.Pointer + bytes * t, columns, shape.HeadDim);
     }
 
+    /// <inheritdoc/>
     public void Dispose()
     {
         _scratchMemory.Dispose();

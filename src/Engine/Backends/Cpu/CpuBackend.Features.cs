@@ -11,20 +11,24 @@ public sealed unsafe partial class CpuBackend : IFeatureBackend
     private NativeBuffer? _inputBlocks; // [rows, _inputBlockStride] quantised input
     private long _inputStride, _inputBlockStride;
 
+    /// <inheritdoc/>
     public bool GivesHidden => true;
 
+    /// <inheritdoc/>
     public void ReadHidden(Span<float> destination)
     {
         int width = Shape.HiddenSize;
         for (int r = 0; r < Rows.Count; r++) HiddenOf(r).CopyTo(destination.Slice(r * width, width));
     }
 
+    /// <inheritdoc/>
     public void ReadNormed(TensorHandle norm, Span<float> destination)
     {
         int width = Shape.HiddenSize;
         for (int r = 0; r < Rows.Count; r++) RmsNorm(HiddenOf(r), norm, destination.Slice(r * width, width));
     }
 
+    /// <inheritdoc/>
     public void PrepareInput(int width)
     {
         MemoryPlan plan = _plan ?? throw new InvalidOperationException("Prepare comes first.");
@@ -35,6 +39,7 @@ public sealed unsafe partial class CpuBackend : IFeatureBackend
         _inputBlocks = plan.Allocate("activations", "8-bit feature input", $"[rows {Buffers.MaxRows}, {_inputBlockStride} bytes]", Buffers.MaxRows * _inputBlockStride);
     }
 
+    /// <inheritdoc/>
     public TensorHandle Borrow(IBackend owner, TensorHandle weight)
     {
         if (!weight.Exists) return weight;
@@ -42,16 +47,20 @@ public sealed unsafe partial class CpuBackend : IFeatureBackend
         return Own(new PanelStack(cpu.Matrices(weight).Parts, Owns: false));
     }
 
+    /// <inheritdoc/>
     public void BeginRows(RowBatch rows)
     {
         CheckRows(rows);
         (_rows, _kv, _logitRows) = (rows, null, 0);
     }
 
+    /// <inheritdoc/>
     public Span<float> HiddenOf(int row) => new(Buffers.Hidden + row * Buffers.HiddenStride, Shape.HiddenSize);
 
+    /// <inheritdoc/>
     public Span<float> InputOf(int row) => new(InputRow(row), (int)_inputStride);
 
+    /// <inheritdoc/>
     public void EmbedInput(TensorHandle table, int offset, TensorHandle norm)
     {
         PanelMatrix matrix = Matrix(table);
@@ -63,16 +72,19 @@ public sealed unsafe partial class CpuBackend : IFeatureBackend
         }
     }
 
+    /// <inheritdoc/>
     public void NormInput(int offset, TensorHandle norm)
     {
         for (int r = 0; r < Rows.Count; r++) RmsNorm(HiddenOf(r), norm, InputOf(r).Slice(offset, Shape.HiddenSize));
     }
 
+    /// <inheritdoc/>
     public void NormHidden(TensorHandle norm)
     {
         for (int r = 0; r < Rows.Count; r++) RmsNorm(HiddenOf(r), norm, HiddenOf(r));
     }
 
+    /// <inheritdoc/>
     public void ProjectInput(TensorHandle matrix, TensorHandle bias)
     {
         ProductArguments product = OfInput(Matrix(matrix));
@@ -82,6 +94,7 @@ public sealed unsafe partial class CpuBackend : IFeatureBackend
         Multiply(product);
     }
 
+    /// <inheritdoc/>
     public void InputQkvRope(LayerWeights weights)
     {
         int feature = 0;
@@ -94,6 +107,7 @@ public sealed unsafe partial class CpuBackend : IFeatureBackend
         Rotate(weights);
     }
 
+    /// <inheritdoc/>
     public void SiluResidual(TensorHandle matrix, TensorHandle bias)
     {
         ProductArguments product = Input(Matrix(matrix), Buffers.Hidden, Buffers.HiddenStride, Shape.HiddenSize, padded: false);

@@ -42,6 +42,7 @@ public sealed unsafe partial class CpuBackend : IBackend
     /// <summary>The same for attention.</summary>
     public long AttentionTicks { get; private set; }
 
+    /// <inheritdoc/>
     public string Name => Level switch { IsaLevel.Emitted => "cpu-emitted", IsaLevel.Avx512 => "cpu-avx512", IsaLevel.Avx2 => "cpu-avx2", _ => "cpu-portable" };
 
     private TransformerShape Shape => _shape ?? throw new InvalidOperationException("Prepare comes first.");
@@ -62,6 +63,7 @@ public sealed unsafe partial class CpuBackend : IBackend
         return new CpuBackend(options.Threads == 0 ? Environment.ProcessorCount : options.Threads, options.Team, level);
     }
 
+    /// <inheritdoc/>
     public void Prepare(TransformerShape shape, int maxRows, int maxLogitRows, MemoryPlan plan)
     {
         if (_shape is not null) throw new InvalidOperationException("The backend is prepared already.");
@@ -71,13 +73,17 @@ public sealed unsafe partial class CpuBackend : IBackend
         _attention = new CpuAttention(shape, maxRows, Team, plan, Level);
     }
 
+    /// <inheritdoc/>
     public TensorHandle LoadMatrix(string name, WeightType type, ReadOnlySpan<IRowSource> parts) =>
         Own(new PanelStack([PanelPacker.Pack(name, type, parts, Team, _plan ?? throw new InvalidOperationException("Prepare comes first."))], Owns: true));
 
+    /// <inheritdoc/>
     public bool StacksTypes => true;
 
+    /// <inheritdoc/>
     public bool MakesDecisions => true;
 
+    /// <inheritdoc/>
     public TensorHandle Stack(string name, ReadOnlySpan<TensorHandle> matrices)
     {
         var parts = new PanelMatrix[matrices.Length];
@@ -85,6 +91,7 @@ public sealed unsafe partial class CpuBackend : IBackend
         return Own(new PanelStack(parts, Owns: false));
     }
 
+    /// <inheritdoc/>
     public TensorHandle LoadVector(string name, ReadOnlySpan<float> values)
     {
         MemoryPlan plan = _plan ?? throw new InvalidOperationException("Prepare comes first.");
@@ -93,6 +100,7 @@ public sealed unsafe partial class CpuBackend : IBackend
         return Own(buffer);
     }
 
+    /// <inheritdoc/>
     public void BeginPass(RowBatch rows, KvView kv)
     {
         CheckRows(rows);
@@ -109,6 +117,7 @@ public sealed unsafe partial class CpuBackend : IBackend
         RunRows(ref job, rows.Count, rows.Count * Buffers.HalfStride * 16L); // an angle costs about sixteen element operations
     }
 
+    /// <inheritdoc/>
     public void Embed(TensorHandle table)
     {
         PanelMatrix matrix = Matrix(table);
@@ -122,6 +131,7 @@ public sealed unsafe partial class CpuBackend : IBackend
         RunRows(ref job, Rows.Count, (long)Rows.Count * matrix.InFeatures);
     }
 
+    /// <inheritdoc/>
     public void NormQkvRope(int layer, LayerWeights weights)
     {
         bool decides = weights.Decision is not null && _kv is HostKvView { ModelDecides: true };
@@ -169,6 +179,7 @@ public sealed unsafe partial class CpuBackend : IBackend
             Team);
     }
 
+    /// <inheritdoc/>
     public void Attend(int layer, LayerWeights weights)
     {
         long start = Stopwatch.GetTimestamp();
@@ -176,6 +187,7 @@ public sealed unsafe partial class CpuBackend : IBackend
         AttentionTicks += Stopwatch.GetTimestamp() - start;
     }
 
+    /// <inheritdoc/>
     public void OutResidual(int layer, LayerWeights weights)
     {
         int width = Shape.HeadCount * Shape.HeadDim;
@@ -184,6 +196,7 @@ public sealed unsafe partial class CpuBackend : IBackend
         AddToHidden(ref product);
     }
 
+    /// <inheritdoc/>
     public void Mlp(int layer, LayerWeights weights)
     {
         ProductArguments product = Normalized(weights.PostAttentionNorm, Matrix(weights.GateUp));
@@ -197,6 +210,7 @@ public sealed unsafe partial class CpuBackend : IBackend
         AddToHidden(ref product);
     }
 
+    /// <inheritdoc/>
     public void Logits(TensorHandle finalNorm, TensorHandle head)
     {
         ReadOnlySpan<int> asked = Rows.LogitRows;
@@ -219,12 +233,14 @@ public sealed unsafe partial class CpuBackend : IBackend
         _logitRows = asked.Length;
     }
 
+    /// <inheritdoc/>
     public Span<float> LogitsOf(int index)
     {
         if ((uint)index >= (uint)_logitRows) throw new ArgumentOutOfRangeException(nameof(index), index, $"The last pass gave logits for {_logitRows} rows.");
         return new Span<float>(Buffers.Logits + index * Buffers.LogitStride, Shape.VocabSize);
     }
 
+    /// <inheritdoc/>
     public void Dispose()
     {
         foreach (IDisposable? weight in _owned) weight?.Dispose();

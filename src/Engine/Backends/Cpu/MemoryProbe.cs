@@ -39,6 +39,7 @@ public sealed unsafe class MemoryProbe : IDisposable
         return _buffer.Bytes / Stopwatch.GetElapsedTime(start).TotalSeconds / 1e9;
     }
 
+    /// <inheritdoc/>
     public void Dispose() => _buffer.Dispose();
 
     private struct ReadJob : IParallelJob

@@ -81,6 +81,7 @@ public sealed unsafe class ThreadTeam : IDisposable
     /// <summary>The first chunk of a thread's share; the share ends where the next thread's begins.</summary>
     public static int FirstOf(int thread, int chunks, int threads) => (int)((long)chunks * thread / threads);
 
+    /// <inheritdoc/>
     public void Dispose()
     {
         if (_stop) return;

@@ -39,12 +39,16 @@ public sealed unsafe partial class CudaBackend : IBackend
         _enqueue = Enqueue;
     }
 
+    /// <inheritdoc/>
     public string Name => $"cuda-sm{_device.Info.Capabilities.Major}{_device.Info.Capabilities.Minor}" + (_options.FloatActivations ? "-f32" : "");
 
+    /// <inheritdoc/>
     public bool SkipsSublayers => false; // its graphs are recorded for whole passes
 
+    /// <inheritdoc/>
     public bool LogitsOnHost => false;
 
+    /// <inheritdoc/>
     public long MemoryBytes => _device.Info.Capabilities.TotalBytes;
 
     /// <summary>Where a cache keeps keys and values that this backend attends to; give it to <see cref="KvCache.KvCacheOptions.Store"/>.</summary>
@@ -87,6 +91,7 @@ public sealed unsafe partial class CudaBackend : IBackend
         }
     }
 
+    /// <inheritdoc/>
     public void Prepare(TransformerShape shape, int maxRows, int maxLogitRows, MemoryPlan plan)
     {
         if (_shape is not null) throw new InvalidOperationException("The backend is prepared already.");
@@ -108,6 +113,7 @@ public sealed unsafe partial class CudaBackend : IBackend
     /// <summary>Floats as bf16, integers as int8.</summary>
     public WeightType Holds(WeightType type) => type.IsInteger() ? WeightType.Int8 : WeightType.BF16;
 
+    /// <inheritdoc/>
     public TensorHandle LoadMatrix(string name, WeightType type, ReadOnlySpan<IRowSource> parts)
     {
         var packer = new FragmentPacker(name, type, parts);
@@ -126,6 +132,7 @@ public sealed unsafe partial class CudaBackend : IBackend
         return new TensorHandle(_weights.Count - 1);
     }
 
+    /// <inheritdoc/>
     public TensorHandle LoadVector(string name, ReadOnlySpan<float> values)
     {
         _device.MakeCurrent();
@@ -136,6 +143,7 @@ public sealed unsafe partial class CudaBackend : IBackend
         return new TensorHandle(_weights.Count - 1);
     }
 
+    /// <inheritdoc/>
     public void BeginPass(RowBatch rows, KvView kv)
     {
         CheckPass(rows, kv);
@@ -152,6 +160,7 @@ public sealed unsafe partial class CudaBackend : IBackend
         _passRead.Record(_stream);
     }
 
+    /// <inheritdoc/>
     public void Embed(TensorHandle table)
     {
         int vocabulary = Matrix(table).OutFeatures;
@@ -163,14 +172,19 @@ public sealed unsafe partial class CudaBackend : IBackend
         _steps.Add(new PassStep(PassOperation.Embed, 0, null, table, TensorHandle.None));
     }
 
+    /// <inheritdoc/>
     public void NormQkvRope(int layer, LayerWeights weights) => Add(PassOperation.NormQkvRope, layer, weights);
 
+    /// <inheritdoc/>
     public void Attend(int layer, LayerWeights weights) => Add(PassOperation.Attend, layer, weights);
 
+    /// <inheritdoc/>
     public void OutResidual(int layer, LayerWeights weights) => Add(PassOperation.OutResidual, layer, weights);
 
+    /// <inheritdoc/>
     public void Mlp(int layer, LayerWeights weights) => Add(PassOperation.Mlp, layer, weights);
 
+    /// <inheritdoc/>
     public void Logits(TensorHandle finalNorm, TensorHandle head)
     {
         int logitRows = Rows.LogitRows.Length;
@@ -188,6 +202,7 @@ public sealed unsafe partial class CudaBackend : IBackend
         if (_deviceCommits) TakeSamples();
     }
 
+    /// <inheritdoc/>
     public bool TryGetSample(int index, out int token, out float logProb)
     {
         (token, logProb) = (-1, 0f);
@@ -200,6 +215,7 @@ public sealed unsafe partial class CudaBackend : IBackend
         return true;
     }
 
+    /// <inheritdoc/>
     public Span<float> LogitsOf(int index)
     {
         if ((uint)index >= (uint)_logitRows) throw new ArgumentOutOfRangeException(nameof(index), index, $"The last pass gave logits for {_logitRows} rows.");
@@ -213,6 +229,7 @@ public sealed unsafe partial class CudaBackend : IBackend
         return _logits!.Span<float>((long)index * Buffers.LogitStride * sizeof(float), Shape.VocabSize);
     }
 
+    /// <inheritdoc/>
     public void Dispose() => _device.Dispose();
 
     /// <summary>Waits for the pass and takes what the device chose.</summary>

@@ -71,15 +71,19 @@ public sealed class EagleDrafter : IDrafter
         context.Plan.Add("speculation", "dynamic trees", $"[sequences {sequences}]", sequences * DynamicTree.BytesOf(options.Width, options.Depth));
     }
 
+    /// <inheritdoc/>
     public string Name => _options.Name;
 
+    /// <inheritdoc/>
     public int MaxNodes => _options.MaxNodes;
 
+    /// <inheritdoc/>
     public bool RunsModel => true;
 
     /// <summary>Position whose feature a running sequence begins with: 0, or behind a prefix that this drafter did not have.</summary>
     internal int FirstOf(int sequence) => _states[sequence].First;
 
+    /// <inheritdoc/>
     public void Committed(int sequence, TokenHistory path, RowBatch rows, ReadOnlySpan<int> accepted)
     {
         if (accepted.IsEmpty) return;
@@ -97,6 +101,7 @@ public sealed class EagleDrafter : IDrafter
         }
     }
 
+    /// <inheritdoc/>
     public void Propose(ReadOnlySpan<DraftRequest> requests, TokenForest forest)
     {
         _activeCount = 0;
@@ -135,10 +140,12 @@ public sealed class EagleDrafter : IDrafter
         }
     }
 
+    /// <inheritdoc/>
     public void Observe(ReadOnlySpan<DraftRequest> requests, ReadOnlySpan<Acceptance> acceptances, TokenForest forest)
     {
     }
 
+    /// <inheritdoc/>
     public void Fork(int source, int sequence, int tokens)
     {
         State from = _states[source];
@@ -153,12 +160,14 @@ public sealed class EagleDrafter : IDrafter
             _cache.Release(index);
     }
 
+    /// <inheritdoc/>
     public void Release(int sequence)
     {
         if (_states[sequence].Cache >= 0) Publish(_states[sequence]);
         Forget(sequence);
     }
 
+    /// <inheritdoc/>
     public void Dispose()
     {
         _cache.Dispose();

@@ -9,10 +9,13 @@ namespace Foretoken.Speculation.Trained;
 /// </summary>
 public sealed record EagleOptions : DrafterOptions
 {
+    /// <inheritdoc/>
     public override string Name => "eagle";
 
+    /// <inheritdoc/>
     public override int MaxNodes => Nodes;
 
+    /// <inheritdoc/>
     public override bool ReadsFeatures => true;
 
     /// <summary>Directory of the drafter: config.json and safetensors.</summary>
@@ -35,6 +38,7 @@ public sealed record EagleOptions : DrafterOptions
 
     public KvType KvType { get; init; } = KvType.BF16;
 
+    /// <inheritdoc/>
     public override IDrafter Create(DrafterContext context)
     {
         CheckNodes();

@@ -56,14 +56,17 @@ public sealed class MedusaDrafter : IDrafter
         context.Plan.Add("speculation", "candidates of heads", $"[sequences {sequences}, heads {_depth}, ranks {_ranks}] i32, f32", _tokens.LongLength * 8);
     }
 
+    /// <inheritdoc/>
     public string Name => _options.Name;
 
+    /// <inheritdoc/>
     public int MaxNodes => _options.MaxNodes;
 
     /// <summary>How often the candidate of each rank was right so far, whether or not it was verified: what <see cref="MedusaTree.Build"/> takes. // [heads][ranks]</summary>
     public IReadOnlyList<IReadOnlyList<double>> RankAccuracies =>
         [.. Enumerable.Range(0, _depth).Select(d => (IReadOnlyList<double>)[.. Enumerable.Range(0, _ranks).Select(r => _right[d * _ranks + r] / Math.Max(1.0, _tried[d]))])];
 
+    /// <inheritdoc/>
     public void Committed(int sequence, TokenHistory path, RowBatch rows, ReadOnlySpan<int> accepted)
     {
         if (accepted.IsEmpty) return;
@@ -71,6 +74,7 @@ public sealed class MedusaDrafter : IDrafter
         _positions[sequence] = rows.Positions[accepted[^1]];
     }
 
+    /// <inheritdoc/>
     public void Propose(ReadOnlySpan<DraftRequest> requests, TokenForest forest)
     {
         int active = 0, depth = 0;
@@ -97,6 +101,7 @@ public sealed class MedusaDrafter : IDrafter
         for (int a = 0; a < active; a++) AddTree(requests[_active[a]], forest);
     }
 
+    /// <inheritdoc/>
     public void Observe(ReadOnlySpan<DraftRequest> requests, ReadOnlySpan<Acceptance> acceptances, TokenForest forest)
     {
         for (int i = 0; i < requests.Length; i++)
@@ -113,8 +118,10 @@ public sealed class MedusaDrafter : IDrafter
         }
     }
 
+    /// <inheritdoc/>
     public void Release(int sequence) => _positions[sequence] = _bases[sequence] = -1;
 
+    /// <inheritdoc/>
     public void Dispose() => _backend.Dispose();
 
     private Span<int> Candidates(int sequence, int head) => _tokens.AsSpan((sequence * _depth + head) * _ranks, _ranks);

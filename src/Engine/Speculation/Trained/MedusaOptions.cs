@@ -6,10 +6,13 @@ namespace Foretoken.Speculation.Trained;
 /// <summary>Heads on the target's last hidden state that name several coming tokens at once (Medusa-1 and Medusa-2; Cai et al., 2024).</summary>
 public sealed record MedusaOptions : DrafterOptions
 {
+    /// <inheritdoc/>
     public override string Name => "medusa";
 
+    /// <inheritdoc/>
     public override int MaxNodes => Nodes;
 
+    /// <inheritdoc/>
     public override bool ReadsFeatures => true;
 
     /// <summary>Directory of the heads: config.json and safetensors.</summary>
@@ -30,6 +33,7 @@ public sealed record MedusaOptions : DrafterOptions
     /// <summary>Type in which matrices are held; null = the file's. What a drafter says decides no token, so that the faster type is the default.</summary>
     public WeightType? WeightType { get; init; } = Backends.WeightType.Int8;
 
+    /// <inheritdoc/>
     public override IDrafter Create(DrafterContext context)
     {
         CheckNodes();
