@@ -16,6 +16,7 @@ public enum ComputeDevice
 /// <summary>Makes the backend of a device.</summary>
 internal static class BackendFactory
 {
+    /// <param name="device">Where the model is to run.</param>
     /// <param name="threads">Threads of the processor; 0 = one per processor.</param>
     /// <param name="platform">What to see of CUDA; null = what this process finds.</param>
     /// <param name="cuda">How a CUDA device computes; null = as usual.</param>

@@ -58,8 +58,10 @@ public sealed unsafe class HostKvView : KvView
     /// <inheritdoc/>
     public override KvLayout Layout { get; }
 
+    /// <summary>Where keys, values and marks lie within a page.</summary>
     public KvPageFormat Format { get; }
 
+    /// <summary>First byte of page 0; pages follow each other, <see cref="KvPageFormat.PageBytes"/> each.</summary>
     public byte* Pool { get; }
 
     /// <summary>Holds keys and values where they are not in the pages, which then have marks only; null = the pages hold all.</summary>

@@ -11,8 +11,10 @@ public interface IRowSource
     /// <summary>The name used in error messages.</summary>
     string Name { get; }
 
+    /// <summary>Rows of the matrix.</summary>
     int OutFeatures { get; }
 
+    /// <summary>Elements of a row.</summary>
     int InFeatures { get; }
 
     /// <summary>Writes row <paramref name="row"/> as f32 into <paramref name="destination"/> // [InFeatures].</summary>

@@ -51,24 +51,31 @@ public sealed class KvPageFormat
         PageBytes = (DecisionOffset + SlotsPerPage + 63) / 64 * 64;
     }
 
+    /// <summary>How an element of a key or value is stored.</summary>
     public KvType Type { get; }
 
+    /// <summary>Bytes of an element of a key or value.</summary>
     public int ElementBytes { get; }
 
+    /// <summary>Elements of one key; even.</summary>
     public int HeadDim { get; }
 
     /// <summary>HeadDim rounded up to whole blocks; the padding is zero.</summary>
     public int ValueDim { get; }
 
+    /// <summary>Tokens of one head that a page holds; a power of two.</summary>
     public int SlotsPerPage { get; }
 
     /// <summary>log2 of <see cref="SlotsPerPage"/>.</summary>
     public int PageShift { get; }
 
+    /// <summary>Bytes of the keys of <see cref="TileSlots"/> slots; 0 where an <see cref="IKvStore"/> keeps them.</summary>
     public int KeyTileBytes { get; }
 
+    /// <summary>Bytes of one slot's value, padding included; 0 where an <see cref="IKvStore"/> keeps them.</summary>
     public int ValueRowBytes { get; }
 
+    /// <summary>Bytes from the page's beginning to its first value.</summary>
     public int ValueOffset { get; }
 
     /// <summary>Bytes of a slot's key scale, and of its value scale.</summary>
@@ -77,15 +84,19 @@ public sealed class KvPageFormat
     /// <summary>Equal to <see cref="ValueScaleOffset"/> where keys and values have no scales.</summary>
     public int KeyScaleOffset { get; }
 
+    /// <summary>Bytes from the page's beginning to the scale of its first value.</summary>
     public int ValueScaleOffset { get; }
 
     /// <summary>Also the bytes of a page's keys, values and scales: what attention reads.</summary>
     public int PositionOffset { get; }
 
+    /// <summary>Bytes from the page's beginning to the expire of its first slot.</summary>
     public int ExpireOffset { get; }
 
+    /// <summary>Bytes from the page's beginning to the decision of its first slot.</summary>
     public int DecisionOffset { get; }
 
+    /// <summary>Bytes of a page, rounded up to whole cache lines of 64.</summary>
     public int PageBytes { get; }
 
     /// <summary>Bytes of one slot that attention reads: key, value and scales.</summary>

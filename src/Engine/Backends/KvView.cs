@@ -3,7 +3,9 @@ namespace Foretoken.Backends;
 /// <summary>How keys and values are stored.</summary>
 public enum KvType
 {
+    /// <summary>Single precision: as computed.</summary>
     F32,
+    /// <summary>The upper half of an f32, rounded to nearest even: 8 significant bits, the range of f32.</summary>
     BF16,
 
     /// <summary>IEEE half. Magnitudes beyond 65504 are stored as 65504.</summary>
@@ -31,5 +33,6 @@ public readonly record struct KvLayout(int LayerCount, int KvHeadCount, int Head
 /// </summary>
 public abstract class KvView
 {
+    /// <summary>Shape of the cache.</summary>
     public abstract KvLayout Layout { get; }
 }

@@ -46,8 +46,10 @@ public sealed record LayerWeights
 /// </summary>
 public sealed record DecisionWeights
 {
+    /// <summary>Factor on the logit (<see cref="Models.DmsConfig.Scale"/>).</summary>
     public required float Scale { get; init; }
 
+    /// <summary>What the scaled logit must exceed (<see cref="Models.DmsConfig.Offset"/>).</summary>
     public required float Offset { get; init; }
 
     /// <summary>The first KV head decides for all.</summary>
@@ -65,5 +67,6 @@ public sealed record DecisionWeights
     /// <summary>Its bias, or None. // [kvHeads]</summary>
     public TensorHandle Bias { get; init; } = TensorHandle.None;
 
+    /// <summary>The logit is a query channel, and not a projection.</summary>
     public bool BorrowsChannel => !Projection.Exists;
 }

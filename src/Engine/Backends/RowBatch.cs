@@ -27,6 +27,7 @@ public sealed class RowBatch
     private int _segmentCount;
     private int _logitCount;
 
+    /// <summary>An empty pass with room for <paramref name="maxRows"/> rows; nothing grows later.</summary>
     public RowBatch(int maxRows)
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(maxRows, 1);
@@ -40,12 +41,16 @@ public sealed class RowBatch
         _segments = new RowSegment[maxRows];
     }
 
+    /// <summary>Most rows of a pass.</summary>
     public int Capacity => _tokens.Length;
 
+    /// <summary>Rows of this pass.</summary>
     public int Count { get; private set; }
 
+    /// <summary>Token id of each row. // [Count]</summary>
     public ReadOnlySpan<int> Tokens => _tokens.AsSpan(0, Count);
 
+    /// <summary>Position of each row in its sequence, counted from 0. // [Count]</summary>
     public ReadOnlySpan<int> Positions => _positions.AsSpan(0, Count);
 
     /// <summary>The cache's index of each row's sequence.</summary>
@@ -66,11 +71,13 @@ public sealed class RowBatch
     /// </summary>
     public bool AcceptsSamples { get; set; }
 
+    /// <summary>The rows of each sequence, in the order in which they were added.</summary>
     public ReadOnlySpan<RowSegment> Segments => _segments.AsSpan(0, _segmentCount);
 
     /// <summary>Ancestors-or-self of <paramref name="row"/> as bits over its segment's rows, earlier ones first; meaningful only in segments that branch. // [MaskWords]</summary>
     public ReadOnlySpan<ulong> AncestorMask(int row) => _masks.AsSpan(row * MaskWords, MaskWords);
 
+    /// <summary>Forgets all rows; <see cref="AcceptsSamples"/> becomes false.</summary>
     public void Clear()
     {
         Count = 0;

@@ -6,5 +6,6 @@ public readonly record struct TensorHandle(int Index)
     /// <summary>A weight that the model does not have (for example a bias).</summary>
     public static TensorHandle None => new(-1);
 
+    /// <summary>False for <see cref="None"/>.</summary>
     public bool Exists => Index >= 0;
 }

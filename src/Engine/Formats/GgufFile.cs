@@ -31,6 +31,7 @@ public sealed class GgufFile : TensorFile
     /// <inheritdoc/>
     public override IReadOnlyList<StoredTensor> Tensors => _header.Tensors;
 
+    /// <summary>The file's key-value pairs.</summary>
     public GgufMetadata Metadata => _header.Metadata;
 
     /// <summary>Version of the format.</summary>

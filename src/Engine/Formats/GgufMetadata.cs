@@ -21,6 +21,7 @@ public sealed class GgufMetadata
     /// <summary>All keys, in the order of the file.</summary>
     public IReadOnlyList<string> Keys => [.. _entries.OrderBy(e => e.Value.Order).Select(e => e.Key)];
 
+    /// <summary>Whether the file has the key, whatever its type.</summary>
     public bool Has(string key) => _entries.ContainsKey(key);
 
     /// <summary>The type of a value, or null where the key is missing.</summary>

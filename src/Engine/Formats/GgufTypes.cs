@@ -45,17 +45,30 @@ public static class GgufTypes
 /// <summary>Types of metadata values; the numbers are those of the file.</summary>
 public enum GgufValueType
 {
+    /// <summary>Unsigned, 1 byte.</summary>
     UInt8,
+    /// <summary>Signed, 1 byte.</summary>
     Int8,
+    /// <summary>Unsigned, 2 bytes.</summary>
     UInt16,
+    /// <summary>Signed, 2 bytes.</summary>
     Int16,
+    /// <summary>Unsigned, 4 bytes.</summary>
     UInt32,
+    /// <summary>Signed, 4 bytes.</summary>
     Int32,
+    /// <summary>IEEE single precision.</summary>
     Float32,
+    /// <summary>One byte, 0 or 1.</summary>
     Bool,
+    /// <summary>Length in bytes (8 bytes), then UTF-8.</summary>
     Text,
+    /// <summary>Type of the elements, their number (8 bytes), then the elements.</summary>
     Array,
+    /// <summary>Unsigned, 8 bytes.</summary>
     UInt64,
+    /// <summary>Signed, 8 bytes.</summary>
     Int64,
+    /// <summary>IEEE double precision.</summary>
     Float64,
 }

@@ -16,8 +16,10 @@ public sealed class GgufWriter
     private readonly List<StreamedTensor> _tensors = [];
     private readonly HashSet<string> _names = new(StringComparer.Ordinal);
 
+    /// <summary>A file without metadata and tensors.</summary>
     public GgufWriter() => _values = new BinaryWriter(_metadata, Encoding.UTF8);
 
+    /// <summary>Adds a text.</summary>
     public GgufWriter Add(string key, string value)
     {
         Begin(key, GgufValueType.Text);
@@ -25,6 +27,7 @@ public sealed class GgufWriter
         return this;
     }
 
+    /// <summary>Adds a whole number of 32 bits.</summary>
     public GgufWriter Add(string key, uint value)
     {
         Begin(key, GgufValueType.UInt32);
@@ -32,6 +35,7 @@ public sealed class GgufWriter
         return this;
     }
 
+    /// <summary>Adds a number in single precision.</summary>
     public GgufWriter Add(string key, float value)
     {
         Begin(key, GgufValueType.Float32);
@@ -39,6 +43,7 @@ public sealed class GgufWriter
         return this;
     }
 
+    /// <summary>Adds a truth value.</summary>
     public GgufWriter Add(string key, bool value)
     {
         Begin(key, GgufValueType.Bool);
@@ -46,6 +51,7 @@ public sealed class GgufWriter
         return this;
     }
 
+    /// <summary>Adds an array of texts.</summary>
     public GgufWriter Add(string key, IReadOnlyList<string> values)
     {
         BeginArray(key, GgufValueType.Text, values.Count);
@@ -53,6 +59,7 @@ public sealed class GgufWriter
         return this;
     }
 
+    /// <summary>Adds an array of signed numbers of 32 bits.</summary>
     public GgufWriter Add(string key, IReadOnlyList<int> values)
     {
         BeginArray(key, GgufValueType.Int32, values.Count);
@@ -60,6 +67,7 @@ public sealed class GgufWriter
         return this;
     }
 
+    /// <summary>Adds an array of numbers in single precision.</summary>
     public GgufWriter Add(string key, IReadOnlyList<float> values)
     {
         BeginArray(key, GgufValueType.Float32, values.Count);

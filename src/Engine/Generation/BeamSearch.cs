@@ -33,6 +33,7 @@ internal sealed class BeamSearch
     private readonly List<Candidate> _candidates = [];
     private readonly List<Finished> _finished = []; // the best first, at most as many as beams
     private readonly Stack<TokenHistory> _paths = new();
+    private readonly HashSet<int> _held = [];      // the cache's indexes that this search has taken and not given back
     private List<Beam> _origins = [];              // beams at the beginning of the pass
     private List<Beam> _beams = [];                // beams now: behind drafted nodes of their origins
     private int _steps, _lengths, _drafted;
@@ -57,6 +58,7 @@ internal sealed class BeamSearch
         {
             int index = _cache.TryAcquire();
             if (index < 0) throw NoRoom();
+            _held.Add(index);
             _origins.Add(new Beam(index, 0, _paths.Pop(), 0, -1));
             ReadPrompt(index, prompt, cancel);
             long start = Stopwatch.GetTimestamp();
@@ -72,7 +74,7 @@ internal sealed class BeamSearch
         }
         finally
         {
-            foreach (Beam origin in _origins) Drop(origin.Index);
+            foreach (int index in _held.ToArray()) Drop(index); // also forks that no pass has begun with
         }
     }
 
@@ -281,6 +283,7 @@ internal sealed class BeamSearch
         int shared = Math.Min(kept.Tokens.CommonPrefixLength(path.Tokens), Math.Min(_cache.Length(source), path.Count - 1));
         int fork = _cache.TryFork(source, shared);
         if (fork < 0) throw NoRoom();
+        _held.Add(fork);
         _drafter.Fork(source, fork, shared);
         return fork;
     }
@@ -300,6 +303,7 @@ internal sealed class BeamSearch
 
     private void Drop(int index)
     {
+        _held.Remove(index);
         _drafter.Release(index);
         _cache.Release(index);
     }

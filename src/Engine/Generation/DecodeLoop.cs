@@ -57,6 +57,7 @@ public sealed class DecodeLoop
         plan?.Add("loop", "rows", $"[rows {options.MaxRows}]", options.MaxRows * (6L + 8 * RowBatch.MaskWords / 4) * 4);
     }
 
+    /// <summary>The sizes that the loop was planned for.</summary>
     public DecodeLoopOptions Options => _options;
 
     /// <summary>Hidden states that the drafter asked for; null = none.</summary>
@@ -68,6 +69,7 @@ public sealed class DecodeLoop
     /// <summary>Passes run so far.</summary>
     public long Steps { get; private set; }
 
+    /// <summary>What runs and waits now, and what was admitted, preempted and rejected so far.</summary>
     public SchedulerStatistics Statistics => _scheduler.Statistics;
 
     /// <summary>Queues a sequence.</summary>

@@ -18,8 +18,10 @@ public sealed record DecodeLoopOptions
     /// <summary>Most prompt rows of one pass, so that a long prompt does not stall running answers.</summary>
     public int PrefillChunk { get; init; } = 64;
 
+    /// <summary>When the KV budget has room for one more sequence.</summary>
     public KvAdmission KvAdmission { get; init; }
 
+    /// <summary>What happens when sequences admitted as <see cref="Generation.KvAdmission.Measured"/> need more than the budget.</summary>
     public KvExhaustion KvExhaustion { get; init; }
 
     /// <summary>

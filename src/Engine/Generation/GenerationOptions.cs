@@ -9,6 +9,7 @@ public sealed record GenerationOptions
     /// <summary>Most samples of one request.</summary>
     public const int MaxSamples = 4096;
 
+    /// <summary>How tokens are chosen; greedy unless set.</summary>
     public SamplingOptions Sampling { get; init; } = SamplingOptions.Greedy;
 
     /// <summary>
@@ -42,6 +43,8 @@ public sealed record GenerationOptions
     /// <exception cref="InvalidRequestException">An option is outside its range; the message names it and says what is allowed.</exception>
     public void Validate(int vocabSize)
     {
+        if (Sampling is null || StopTokens is null || StopStrings is null)
+            throw Refused("options", $"{(Sampling is null ? nameof(Sampling) : StopTokens is null ? nameof(StopTokens) : nameof(StopStrings))} is null: leave it out for its default.");
         Sampling.Validate();
         if (Samples is < 1 or > MaxSamples)
             throw Refused("samples", $"samples is {Samples}: it must be between 1 and {MaxSamples}.");

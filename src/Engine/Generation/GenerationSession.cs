@@ -59,6 +59,7 @@ public sealed class GenerationSession : IDisposable
     /// <summary>Nothing more will come, read or not.</summary>
     internal bool HasEnded => _sequence.Finished;
 
+    /// <summary>Times and counts of this request; they grow while it runs.</summary>
     public GenerationStatistics Statistics => _sequence.Statistics;
 
     /// <summary>Runs the engine until the answer has grown or ended.</summary>

@@ -18,6 +18,7 @@ public sealed class GenerationStatistics
     private long _draftTicks;
     private long _verifyTicks;
 
+    /// <summary>Tokens of the prompt, those taken from a stored prefix or another sample included.</summary>
     public int PromptTokens { get; internal set; }
 
     /// <summary>Tokens of the answer, an end token included.</summary>
@@ -29,6 +30,7 @@ public sealed class GenerationStatistics
     /// <summary>Passes that only read prompt tokens.</summary>
     public int PrefillSteps { get; internal set; }
 
+    /// <summary>Drafted tokens that were verified.</summary>
     public int DraftedTokens { get; private set; }
 
     /// <summary>Drafted tokens that became part of the answer: with <see cref="Steps"/> they make up <see cref="GeneratedTokens"/>.</summary>
@@ -94,6 +96,7 @@ public sealed class GenerationStatistics
     /// <summary>Tokens of the answer after the first, per second of decoding; 0 if there are none.</summary>
     public double TokensPerSecond => GeneratedTokens > 1 && DecodeMilliseconds > 0 ? (GeneratedTokens - 1) * 1000 / DecodeMilliseconds : 0;
 
+    /// <summary>Tokens of the prompt per second until the first token of the answer; 0 before it.</summary>
     public double PromptTokensPerSecond => PrefillMilliseconds > 0 ? PromptTokens * 1000 / PrefillMilliseconds : 0;
 
     internal void MarkSubmitted(IDrafter drafter)
@@ -162,6 +165,7 @@ public sealed class DrafterStatistics
 
     internal DrafterStatistics(string name, int positions) => (Name, _draftedAt, _acceptedAt) = (name, new int[positions], new int[positions]);
 
+    /// <summary>The drafter, as <see cref="IDrafter.Sources"/> names it.</summary>
     public string Name { get; }
 
     /// <summary>Nodes of its that were verified.</summary>

@@ -24,6 +24,7 @@ public sealed class InferenceEngine
         (_loop, _vocabSize, _endTokens, Tokenizer) = (loop, vocabSize, [.. endTokens], tokenizer);
     }
 
+    /// <summary>Gives answers their text; null = tokens only.</summary>
     public BpeTokenizer? Tokenizer { get; }
 
     /// <summary>The model's own end tokens.</summary>
@@ -85,6 +86,7 @@ public sealed class InferenceEngine
     /// <exception cref="ObjectDisposedException">The model was disposed.</exception>
     public ParallelSamples StartSamples(ReadOnlySpan<int> prompt, GenerationOptions options)
     {
+        ArgumentNullException.ThrowIfNull(options);
         options.Validate(_vocabSize);
         return new ParallelSamples(StartAll(prompt, options));
     }

@@ -37,6 +37,7 @@ public sealed class LanguageModel : IDisposable
     /// <summary>The configuration and the forward pass.</summary>
     public LoadedModel Loaded { get; }
 
+    /// <summary>Shape, family and special tokens, as the model's files give them.</summary>
     public ModelConfig Config => Loaded.Config;
 
     /// <summary>Null for a model without tokenizer files or of random weights: token ids only.</summary>
@@ -45,8 +46,10 @@ public sealed class LanguageModel : IDisposable
     /// <summary>Turns messages into a prompt; null for a model without one.</summary>
     public ChatTemplate? ChatTemplate { get; }
 
+    /// <summary>Runs the requests of this model.</summary>
     public InferenceEngine Engine { get; }
 
+    /// <summary>Keys and values of all requests. Its statistics may be read while no session is pulled.</summary>
     public PagedKvCache Cache { get; }
 
     /// <summary>Who drafts.</summary>
@@ -72,6 +75,7 @@ public sealed class LanguageModel : IDisposable
     /// <exception cref="InvalidRequestException">An option is out of range.</exception>
     public static LanguageModel Load(string path, LanguageModelOptions? options = null)
     {
+        ArgumentNullException.ThrowIfNull(path);
         using ModelSource source = ModelLoader.Open(path);
         if (source is GgufSource gguf) return Load(source, BpeTokenizer.FromGguf(gguf.Metadata), options, ChatTemplate.FromGguf(gguf.Metadata));
         string resolved = ModelDirectory.Resolve(path);
@@ -85,6 +89,7 @@ public sealed class LanguageModel : IDisposable
     /// <param name="template">Null = no chats.</param>
     public static LanguageModel Load(ModelSource source, BpeTokenizer? tokenizer, LanguageModelOptions? options = null, ChatTemplate? template = null)
     {
+        ArgumentNullException.ThrowIfNull(source);
         options ??= new LanguageModelOptions();
         Check(options);
         using DmsAdapterSource? adapter = options.DmsAdapter is { } directory ? new DmsAdapterSource(source, directory) : null;
@@ -165,6 +170,7 @@ public sealed class LanguageModel : IDisposable
     /// <exception cref="OperationCanceledException">The search was cancelled.</exception>
     public BeamResult GenerateBeams(ReadOnlySpan<int> prompt, BeamOptions options, CancellationToken cancel = default)
     {
+        ArgumentNullException.ThrowIfNull(options);
         Engine.CheckPrompt(prompt);
         options.Validate(Cache.Options.MaxSequences);
         if (Cache.Options.Policy.Evicts)
@@ -190,6 +196,7 @@ public sealed class LanguageModel : IDisposable
     /// <summary>Token ids of a chat up to where the answer begins. Control tokens come from the template only, never from the messages.</summary>
     public int[] EncodeChat(IReadOnlyList<ChatMessage> messages, ChatTemplateOptions? options = null)
     {
+        ArgumentNullException.ThrowIfNull(messages);
         if (messages.Count == 0) throw new InvalidRequestException("prompt", "The chat is empty: give at least one message.");
         if (Tokenizer is null || ChatTemplate is null)
             throw new InvalidRequestException("prompt", $"{Loaded.Origin} has no chat template: give the whole prompt as text.");
@@ -197,9 +204,13 @@ public sealed class LanguageModel : IDisposable
     }
 
     /// <summary>Token ids of a text, with the tokens that the model's tokenizer puts in front of every text.</summary>
-    public int[] Encode(string text) => Tokenizer is { } tokenizer
-        ? [.. tokenizer.EncodeToIds(text, addBos: tokenizer.AddsPrefix)]
-        : throw new InvalidRequestException("prompt", "The model was loaded without tokenizer: give token ids.");
+    public int[] Encode(string text)
+    {
+        ArgumentNullException.ThrowIfNull(text);
+        return Tokenizer is { } tokenizer
+            ? [.. tokenizer.EncodeToIds(text, addBos: tokenizer.AddsPrefix)]
+            : throw new InvalidRequestException("prompt", "The model was loaded without tokenizer: give token ids.");
+    }
 
     /// <summary>Ends everything, after the step that runs. Unfinished sessions then fail with a <see cref="GenerationException"/>.</summary>
     public void Dispose()

@@ -27,6 +27,7 @@ public sealed record LanguageModelOptions
     /// <summary>Type in which matrices are held; null = the one that loses least at no more memory than the file.</summary>
     public WeightType? WeightType { get; init; }
 
+    /// <summary>How keys and values are stored.</summary>
     public KvType KvType { get; init; } = KvType.BF16;
 
     /// <summary>Longest prompt and answer together, in tokens; 0 = the model's own, at most <see cref="DefaultContextLimit"/>.</summary>
@@ -82,7 +83,9 @@ public sealed record LanguageModelOptions
     /// <summary>A drafter that was made already; null = <see cref="Draft"/>, or plain decoding. Disposed with the model.</summary>
     public IDrafter? Drafter { get; init; }
 
+    /// <summary>Hears of the weights as they are loaded; null = nobody.</summary>
     public IProgress<LoadProgress>? Progress { get; init; }
 
+    /// <summary>Ends loading with an <see cref="OperationCanceledException"/>; without effect afterwards.</summary>
     public CancellationToken Cancellation { get; init; }
 }

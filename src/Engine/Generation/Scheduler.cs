@@ -40,6 +40,7 @@ public sealed class Scheduler
     private long _heldPages;
     private long _submitted, _rejected, _preemptions, _preemptedTokens, _stalls, _forks, _endedByKvBudget;
 
+    /// <summary>Plans for the options' sequences; nothing runs or waits yet.</summary>
     public Scheduler(DecodeLoopOptions options, PagedKvCache cache, IDrafter drafter)
     {
         options.Validate();
@@ -50,8 +51,10 @@ public sealed class Scheduler
         _scheduled = new ScheduledSequence[options.MaxSequences];
     }
 
+    /// <summary>Sequences that wait, preempted ones included.</summary>
     public int WaitingCount => _waiting.Count;
 
+    /// <summary>Sequences that hold a place in the cache.</summary>
     public int RunningCount => _runningCount;
 
     /// <summary>Admitted sequences, in order of service.</summary>
@@ -60,6 +63,7 @@ public sealed class Scheduler
     /// <summary>Sequences that wait, in no order.</summary>
     public ReadOnlySpan<Sequence> Waiting => _waiting.Items;
 
+    /// <summary>What was done so far, and what runs and waits now.</summary>
     public SchedulerStatistics Statistics => new()
     {
         KvAdmission = _options.KvAdmission,

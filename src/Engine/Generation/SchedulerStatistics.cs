@@ -6,8 +6,10 @@ public readonly record struct SchedulerStatistics
     /// <summary>How sequences are admitted.</summary>
     public required KvAdmission KvAdmission { get; init; }
 
+    /// <summary>Sequences that run now.</summary>
     public required int Running { get; init; }
 
+    /// <summary>Sequences that wait now, preempted ones included.</summary>
     public required int Waiting { get; init; }
 
     /// <summary>Requests taken since the start.</summary>

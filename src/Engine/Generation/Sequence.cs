@@ -35,18 +35,25 @@ public sealed class Sequence
         Statistics.PromptTokens = prompt.Length;
     }
 
+    /// <summary>Prompt and answer so far.</summary>
     public TokenHistory History { get; }
 
+    /// <summary>How its tokens are chosen.</summary>
     public SamplingOptions Sampling { get; }
 
+    /// <summary>Higher is served first.</summary>
     public int Priority { get; }
 
+    /// <summary>Time from submission to the end at the latest; null = none.</summary>
     public TimeSpan? Deadline { get; }
 
+    /// <summary>Times and counts of this request.</summary>
     public GenerationStatistics Statistics { get; } = new();
 
+    /// <summary>Why the answer ended; None while it runs or waits.</summary>
     public FinishReason FinishReason { get; private set; }
 
+    /// <summary>Nothing more will be added.</summary>
     public bool Finished => FinishReason != FinishReason.None;
 
     /// <summary>What went wrong, where <see cref="FinishReason"/> is Error.</summary>

@@ -20,10 +20,13 @@ public readonly unsafe ref struct CommittedHead
         EndsPrompt = endsPrompt;
     }
 
+    /// <summary>The cache's index of the sequence.</summary>
     public int Sequence { get; }
 
+    /// <summary>Layer, counted from 0.</summary>
     public int Layer { get; }
 
+    /// <summary>KV head of the layer, counted from 0.</summary>
     public int KvHead { get; }
 
     /// <summary>Committed slots.</summary>
@@ -75,6 +78,7 @@ public readonly unsafe ref struct CommittedHead
         }
     }
 
+    /// <summary>Position in the sequence of the token in <paramref name="slot"/> (0..Count−1).</summary>
     public int PositionOf(int slot) => *_tables.View.PositionOf(_head, Checked(slot));
 
     /// <summary>Last position that sees the slot; int.MaxValue = every later one.</summary>

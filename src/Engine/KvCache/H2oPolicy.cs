@@ -20,6 +20,7 @@ public sealed class H2oPolicy(int tokens) : IEvictionPolicy
     /// <inheritdoc/>
     public AttentionObservation Observation { get; } = new(Rows: 0, Keeps: true, PerLayer: false);
 
+    /// <summary>Tokens of a head that stay after a commit, half of them the newest.</summary>
     public int Tokens { get; } = tokens >= 2 ? tokens : throw new ArgumentOutOfRangeException(nameof(tokens), tokens, "A budget holds at least 2 tokens.");
 
     /// <inheritdoc/>

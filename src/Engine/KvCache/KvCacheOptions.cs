@@ -5,6 +5,7 @@ namespace Foretoken.KvCache;
 /// <summary>What a <see cref="PagedKvCache"/> is built for; everything is allocated from it at load.</summary>
 public sealed record KvCacheOptions
 {
+    /// <summary>Layers, heads and type of keys and values, and the size of pages.</summary>
     public required KvLayout Layout { get; init; }
 
     /// <summary>Sequences that live at a time.</summary>
@@ -19,6 +20,7 @@ public sealed record KvCacheOptions
     /// <summary>Bytes of the page pool. <see cref="PagedKvCache.BytesFor"/> tells what a number of sequences and tokens needs.</summary>
     public required long BudgetBytes { get; init; }
 
+    /// <summary>How long tokens are seen; dense unless set.</summary>
     public IEvictionPolicy Policy { get; init; } = new DensePolicy();
 
     /// <summary>Holds keys and values outside host memory, where the backend computes; null = the cache holds them itself.</summary>

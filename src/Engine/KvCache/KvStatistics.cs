@@ -9,8 +9,10 @@ public readonly record struct KvStatistics
     /// <summary>Sequences that are acquired.</summary>
     public required int Sequences { get; init; }
 
+    /// <summary>Bytes of a page.</summary>
     public required int PageBytes { get; init; }
 
+    /// <summary>Pages of the pool.</summary>
     public required int PagesTotal { get; init; }
 
     /// <summary>Pages that no slot table holds.</summary>
@@ -55,6 +57,7 @@ public readonly record struct KvStatistics
     /// <summary>Tokens that were visible, summed likewise.</summary>
     public required long LiveVisible { get; init; }
 
+    /// <summary>Stored prefixes and what they saved.</summary>
     public required PrefixStatistics Prefixes { get; init; }
 
     /// <summary>Bytes of the pages that running sequences hold.</summary>

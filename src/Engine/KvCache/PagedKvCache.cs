@@ -70,6 +70,7 @@ public sealed unsafe partial class PagedKvCache : IDisposable
         _pool.DropPrefix = DropOldestPrefix;
     }
 
+    /// <summary>What the cache was built for.</summary>
     public KvCacheOptions Options => _options;
 
     /// <summary>What backends attend to.</summary>

@@ -16,8 +16,10 @@ public sealed class RandomPolicy(double keep, int window, ulong seed) : IEvictio
     /// <inheritdoc/>
     public bool Evicts => true;
 
+    /// <summary>Share of tokens that stay for ever, 0..1.</summary>
     public double Keep { get; } = keep is >= 0 and <= 1 ? keep : throw new ArgumentOutOfRangeException(nameof(keep), keep, "A share lies between 0 and 1.");
 
+    /// <summary>Positions that every token stays visible behind itself.</summary>
     public int Window { get; } = window >= 1 ? window : throw new ArgumentOutOfRangeException(nameof(window), window, "The window is at least 1.");
 
     /// <inheritdoc/>

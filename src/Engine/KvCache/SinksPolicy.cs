@@ -15,6 +15,7 @@ public sealed class SinksPolicy(int tokens) : IEvictionPolicy
     /// <inheritdoc/>
     public bool Evicts => true;
 
+    /// <summary>Tokens that are seen: the first ones of the sequence and the newest.</summary>
     public int Tokens { get; } = tokens > Sinks
         ? tokens
         : throw new ArgumentOutOfRangeException(nameof(tokens), tokens, $"A budget with sinks holds more than {Sinks} tokens.");

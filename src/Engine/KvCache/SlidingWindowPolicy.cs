@@ -9,6 +9,7 @@ public sealed class SlidingWindowPolicy(int tokens) : IEvictionPolicy
     /// <inheritdoc/>
     public bool Evicts => true;
 
+    /// <summary>Newest tokens that are seen.</summary>
     public int Tokens { get; } = tokens >= 1 ? tokens : throw new ArgumentOutOfRangeException(nameof(tokens), tokens, "A window holds at least one token.");
 
     /// <inheritdoc/>

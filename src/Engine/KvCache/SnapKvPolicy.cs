@@ -27,6 +27,7 @@ public sealed class SnapKvPolicy(int tokens) : IEvictionPolicy
     /// <inheritdoc/>
     public AttentionObservation Observation { get; } = new(Rows: Window, Keeps: false, PerLayer: false);
 
+    /// <summary>Tokens of a head that stay of a prompt, the last <see cref="Window"/> among them.</summary>
     public int Tokens { get; } = tokens >= 2 ? tokens : throw new ArgumentOutOfRangeException(nameof(tokens), tokens, "A budget holds at least 2 tokens.");
 
     /// <inheritdoc/>

@@ -7,6 +7,7 @@ namespace Foretoken.KvCache;
 /// <param name="rate">Share of tokens that are evicted, 0..1. A compression of c takes 1 − 1/c.</param>
 public sealed class SyntheticDecisions(ulong seed, double rate) : IDmsDecisionSource
 {
+    /// <summary>Share of tokens that are evicted, 0..1.</summary>
     public double Rate { get; } = rate is >= 0 and <= 1 ? rate : throw new ArgumentOutOfRangeException(nameof(rate), rate, "A rate lies between 0 and 1.");
 
     /// <summary>The decisions whose survivors are one in <paramref name="compression"/> tokens.</summary>

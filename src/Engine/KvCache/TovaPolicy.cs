@@ -20,6 +20,7 @@ public sealed class TovaPolicy(int tokens) : IEvictionPolicy
     /// <inheritdoc/>
     public AttentionObservation Observation { get; } = new(Rows: 1, Keeps: false, PerLayer: true);
 
+    /// <summary>Tokens of a head that stay after a commit.</summary>
     public int Tokens { get; } = tokens >= 2 ? tokens : throw new ArgumentOutOfRangeException(nameof(tokens), tokens, "A budget holds at least 2 tokens.");
 
     /// <inheritdoc/>

@@ -5,8 +5,10 @@ public sealed class MemoryPlan
 {
     private readonly List<MemoryPlanEntry> _entries = [];
 
+    /// <summary>The buffers, in the order in which they were announced.</summary>
     public IReadOnlyList<MemoryPlanEntry> Entries => _entries;
 
+    /// <summary>Bytes of all buffers.</summary>
     public long TotalBytes => _entries.Sum(e => e.Bytes);
 
     /// <summary>Records a buffer.</summary>

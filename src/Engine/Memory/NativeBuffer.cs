@@ -33,6 +33,7 @@ public sealed unsafe partial class NativeBuffer : IDisposable
         Pointer = _mapping;
     }
 
+    /// <summary>Frees what was never disposed, so that a model that failed to load leaks nothing.</summary>
     ~NativeBuffer() => Free();
 
     /// <summary>Bytes of all buffers that the calling thread has allocated since it started, those that were freed too; an empty one counts as a byte.</summary>
@@ -41,6 +42,7 @@ public sealed unsafe partial class NativeBuffer : IDisposable
     /// <summary>First byte; 64-byte aligned.</summary>
     public byte* Pointer { get; private set; }
 
+    /// <summary>Bytes that were asked for.</summary>
     public long Bytes { get; }
 
     /// <summary>Allocates zeroed memory.</summary>

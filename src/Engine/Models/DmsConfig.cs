@@ -19,6 +19,7 @@ public sealed record DmsConfig
     /// <summary>Factor on the projection or the borrowed channel.</summary>
     public float Scale { get; init; } = 100f;
 
+    /// <summary>What the scaled logit must exceed.</summary>
     public float Offset { get; init; } = 5f;
 
     /// <summary>True: logits are a projection of the layer's input. False: they are the last channel of the first query head of each group.</summary>

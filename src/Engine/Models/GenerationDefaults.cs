@@ -7,10 +7,20 @@ public sealed record GenerationDefaults
 {
     /// <summary>False recommends greedy decoding.</summary>
     public bool? DoSample { get; init; }
+
+    /// <summary>Divides the logits; 1 leaves them as they are.</summary>
     public double? Temperature { get; init; }
+
+    /// <summary>Most tokens that may be drawn; 0 = all.</summary>
     public int? TopK { get; init; }
+
+    /// <summary>Share of the probability that the drawn tokens must reach, the likeliest first.</summary>
     public double? TopP { get; init; }
+
+    /// <summary>Least probability of a drawn token, relative to the likeliest.</summary>
     public double? MinP { get; init; }
+
+    /// <summary>Divides positive logits of tokens that occurred and multiplies negative ones; 1 = none.</summary>
     public double? RepetitionPenalty { get; init; }
 
     /// <summary>Reads the sampling fields.</summary>

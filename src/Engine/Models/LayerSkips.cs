@@ -15,10 +15,13 @@ public sealed class LayerSkips(int layers)
         set => _skipped[index] = value;
     }
 
+    /// <summary>Whether the attention of <paramref name="layer"/> is left out.</summary>
     public bool Attention(int layer) => _skipped[2 * layer];
 
+    /// <summary>Whether the MLP of <paramref name="layer"/> is left out.</summary>
     public bool Mlp(int layer) => _skipped[2 * layer + 1];
 
+    /// <summary>Leaves out what <paramref name="other"/>, for a model of as many layers, does.</summary>
     public void CopyFrom(LayerSkips other) => other._skipped.CopyTo(_skipped, 0);
 
     /// <inheritdoc/>

@@ -30,8 +30,10 @@ public sealed record ModelConfig
     /// <summary>The file's name of the architecture, for example <c>Qwen3ForCausalLM</c>.</summary>
     public required string Architecture { get; init; }
 
+    /// <summary>Sizes and constants of the forward pass.</summary>
     public required TransformerShape Shape { get; init; }
 
+    /// <summary>Base and scaling of the rotary position embedding.</summary>
     public required RopeScaling Rope { get; init; }
 
     /// <summary>Per layer: a row at position p sees keys at positions above p − window; 0 = all keys. // [layers]</summary>
@@ -58,6 +60,7 @@ public sealed record ModelConfig
     /// <summary>Tokens that end a generation; empty where the files name none.</summary>
     public IReadOnlyList<int> EosTokenIds { get; init; } = [];
 
+    /// <summary>What the model's files recommend for sampling.</summary>
     public GenerationDefaults Generation { get; init; } = new();
 
     /// <summary>Weights of the model, the embedding counted once if it is tied.</summary>

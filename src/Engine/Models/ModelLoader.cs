@@ -33,8 +33,10 @@ public sealed record LoadOptions
     /// </summary>
     public Action<ModelConfig>? Announced { get; init; }
 
+    /// <summary>Hears of the weights as they are loaded; null = nobody.</summary>
     public IProgress<LoadProgress>? Progress { get; init; }
 
+    /// <summary>Ends loading with an <see cref="OperationCanceledException"/>.</summary>
     public CancellationToken Cancellation { get; init; }
 }
 

@@ -11,6 +11,7 @@ public abstract class ModelSource : IDisposable
     /// <summary>Directory, file or name that the model comes from, for messages.</summary>
     public abstract string Origin { get; }
 
+    /// <summary>What the files say of the model; checked.</summary>
     public abstract ModelConfig Config { get; }
 
     /// <summary>The type reported for a whole model that is loaded without asking for one: the smallest that holds every matrix, or most of them, exactly.</summary>

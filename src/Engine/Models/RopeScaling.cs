@@ -5,6 +5,7 @@ namespace Foretoken.Models;
 /// <summary>How a model stretches rotary position embeddings beyond the context it was first trained with.</summary>
 public enum RopeScalingKind
 {
+    /// <summary>Frequencies as the base gives them.</summary>
     None,
 
     /// <summary>All frequencies divided by the factor (position interpolation, Chen et al. 2023).</summary>

@@ -11,8 +11,10 @@ public sealed record TransformerWeights(TensorHandle Embedding, IReadOnlyList<La
 /// </summary>
 public sealed class Transformer(IBackend backend, TransformerShape shape, TransformerWeights weights)
 {
+    /// <summary>Holds the weights and computes.</summary>
     public IBackend Backend => backend;
 
+    /// <summary>Sizes and constants of the forward pass.</summary>
     public TransformerShape Shape => shape;
 
     /// <summary>Handles of the backend's weights, for drafters that use the model's embedding or head.</summary>

@@ -3,21 +3,37 @@ namespace Foretoken.Models;
 /// <summary>What a tensor is for, whatever a file format calls it.</summary>
 public enum WeightRole
 {
+    /// <summary>Hidden state of every token. // [vocab, hidden]</summary>
     Embedding,
+    /// <summary>RMSNorm gain in front of attention. // [hidden]</summary>
     InputNorm,
+    /// <summary>Projection to the queries. // [heads · headDim, hidden]</summary>
     Query,
+    /// <summary>Projection to the keys. // [kvHeads · headDim, hidden]</summary>
     Key,
+    /// <summary>Projection to the values. // [kvHeads · headDim, hidden]</summary>
     Value,
+    /// <summary>Added to the queries before norm and RoPE. // [heads · headDim]</summary>
     QueryBias,
+    /// <summary>Added to the keys before norm and RoPE. // [kvHeads · headDim]</summary>
     KeyBias,
+    /// <summary>Added to the values. // [kvHeads · headDim]</summary>
     ValueBias,
+    /// <summary>RMSNorm gain of every query head, before RoPE. // [headDim]</summary>
     QueryNorm,
+    /// <summary>RMSNorm gain of every key head, before RoPE. // [headDim]</summary>
     KeyNorm,
+    /// <summary>Projection of the heads' outputs to the residual stream. // [hidden, heads · headDim]</summary>
     Output,
+    /// <summary>Added to that projection. // [hidden]</summary>
     OutputBias,
+    /// <summary>RMSNorm gain in front of the MLP. // [hidden]</summary>
     PostAttentionNorm,
+    /// <summary>MLP: goes through SiLU and multiplies <see cref="Up"/>. // [intermediate, hidden]</summary>
     Gate,
+    /// <summary>MLP: what is gated. // [intermediate, hidden]</summary>
     Up,
+    /// <summary>MLP: back to the residual stream. // [hidden, intermediate]</summary>
     Down,
 
     /// <summary>RMSNorm gain in front of <see cref="Decision"/> (<see cref="DmsConfig.Adapter"/>).</summary>
@@ -25,8 +41,11 @@ public enum WeightRole
 
     /// <summary>Projection to the eviction logits of the KV heads.</summary>
     Decision,
+    /// <summary>Added to the eviction logits. // [kvHeads]</summary>
     DecisionBias,
+    /// <summary>RMSNorm gain behind the last layer. // [hidden]</summary>
     FinalNorm,
+    /// <summary>Projection to the logits; absent where the embedding serves. // [vocab, hidden]</summary>
     Head,
 }
 
@@ -37,6 +56,7 @@ public enum WeightRole
 /// <param name="InFeatures">Columns of a matrix; 0 for a vector.</param>
 public readonly record struct WeightSpec(WeightRole Role, int Layer, int OutFeatures, int InFeatures)
 {
+    /// <summary>A matrix; else a vector.</summary>
     public bool IsMatrix => InFeatures > 0;
 
     /// <summary>Part of the eviction decisions: held as f32 whatever the other weights are, because decisions are thresholds.</summary>
@@ -45,6 +65,7 @@ public readonly record struct WeightSpec(WeightRole Role, int Layer, int OutFeat
     /// <summary>The shape, slowest dimension first.</summary>
     public long[] Shape => IsMatrix ? [OutFeatures, InFeatures] : [OutFeatures];
 
+    /// <summary>Elements of the tensor.</summary>
     public long Elements => IsMatrix ? (long)OutFeatures * InFeatures : OutFeatures;
 
     /// <summary>All tensors of a model in the order in which they are used.</summary>

@@ -6,6 +6,7 @@ public readonly record struct BFloat16(ushort Bits)
     /// <summary>Rounds to nearest, ties to even.</summary>
     public static explicit operator BFloat16(float value) => new(BFloat16Bits.FromSingle(value));
 
+    /// <summary>Exact: the lower 16 bits of the f32 are zero.</summary>
     public static implicit operator float(BFloat16 value) => BitConverter.UInt32BitsToSingle((uint)value.Bits << 16);
 
     /// <inheritdoc/>

@@ -6,9 +6,13 @@ namespace Foretoken.Numerics;
 /// </summary>
 public enum DType
 {
+    /// <summary>IEEE double precision.</summary>
     F64,
+    /// <summary>IEEE single precision.</summary>
     F32,
+    /// <summary>IEEE half precision.</summary>
     F16,
+    /// <summary>The upper half of an f32: 8 exponent bits, 7 mantissa bits.</summary>
     BF16,
 
     /// <summary>8-bit float, 4 exponent bits, 3 mantissa bits, no infinities (the "fn" variant: 0x7F and 0xFF are NaN, the largest value is 448).</summary>
@@ -16,22 +20,39 @@ public enum DType
 
     /// <summary>8-bit float, 5 exponent bits, 2 mantissa bits, with infinities: the upper byte of an f16.</summary>
     F8E5M2,
+    /// <summary>Signed, 8 bytes.</summary>
     I64,
+    /// <summary>Signed, 4 bytes.</summary>
     I32,
+    /// <summary>Signed, 2 bytes.</summary>
     I16,
+    /// <summary>Signed, 1 byte.</summary>
     I8,
+    /// <summary>Unsigned, 8 bytes.</summary>
     U64,
+    /// <summary>Unsigned, 4 bytes.</summary>
     U32,
+    /// <summary>Unsigned, 2 bytes.</summary>
     U16,
+    /// <summary>Unsigned, 1 byte.</summary>
     U8,
+    /// <summary>One byte, 0 or 1.</summary>
     Bool,
+    /// <summary>32 elements of 4 bits, one f16 scale: 18 bytes.</summary>
     Q4_0,
+    /// <summary>32 elements of 4 bits, f16 scale and minimum: 20 bytes.</summary>
     Q4_1,
+    /// <summary>32 elements of 5 bits, one f16 scale: 22 bytes.</summary>
     Q5_0,
+    /// <summary>32 elements of 5 bits, f16 scale and minimum: 24 bytes.</summary>
     Q5_1,
+    /// <summary>32 elements of 8 bits, one f16 scale: 34 bytes.</summary>
     Q8_0,
+    /// <summary>256 elements of 4 bits in eight groups with 6-bit scales and minima, scaled by two f16: 144 bytes.</summary>
     Q4_K,
+    /// <summary>256 elements of 5 bits in eight groups with 6-bit scales and minima, scaled by two f16: 176 bytes.</summary>
     Q5_K,
+    /// <summary>256 elements of 6 bits in sixteen groups with 8-bit scales, scaled by one f16: 210 bytes.</summary>
     Q6_K,
 }
 

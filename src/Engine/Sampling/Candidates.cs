@@ -21,6 +21,7 @@ public sealed class Candidates
     private bool _hasWeights;
     private int _overwritten;            // ids before this index are not their own index
 
+    /// <summary>Plans for a vocabulary; <see cref="Count"/> is 0 until logits are taken over.</summary>
     public Candidates(int vocabSize, MemoryPlan? plan = null)
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(vocabSize, 1);
@@ -31,6 +32,7 @@ public sealed class Candidates
         plan?.Add("sampler", "candidates", $"[vocab {vocabSize}] id, logit, weight", vocabSize * 12L + _mass.Length * sizeof(double));
     }
 
+    /// <summary>Tokens that may still be drawn.</summary>
     public int Count { get; private set; }
 
     /// <summary>Token ids, increasing.</summary>

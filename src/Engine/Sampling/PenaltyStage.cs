@@ -11,6 +11,7 @@ public sealed class PenaltyStage : ISamplerStage
     private readonly int[] _answerCounts; // [vocab] zero between calls
     private readonly bool[] _seen;        // [vocab] false between calls
 
+    /// <summary>Plans for a vocabulary.</summary>
     public PenaltyStage(int vocabSize, MemoryPlan? plan = null)
     {
         _answerCounts = new int[vocabSize];

@@ -15,6 +15,7 @@ public sealed class Sampler
     private readonly Candidates _candidates;
     private readonly ISamplerStage[] _stages;
 
+    /// <summary>Plans for a vocabulary: one sampler serves any options.</summary>
     public Sampler(int vocabSize, MemoryPlan? plan = null)
     {
         _candidates = new Candidates(vocabSize, plan);

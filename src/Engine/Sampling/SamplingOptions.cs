@@ -43,8 +43,10 @@ public sealed record SamplingOptions
 
     private const uint SampleDraw = uint.MaxValue; // apart from the draws of positions
 
+    /// <summary>The likeliest token is taken, of equals the one of lowest id; nothing is drawn.</summary>
     public bool IsGreedy => Temperature == 0;
 
+    /// <summary>The choice depends on the tokens before.</summary>
     public bool HasPenalties => RepetitionPenalty != 1 || PresencePenalty != 0 || FrequencyPenalty != 0;
 
     /// <summary>

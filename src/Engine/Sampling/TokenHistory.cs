@@ -9,6 +9,7 @@ public sealed class TokenHistory
     private readonly int[] _tokens;     // [capacity]
     private readonly float[] _logProbs; // [capacity − prompt] or empty
 
+    /// <summary>A prompt and room for its answer. <paramref name="capacity"/> counts both, in tokens; <paramref name="logProbs"/> makes room for the answer's log-probabilities.</summary>
     public TokenHistory(ReadOnlySpan<int> prompt, int capacity, bool logProbs = false)
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(capacity, prompt.Length);
@@ -18,12 +19,16 @@ public sealed class TokenHistory
         PromptCount = Count = prompt.Length;
     }
 
+    /// <summary>Tokens of prompt and answer so far.</summary>
     public int Count { get; private set; }
 
+    /// <summary>Tokens of the prompt.</summary>
     public int PromptCount { get; }
 
+    /// <summary>Tokens of the answer so far.</summary>
     public int GeneratedCount => Count - PromptCount;
 
+    /// <summary>Most tokens of prompt and answer.</summary>
     public int Capacity => _tokens.Length;
 
     /// <summary>Prompt and answer.</summary>
@@ -35,6 +40,7 @@ public sealed class TokenHistory
     /// <summary>Log-probabilities (natural) of the answer's tokens; empty unless asked for. // [GeneratedCount]</summary>
     public ReadOnlySpan<float> LogProbs => _logProbs.AsSpan(0, Math.Min(_logProbs.Length, GeneratedCount));
 
+    /// <summary>The newest token.</summary>
     public int Last => _tokens[Count - 1];
 
     /// <summary>Adds a token of the answer.</summary>

@@ -8,6 +8,7 @@ namespace Foretoken.Speculation;
 /// <param name="End">Whether the walk ended because the answer did.</param>
 public readonly record struct Acceptance(int Tree, int Sequence, int AcceptedRows, int NewTokens, AcceptanceEnd End)
 {
+    /// <summary>Drafts that became part of the path: the rows without the root.</summary>
     public int AcceptedDrafts => AcceptedRows - 1;
 }
 

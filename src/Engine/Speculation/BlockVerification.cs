@@ -13,6 +13,7 @@ public sealed class BlockVerification : IAcceptanceRule
     private readonly double[] _p, _q; // [vocab]
     private readonly SampleAndMatch _greedy = new();
 
+    /// <summary>Plans for a vocabulary; <paramref name="plan"/> receives the buffers.</summary>
     public BlockVerification(int vocabSize, MemoryPlan? plan = null)
     {
         (_p, _q) = (new double[vocabSize], new double[vocabSize]);

@@ -28,6 +28,7 @@ public sealed record DraftModelOptions : DrafterOptions
     /// <summary>Type in which matrices are held; null = the one that loses least at no more memory than the file.</summary>
     public WeightType? WeightType { get; init; }
 
+    /// <summary>How the draft model's keys and values are stored.</summary>
     public KvType KvType { get; init; } = KvType.BF16;
 
     /// <summary>Maps tokens by their text where the vocabularies differ, instead of refusing the draft.</summary>

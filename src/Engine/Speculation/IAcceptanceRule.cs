@@ -50,8 +50,10 @@ public readonly ref struct VerifiedTree(TokenForest forest, in DraftRequest requ
 {
     private readonly DraftRequest _request = request;
 
+    /// <summary>The trees of the pass, this one among them.</summary>
     public TokenForest Forest => forest;
 
+    /// <summary>The tree, the path behind which it grows, and how its tokens are chosen.</summary>
     public DraftRequest Request => _request;
 
     /// <summary>Draws the token that follows the path after <paramref name="node"/>, exactly as plain decoding would.</summary>

@@ -14,6 +14,7 @@ public sealed class RejectionSampling : IAcceptanceRule
     private readonly int[] _children = new int[Backends.RowBatch.MaxTreeRows];
     private readonly SampleAndMatch _greedy = new();
 
+    /// <summary>Plans for a vocabulary; <paramref name="plan"/> receives the buffers.</summary>
     public RejectionSampling(int vocabSize, MemoryPlan? plan = null)
     {
         (_p, _q) = (new double[vocabSize], new double[vocabSize]);

@@ -49,13 +49,16 @@ public sealed class TokenForest
         plan?.Add("speculation", "token forest", $"[nodes {maxNodes}] 9 × i32, f32, u8, [trees {maxTrees}]", maxNodes * 41L + maxTrees * 24L);
     }
 
+    /// <summary>Nodes of all trees, roots included.</summary>
     public int Count { get; private set; }
 
+    /// <summary>Trees that are open.</summary>
     public int TreeCount { get; private set; }
 
     /// <summary>The drafter, by its place in <see cref="IDrafter.Sources"/>, whose nodes are added from now on.</summary>
     public int AddingSource { get; set; }
 
+    /// <summary>Forgets all trees.</summary>
     public void Clear() => Count = TreeCount = AddingSource = 0;
 
     /// <summary>Opens a tree and returns its index.</summary>
@@ -114,6 +117,7 @@ public sealed class TokenForest
     /// <summary>The node added to the same tree after this one, or −1: visits a tree from its root, parents first.</summary>
     public int Next(int node) => _nextInTree[node];
 
+    /// <summary>The token of a node.</summary>
     public int Token(int node) => _tokens[node];
 
     /// <summary>The parent node, or −1 for a root.</summary>

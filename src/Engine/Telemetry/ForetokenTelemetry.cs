@@ -11,10 +11,13 @@ namespace Foretoken.Telemetry;
 /// </summary>
 public static class ForetokenTelemetry
 {
+    /// <summary>What meter and source are subscribed by.</summary>
     public const string Name = "Foretoken";
 
+    /// <summary>Counters and histograms of requests, steps and drafts.</summary>
     public static Meter Meter { get; } = new(Name);
 
+    /// <summary>One activity per request, from submission to its end.</summary>
     public static ActivitySource ActivitySource { get; } = new(Name);
 
     private static readonly Counter<long> Requests = Meter.CreateCounter<long>("foretoken.requests", "{request}", "Requests submitted.");

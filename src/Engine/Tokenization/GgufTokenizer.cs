@@ -23,13 +23,16 @@ public sealed record GgufTokenizer
     /// <summary>The token of highest score is merged first; null for byte-level. // [ids]</summary>
     public IReadOnlyList<float>? Scores { get; init; }
 
+    /// <summary>Token that begins a text, or null.</summary>
     public int? Bos { get; init; }
 
     /// <summary>Tokens that end an answer; the file has room for three: end of text, of a turn, of a message.</summary>
     public IReadOnlyList<int> Ends { get; init; } = [];
 
+    /// <summary>Token for what cannot be encoded, or null.</summary>
     public int? Unknown { get; init; }
 
+    /// <summary>Token that fills batches, or null; not used here.</summary>
     public int? Padding { get; init; }
 
     /// <summary>Texts begin with the BOS token.</summary>
@@ -38,6 +41,7 @@ public sealed record GgufTokenizer
     /// <summary>SentencePiece-style: texts begin with a space.</summary>
     public bool AddSpacePrefix { get; init; }
 
+    /// <summary>Jinja source, or null.</summary>
     public string? ChatTemplate { get; init; }
 
     /// <summary>Takes over the tokenizer of a GGUF file; null if it has none.</summary>

@@ -6,11 +6,17 @@ namespace Foretoken.Tokenization;
 /// <summary>Kinds of tokens in <c>tokenizer.ggml.token_type</c>; the numbers are those of the file.</summary>
 public enum GgufTokenType
 {
+    /// <summary>Text.</summary>
     Normal = 1,
+    /// <summary>Stands for what cannot be encoded.</summary>
     Unknown = 2,
+    /// <summary>Never text: begins, ends or structures; left out of decoded text.</summary>
     Control = 3,
+    /// <summary>Text that is matched as a whole, before any merging.</summary>
     UserDefined = 4,
+    /// <summary>A place in the vocabulary that no text leads to.</summary>
     Unused = 5,
+    /// <summary>One byte of UTF-8, for characters that have no token.</summary>
     Byte = 6,
 }
 

@@ -12,8 +12,10 @@ public sealed unsafe partial class CudaBackend
     private long _plannedWeights, _plannedKv;
     private DeviceArena? _arena;
 
+    /// <inheritdoc/>
     public void PlanMatrix(WeightType type, int outFeatures, int inFeatures) => _plannedWeights += BytesOf(type, outFeatures, inFeatures);
 
+    /// <inheritdoc/>
     public void PlanVector(int elements) => _plannedWeights += DeviceArena.Padded((long)elements * sizeof(float));
 
     /// <summary>What is free beside the weights and the activations, but for a tenth that the driver and others may need.</summary>

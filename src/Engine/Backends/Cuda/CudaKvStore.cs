@@ -35,6 +35,9 @@ internal sealed unsafe class CudaKvStore : IKvStore
     private long _lastHead = -1;
     private bool _copies, _unsettled;
 
+    /// <param name="device">Holds keys, values and tables.</param>
+    /// <param name="stream">What the passes run on.</param>
+    /// <param name="plan">Receives the buffers.</param>
     /// <param name="arenaFor">Gives the arena that has room for so many bytes of keys, values and tables.</param>
     public CudaKvStore(CudaDevice device, CudaStream stream, MemoryPlan plan, Func<long, DeviceArena> arenaFor) =>
         (_device, _stream, _plan, _arenaFor) = (device, stream, plan, arenaFor);

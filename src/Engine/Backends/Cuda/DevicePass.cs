@@ -22,7 +22,10 @@ internal sealed unsafe class DevicePass
     private readonly int _maxRows, _rowsPerTile, _ints;
     private DevicePointer<int> _device;
 
+    /// <param name="device">Reads the host's copy.</param>
+    /// <param name="maxRows">Most rows of a pass.</param>
     /// <param name="queryGroup">Query heads per KV head: a tile holds as many rows as fit into the kernel's columns.</param>
+    /// <param name="plan">Receives the buffers.</param>
     public DevicePass(CudaDevice device, int maxRows, int queryGroup, MemoryPlan plan)
     {
         (_maxRows, _rowsPerTile) = (maxRows, Math.Max(1, AttentionColumns / queryGroup));

@@ -17,8 +17,10 @@ public sealed record ExportOptions
     /// <summary>Threads that convert; 0 = one per processor.</summary>
     public int Threads { get; init; }
 
+    /// <summary>Hears of the tensors as they are written; null = nobody.</summary>
     public IProgress<LoadProgress>? Progress { get; init; }
 
+    /// <summary>Ends the export with an <see cref="OperationCanceledException"/>.</summary>
     public CancellationToken Cancellation { get; init; }
 }
 

@@ -16,6 +16,7 @@ public abstract class BlockFormat
     public static IReadOnlyList<BlockFormat> All { get; } =
         [new Q4_0Format(), new Q4_1Format(), new Q5_0Format(), new Q5_1Format(), new Q8_0Format(), new Q4_KFormat(), new Q5_KFormat(), new Q6_KFormat()];
 
+    /// <summary>The type that this class reads and writes.</summary>
     public DType Type { get; }
 
     /// <summary>Elements of a block.</summary>

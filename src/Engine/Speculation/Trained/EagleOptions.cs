@@ -36,6 +36,7 @@ public sealed record EagleOptions : DrafterOptions
     /// <summary>Type in which matrices are held; null = the file's. What a drafter says decides no token, so that the faster type is the default.</summary>
     public WeightType? WeightType { get; init; } = Backends.WeightType.Int8;
 
+    /// <summary>How the drafter's keys and values are stored.</summary>
     public KvType KvType { get; init; } = KvType.BF16;
 
     /// <inheritdoc/>

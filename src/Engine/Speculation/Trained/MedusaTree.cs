@@ -39,6 +39,7 @@ public sealed class MedusaTree
     /// <summary>Rank among the candidates of head depth − 1, 0 = the likeliest. // [nodes]</summary>
     public IReadOnlyList<int> Ranks { get; }
 
+    /// <summary>Nodes, the root not counted.</summary>
     public int Count => Parents.Count;
 
     /// <summary>Depth of the deepest node: heads that the tree needs.</summary>

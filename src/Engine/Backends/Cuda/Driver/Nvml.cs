@@ -35,10 +35,12 @@ internal sealed unsafe partial class Nvml
     [NativeFunction("nvmlDeviceGetMemoryInfo")]
     public partial NvmlResult DeviceGetMemoryInfo(nint device, out NvmlMemory memory);
 
+    /// <param name="device">The library's handle.</param>
     /// <param name="milliwatts">Mean of the last second from Ampere on, but for GA100.</param>
     [NativeFunction("nvmlDeviceGetPowerUsage")]
     public partial NvmlResult DeviceGetPowerUsage(nint device, out uint milliwatts);
 
+    /// <param name="device">The library's handle.</param>
     /// <param name="millijoules">Since the driver was loaded.</param>
     [NativeFunction("nvmlDeviceGetTotalEnergyConsumption")]
     public partial NvmlResult DeviceGetTotalEnergyConsumption(nint device, out ulong millijoules);

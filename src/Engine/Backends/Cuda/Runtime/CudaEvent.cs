@@ -8,6 +8,7 @@ internal sealed class CudaEvent : CudaResource
 
     public nint Handle { get; }
 
+    /// <param name="device">Where it is recorded.</param>
     /// <param name="timing">Whether <see cref="MillisecondsSince"/> is wanted; without, the event is cheaper.</param>
     public static CudaEvent Create(CudaDevice device, bool timing = false)
     {

@@ -30,6 +30,7 @@ internal sealed unsafe class CudaKernels
     }
 
     /// <summary>Compiles modules for a device and looks up their kernels.</summary>
+    /// <param name="device">What they are compiled for.</param>
     /// <param name="modules">Names of modules; null = all.</param>
     public static CudaKernels Load(CudaDevice device, IReadOnlyCollection<string>? modules)
     {
@@ -89,6 +90,7 @@ internal sealed unsafe class CudaKernels
             : base(device, CudaHandleKind.Module) => _handle = handle;
 
         /// <summary>Has the driver compile PTX.</summary>
+        /// <param name="device">What it is compiled for.</param>
         /// <param name="name">What messages call it.</param>
         /// <param name="ptx">PTX text.</param>
         /// <exception cref="CudaException">The driver refuses it; the message carries the log of its compiler.</exception>

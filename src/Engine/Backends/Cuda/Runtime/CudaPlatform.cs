@@ -7,7 +7,10 @@ namespace Foretoken.Backends.Cuda;
 public sealed class CudaUnavailableException(string message) : Exception(message);
 
 /// <summary>A device as the driver describes it.</summary>
+/// <param name="Ordinal">Its place in the driver's list.</param>
 /// <param name="Handle">The driver's handle.</param>
+/// <param name="Name">What its maker calls it.</param>
+/// <param name="Capabilities">What it can do.</param>
 /// <param name="Refusal">Why the kernels cannot run there; null when they can.</param>
 internal sealed record CudaDeviceInfo(int Ordinal, int Handle, string Name, CudaCapabilities Capabilities, string? Refusal)
 {
@@ -17,7 +20,14 @@ internal sealed record CudaDeviceInfo(int Ordinal, int Handle, string Name, Cuda
 }
 
 /// <summary>What a device can do, as far as the engine asks. Sizes in bytes.</summary>
+/// <param name="Major">Compute capability, before the dot.</param>
+/// <param name="Minor">Compute capability, behind the dot.</param>
+/// <param name="Multiprocessors">Streaming multiprocessors.</param>
+/// <param name="TotalBytes">Memory of the device.</param>
 /// <param name="SharedPerBlock">Most shared memory of a block, with the driver's permission (opt-in).</param>
+/// <param name="SharedPerMultiprocessor">Shared memory that the blocks of a multiprocessor divide.</param>
+/// <param name="L2Bytes">Second-level cache, which all multiprocessors share.</param>
+/// <param name="Cooperative">Blocks of one launch can wait for each other.</param>
 /// <param name="PciBusId">Domain, bus and device: how other libraries (NVML) find the same device.</param>
 internal sealed record CudaCapabilities(
     int Major, int Minor, int Multiprocessors, long TotalBytes, int SharedPerBlock, int SharedPerMultiprocessor, int L2Bytes,

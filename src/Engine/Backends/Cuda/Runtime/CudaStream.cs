@@ -17,6 +17,11 @@ internal sealed unsafe class CudaStream : CudaResource
     }
 
     /// <summary>Enqueues a kernel of <see cref="KernelRegistry"/>; called by the generated launch structs.</summary>
+    /// <param name="kernel">Its number in the registry.</param>
+    /// <param name="grid">Blocks.</param>
+    /// <param name="block">Threads of a block.</param>
+    /// <param name="sharedBytes">Shared memory of a block beside what the kernel declares.</param>
+    /// <param name="options">Cooperative or dependent launches.</param>
     /// <param name="arguments">One address per parameter; the values are copied before the call returns.</param>
     /// <exception cref="CudaException">The driver refuses the launch. Errors of the kernel itself surface at a later call.</exception>
     public void Launch(int kernel, Dim3 grid, Dim3 block, uint sharedBytes, CudaLaunchOptions options, void** arguments)

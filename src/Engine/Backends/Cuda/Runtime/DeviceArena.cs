@@ -26,6 +26,8 @@ internal sealed unsafe class DeviceArena : CudaResource
     public static long Padded(long bytes) => (bytes + Alignment - 1) / Alignment * Alignment;
 
     /// <summary>Allocates the arena.</summary>
+    /// <param name="device">Whose memory it is.</param>
+    /// <param name="bytes">Its size: what the buffers take, each <see cref="Padded"/>.</param>
     /// <param name="purpose">What it is for: the subject of the message when it does not fit.</param>
     /// <param name="plan">Receives one entry per buffer.</param>
     /// <exception cref="OutOfMemoryBudgetException">The device has no such memory.</exception>

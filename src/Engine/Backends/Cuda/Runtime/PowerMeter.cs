@@ -19,6 +19,7 @@ internal sealed class PowerMeter : IDisposable
 
     /// <summary>Null with the reason where NVML is absent or does not know the device.</summary>
     /// <param name="pciBusId">The device's, as the CUDA driver writes it.</param>
+    /// <param name="reason">Why there is none; empty where there is one.</param>
     public static PowerMeter? TryOpen(string pciBusId, out string reason) =>
         Nvml.TryLoad(out reason) is { } nvml ? TryOpen(nvml, pciBusId, out reason) : null;
 

@@ -14,7 +14,9 @@ internal sealed class StagedCopy : IDisposable
     private readonly long _half;
     private int _next;
 
+    /// <param name="stream">Copies and order.</param>
     /// <param name="half">Bytes of each half.</param>
+    /// <param name="plan">Receives the staging buffer.</param>
     public StagedCopy(CudaStream stream, long half, MemoryPlan plan)
     {
         (_stream, _half) = (stream, half);
