@@ -48,17 +48,31 @@ internal abstract class CpuKernels<TLanes> : CpuKernels
         }
     }
 
+    /// <summary>4-bit products by 512-bit multiplications of bytes, where the lanes are as wide.</summary>
+    /// <returns>False if the product is none of these.</returns>
+    protected static bool MultiplyNibbles(in ProductArguments arguments, ThreadTeam team)
+    {
+        if (typeof(TLanes) != typeof(Lanes512)) return false;
+        switch (arguments.Matrix.Type)
+        {
+            case WeightType.Int4: PanelProduct<TLanes, NibbleKernel<Int4Format>>.Run(arguments, team); return true;
+            case WeightType.Q4K: PanelProduct<TLanes, NibbleKernel<Q4KFormat>>.Run(arguments, team); return true;
+            default: return false;
+        }
+    }
+
     public override void RotateHeads(in HeadRotationArguments arguments, ThreadTeam team) => HeadRotation<TLanes>.Run(arguments, team);
 
     protected abstract void MultiplyIntegers(in ProductArguments arguments, ThreadTeam team);
 }
 
-/// <summary>Integer products by 256-bit VNNI.</summary>
+/// <summary>Integer products by 256-bit VNNI; 4-bit ones by 512-bit multiplications of bytes where there are such.</summary>
 internal sealed class VnniKernels<TLanes> : CpuKernels<TLanes>
     where TLanes : struct, ILanes<TLanes>
 {
     protected override void MultiplyIntegers(in ProductArguments arguments, ThreadTeam team)
     {
+        if (MultiplyNibbles(arguments, team)) return;
         switch (arguments.Matrix.Type)
         {
             case WeightType.Int8: PanelProduct<TLanes, VnniKernel<Int8Format>>.Run(arguments, team); break;
@@ -75,6 +89,7 @@ internal sealed class Avx2Kernels<TLanes> : CpuKernels<TLanes>
 {
     protected override void MultiplyIntegers(in ProductArguments arguments, ThreadTeam team)
     {
+        if (MultiplyNibbles(arguments, team)) return;
         switch (arguments.Matrix.Type)
         {
             case WeightType.Int8: PanelProduct<TLanes, IntegerAvx2Kernel<Int8Format>>.Run(arguments, team); break;

@@ -28,6 +28,9 @@ internal sealed partial class Assembler
     /// <summary>vpdpbusd zmm, zmm, dword [memory]{1to16}: adds four products of unsigned bytes of <paramref name="a"/> and signed bytes of memory per lane.</summary>
     public void VpdpbusdBroadcast(Zmm sum, Zmm a, Address b) => Evex(Map0F38, Prefix66, 0x50, sum.Index, a.Index, b, Element, broadcast: true);
 
+    /// <summary>vpdpbusd zmm, zmm, zmm: the same with bytes in a register.</summary>
+    public void Vpdpbusd(Zmm sum, Zmm a, Zmm b) => Evex(Map0F38, Prefix66, 0x50, sum.Index, a.Index, b.Index);
+
     /// <summary>vpdpwssd zmm, zmm, zmm: adds the two products of signed words per lane.</summary>
     public void Vpdpwssd(Zmm sum, Zmm a, Zmm b) => Evex(Map0F38, Prefix66, 0x52, sum.Index, a.Index, b.Index);
 
@@ -63,6 +66,9 @@ internal sealed partial class Assembler
 
     /// <summary>vfmadd231ps zmm, zmm, dword [memory]{1to16}</summary>
     public void Vfmadd231psBroadcast(Zmm sum, Zmm a, Address b) => Evex(Map0F38, Prefix66, 0xB8, sum.Index, a.Index, b, Element, broadcast: true);
+
+    /// <summary>vpaddd zmm, zmm, zmm</summary>
+    public void Vpaddd(Zmm destination, Zmm a, Zmm b) => Evex(Map0F, Prefix66, 0xFE, destination.Index, a.Index, b.Index);
 
     /// <summary>vpandd zmm, zmm, zmm</summary>
     public void Vpandd(Zmm destination, Zmm a, Zmm b) => Evex(Map0F, Prefix66, 0xDB, destination.Index, a.Index, b.Index);

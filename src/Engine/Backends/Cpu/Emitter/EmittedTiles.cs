@@ -12,20 +12,22 @@ internal sealed unsafe class EmittedTiles
     // A panel has 544 bytes per step of 8-bit weights (nine lines), 420 of 6-bit and 296 or less of 4-bit ones; the tiles of rows share its prefetching.
     private static readonly int[] s_prefetchLines = [0, 1, 2, 3, 5, 7, 9];
     private static readonly byte[] s_variants = [0, 1, 2, 3, 4, 4, 5, 5, 6, 6]; // by lines
-    private readonly nint[] _functions; // [rows, variants of prefetching]
+    private readonly nint[] _functions; // [rows of one panel, then of two; variants of prefetching]
 
     /// <param name="code">Writes the functions of a type.</param>
     /// <exception cref="PlatformNotSupportedException">The system has no memory for code.</exception>
     public EmittedTiles(TileCode code)
     {
         MaxRows = code.MaxRows;
-        var offsets = new int[MaxRows * s_prefetchLines.Length];
+        MaxPairRows = code.MaxPairRows;
+        var offsets = new int[(MaxRows + code.MaxPairRows) * s_prefetchLines.Length];
         var a = new Assembler();
         for (int i = 0; i < offsets.Length; i++)
         {
             a.Align(64);
             offsets[i] = a.Position;
-            code.Write(a, i / s_prefetchLines.Length + 1, s_prefetchLines[i % s_prefetchLines.Length]);
+            int rows = i / s_prefetchLines.Length + 1, panels = rows > MaxRows ? 2 : 1;
+            code.Write(a, panels, panels == 1 ? rows : rows - MaxRows, s_prefetchLines[i % s_prefetchLines.Length]);
         }
 
         byte* installed = CodeMemory.TryInstall(a.ToArray());
@@ -35,14 +37,31 @@ internal sealed unsafe class EmittedTiles
 
     public int MaxRows { get; }
 
+    /// <summary>The same for two panels; 0 where there are no such tiles.</summary>
+    public int MaxPairRows { get; }
+
     /// <summary>Runs one tile and returns how many rows it did: <paramref name="rows"/>, or an even share where they need several tiles.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public int Run(in PanelTile tile, int rows)
     {
         if (rows > MaxRows) rows = TileSplit.First(rows, MaxRows);
-        int variant = s_variants[Math.Min(tile.PrefetchBytes >> 6, s_variants.Length - 1)];
-        nint function = _functions[(rows - 1) * s_prefetchLines.Length + variant];
-        fixed (PanelTile* t = &tile) ((delegate* unmanaged[SuppressGCTransition]<PanelTile*, void>)function)(t);
+        Call(tile, rows);
         return rows;
+    }
+
+    /// <summary>The same for two panels.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public int RunPair(in PanelTile tile, int rows)
+    {
+        if (rows > MaxPairRows) rows = TileSplit.First(rows, MaxPairRows);
+        Call(tile, MaxRows + rows);
+        return rows;
+    }
+
+    private void Call(in PanelTile tile, int number)
+    {
+        int variant = s_variants[Math.Min(tile.PrefetchBytes >> 6, s_variants.Length - 1)];
+        nint function = _functions[(number - 1) * s_prefetchLines.Length + variant];
+        fixed (PanelTile* t = &tile) ((delegate* unmanaged[SuppressGCTransition]<PanelTile*, void>)function)(t);
     }
 }

@@ -3,32 +3,42 @@ using Foretoken.Backends.Cpu.Kernels;
 namespace Foretoken.Backends.Cpu.Emitter;
 
 /// <summary>
-/// Machine code of an integer tile: one panel times R rows, 512 bits at a time. A line, four elements of K for 16 features, is loaded (and unpacked) once and
-/// multiplied with four broadcast bytes of each row. Per step of 32 elements:
+/// Machine code of an integer tile: one panel times R rows, or two neighbouring panels, 512 bits at a time. A line, four elements of K for 16 features, is
+/// loaded (and unpacked) once and multiplied with four broadcast bytes of each row. Per step of 32 elements:
 /// <code>
 /// c[r] = broadcast(correction[r])
 /// lines:  w = line;  c[r] = vpdpbusd(c[r], w, broadcast(a[r][4 bytes]))  for each r;  prefetches in between
 /// s = scales;  f[r] = fma(float(c[r]), s · scale[r], f[r])               (minimums: f[r] = fma(m, correction[r], f[r]))
 /// </code>
 /// f[r] stay in registers over all steps. The operations on each f[r] are those of <see cref="IIntegerFormat"/>'s contract: the bits are the same.
+/// <para>
+/// Ten of a row's instructions per step need one of the two multipliers, which is the limit; nothing else may hold them up. So up to eight rows have two integer
+/// sums (<see cref="TileRegisters"/>). One panel takes its broadcasts as memory operands, one load per multiplication; two neighbouring panels share a
+/// broadcast in a register, so that loads are half as many, but fewer rows fit. Where a format has room for two they are faster from three rows on.
+/// </para>
 /// <code>
-/// zmm 0..R−1 c   zmm R..2R−1 f   the last eight or fewer: the format's
+/// zmm from 0: c per chain, panel and row, then f per panel and row   24..31 the format's (one chain: those that c and f leave)   26 broadcast for two panels
 /// rax weights   rdx scales   rcx steps   r8 prefetch   r9 row stride   rsi, r10, r11, rbx, rbp: activations of rows 0, 3, 6, 9, 12   rdi the tile
-/// r12 steps left in a group of scales   r13 scales of the step
+/// r12 steps left in a group of scales   r13 scales of the step   two panels: r11 bytes from panel to panel
 /// </code>
-/// A format is one subclass: how a line, the scales and the minimums come into registers.
+/// A format is one subclass: how lines, the scales and the minimums come into registers.
 /// </summary>
 internal abstract class TileCode
 {
     private protected const int LineBytes = 64;
     private const int RowsPerBase = 3;
     private static readonly Gpr[] s_bases = [Gpr.Rsi, Gpr.R10, Gpr.R11, Gpr.Rbx, Gpr.Rbp];
+    private static readonly Zmm s_broadcast = new(26);
 
-    private protected TileCode(WeightType type, int maxRows)
+    private protected TileCode(WeightType type, int maxRows, int maxPairRows = 0)
     {
+        MaxPairRows = maxPairRows;
         Format = PanelFormat.Of(type);
         MaxRows = maxRows;
     }
+
+    /// <summary>Most rows of a tile of two panels, or 0 where the format's registers leave no room for a second panel.</summary>
+    public int MaxPairRows { get; }
 
     /// <summary>Most rows of a tile: two registers per row and the format's own make at most 32.</summary>
     public int MaxRows { get; }
@@ -38,19 +48,27 @@ internal abstract class TileCode
     /// <summary>Bytes of a group of scales.</summary>
     private int GroupBytes => Format.ScaleBytes * Format.StepsPerScales;
 
-    /// <summary>Writes the function void(PanelTile*) for <paramref name="rows"/> rows in the calling convention of System V.</summary>
+    /// <summary>Writes the function void(PanelTile*) in the calling convention of System V.</summary>
     /// <param name="a">Receives the code.</param>
-    /// <param name="rows">1..<see cref="MaxRows"/>.</param>
+    /// <param name="panels">1 or 2.</param>
+    /// <param name="rows">1..<see cref="MaxRows"/>; of two panels 1..<see cref="MaxPairRows"/>.</param>
     /// <param name="prefetchLines">Lines of 64 bytes to prefetch per step.</param>
-    public void Write(Assembler a, int rows, int prefetchLines)
+    public void Write(Assembler a, int panels, int rows, int prefetchLines)
     {
-        WriteProlog(a, rows);
+        var registers = new TileRegisters(panels, rows);
+        WriteProlog(a, registers);
         a.Align(64);
         int outer = a.Position;
-        WriteGroup(a);
+        for (int p = 0; p < panels; p++) WriteGroup(a, new PanelOperands(p));
         bool grouped = Format.StepsPerScales > 1;
+        if (grouped)
+        {
+            a.Lea(Gpr.R13, new Address(Gpr.Rdx, StepScalesOffset));
+            a.Mov(Gpr.R12, (uint)Format.StepsPerScales);
+        }
+
         int inner = a.Position;
-        WriteStep(a, rows, prefetchLines);
+        WriteStep(a, registers, prefetchLines);
         a.Add(Gpr.Rax, Format.StepBytes);
         if (prefetchLines > 0) a.Add(Gpr.R8, prefetchLines * LineBytes);
         for (int i = 0; i < Bases(rows); i++) a.Add(s_bases[i], ActivationBlock.BytesOf(Format.HasHalves));
@@ -64,31 +82,39 @@ internal abstract class TileCode
         a.Add(Gpr.Rdx, GroupBytes);
         a.Add(Gpr.Rcx, -Format.StepsPerScales);
         a.Jnz(outer);
-        WriteEpilog(a, rows);
+        WriteEpilog(a, registers);
     }
+
+    /// <summary>Formats with groups of steps: where the scales of the steps begin in a group.</summary>
+    private protected virtual int StepScalesOffset => 0;
+
+    /// <summary>How often per step (or half) lines are loaded.</summary>
+    private protected abstract int Loads { get; }
+
+    /// <summary>A register for products, free once the lines are done.</summary>
+    private protected abstract Zmm Product { get; }
 
     /// <summary>Loads what stays in registers for the whole call; rax is free.</summary>
     private protected abstract void WriteConstants(Assembler a);
 
-    /// <summary>Loads what a group of steps shares; rdx points to its scales.</summary>
-    private protected virtual void WriteGroup(Assembler a)
+    /// <summary>Loads what a group of steps shares.</summary>
+    private protected virtual void WriteGroup(Assembler a, PanelOperands panel)
     {
     }
 
-    /// <summary>Brings the step's lines into registers and calls <paramref name="multiply"/> for each, in the order that suits the format.</summary>
+    /// <summary>Brings some lines of a step into registers.</summary>
     /// <param name="a">Receives the code.</param>
-    /// <param name="half">Formats with halves: the lines of which half, 0..3 or 4..7; else 0 and all lines.</param>
-    /// <param name="multiply">Takes the line and its register.</param>
-    private protected abstract void WriteLines(Assembler a, int half, Action<int, Zmm> multiply);
+    /// <param name="panel">Of which panel.</param>
+    /// <param name="half">Formats with halves: which half; else 0.</param>
+    /// <param name="load">0..<see cref="Loads"/> − 1, in order.</param>
+    /// <returns>The lines and their registers.</returns>
+    private protected abstract (int Line, Zmm Register)[] WriteLines(Assembler a, PanelOperands panel, int half, int load);
 
     /// <summary>Loads the scales, as floats smaller by 2^112; may overwrite the registers of lines.</summary>
-    private protected abstract Zmm WriteScales(Assembler a, int half);
+    private protected abstract Zmm WriteScales(Assembler a, PanelOperands panel, int half);
 
     /// <summary>Loads the minimums, smaller by the same factor.</summary>
-    private protected virtual Zmm WriteMinimums(Assembler a) => throw new InvalidOperationException("The format has no minimums.");
-
-    /// <summary>A register for products, free once the lines are done.</summary>
-    private protected abstract Zmm Product { get; }
+    private protected virtual Zmm WriteMinimums(Assembler a, PanelOperands panel) => throw new InvalidOperationException("The format has no minimums.");
 
     /// <summary>Broadcasts a constant; rax is free.</summary>
     private protected static void Broadcast(Assembler a, Zmm destination, uint value)
@@ -107,11 +133,12 @@ internal abstract class TileCode
 
     private static int Bases(int rows) => (rows + RowsPerBase - 1) / RowsPerBase;
 
-    private void WriteProlog(Assembler a, int rows)
+    private void WriteProlog(Assembler a, TileRegisters registers)
     {
+        int rows = registers.Rows;
         foreach (Gpr register in SavedRegisters(rows)) a.Push(register);
         a.Mov(Gpr.Rax, new Address(Gpr.Rdi, PanelTile.SumsOffset));
-        for (int r = 0; r < rows; r++) a.Vmovups(new Zmm(rows + r), new Address(Gpr.Rax, r * LineBytes));
+        ForSums(registers, (register, offset) => a.Vmovups(register, new Address(Gpr.Rax, offset)));
         WriteConstants(a);
         a.Mov(Gpr.Rax, new Address(Gpr.Rdi, PanelTile.WeightsOffset));
         a.Mov(Gpr.Rdx, new Address(Gpr.Rdi, PanelTile.ScalesOffset));
@@ -124,46 +151,94 @@ internal abstract class TileCode
             a.Lea(s_bases[i], new Address(s_bases[i - 1], Gpr.R9, 2));
             a.Add(s_bases[i], Gpr.R9);
         }
+
+        if (registers.Panels == 2) a.Mov(PanelOperands.Stride, new Address(Gpr.Rdi, PanelTile.PanelStrideOffset));
     }
 
-    private void WriteStep(Assembler a, int rows, int prefetchLines)
+    private void WriteStep(Assembler a, TileRegisters registers, int prefetchLines)
     {
-        int halves = Format.HasHalves ? 2 : 1, multiplied = 0, prefetched = 0;
-        for (int half = 0; half < halves; half++)
+        int multiplied = 0, prefetched = 0;
+        for (int half = 0; half < (Format.HasHalves ? 2 : 1); half++)
         {
-            for (int r = 0; r < rows; r++)
+            WriteStarts(a, registers, half);
+            for (int load = 0; load < Loads; load++)
             {
-                if (Format.HasMinimum) a.Vpxord(new Zmm(r), new Zmm(r), new Zmm(r));
-                else a.Vpbroadcastd(new Zmm(r), Row(r, ActivationBlock.CorrectionOffset + 4 * half));
+                var lines = new (int Line, Zmm Register)[registers.Panels][];
+                for (int p = 0; p < registers.Panels; p++) lines[p] = WriteLines(a, new PanelOperands(p), half, load);
+                for (int i = 0; i < lines[0].Length; i++)
+                {
+                    int chain = multiplied++ % registers.Chains;
+                    for (; prefetched < prefetchLines * multiplied / 8; prefetched++) a.Prefetcht0(new Address(Gpr.R8, prefetched * LineBytes));
+                    if (registers.Panels == 1) WriteProducts(a, registers, chain, lines[0][i].Line, lines[0][i].Register);
+                    else WriteProducts(a, registers, chain, lines[0][i].Line, lines[0][i].Register, lines[1][i].Register);
+                }
             }
 
-            WriteLines(a, half, (line, register) =>
-            {
-                multiplied++;
-                for (; prefetched < prefetchLines * multiplied / 8; prefetched++) a.Prefetcht0(new Address(Gpr.R8, prefetched * LineBytes));
-                for (int r = 0; r < rows; r++) a.VpdpbusdBroadcast(new Zmm(r), register, Row(r, 4 * line));
-            });
-            Zmm scales = WriteScales(a, half);
-            for (int r = 0; r < rows; r++)
-            {
-                a.Vcvtdq2ps(new Zmm(r), new Zmm(r));
-                a.VmulpsBroadcast(Product, scales, Row(r, ActivationBlock.ScaleOffset));
-                a.Vfmadd231ps(new Zmm(rows + r), new Zmm(r), Product);
-            }
+            for (int p = 0; p < registers.Panels; p++) WriteSums(a, new PanelOperands(p), registers, half);
+        }
+    }
+
+    /// <summary>Integer sums start at the corrections, a second chain at zero.</summary>
+    private void WriteStarts(Assembler a, TileRegisters registers, int half)
+    {
+        for (int i = 0; i < registers.Chains * registers.Panels * registers.Rows; i++)
+        {
+            var c = new Zmm(i);
+            if (Format.HasMinimum || i >= registers.Panels * registers.Rows) a.Vpxord(c, c, c);
+            else a.Vpbroadcastd(c, Row(i % registers.Rows, ActivationBlock.CorrectionOffset + 4 * half));
+        }
+    }
+
+    private static void WriteProducts(Assembler a, TileRegisters registers, int chain, int line, Zmm weights)
+    {
+        for (int r = 0; r < registers.Rows; r++) a.VpdpbusdBroadcast(registers.Integer(chain, 0, r), weights, Row(r, 4 * line));
+    }
+
+    private static void WriteProducts(Assembler a, TileRegisters registers, int chain, int line, Zmm first, Zmm second)
+    {
+        for (int r = 0; r < registers.Rows; r++)
+        {
+            a.Vpbroadcastd(s_broadcast, Row(r, 4 * line));
+            a.Vpdpbusd(registers.Integer(chain, 0, r), first, s_broadcast);
+            a.Vpdpbusd(registers.Integer(chain, 1, r), second, s_broadcast);
+        }
+    }
+
+    /// <summary>Converts the integer sums of a panel and adds them to its float sums.</summary>
+    private void WriteSums(Assembler a, PanelOperands panel, TileRegisters registers, int half)
+    {
+        Zmm scales = WriteScales(a, panel, half), product = panel.Own(Product);
+        for (int r = 0; r < registers.Rows; r++)
+        {
+            Zmm c = registers.Integer(0, panel.Index, r);
+            if (registers.Chains == 2) a.Vpaddd(c, c, registers.Integer(1, panel.Index, r));
+            a.Vcvtdq2ps(c, c);
+            a.VmulpsBroadcast(product, scales, Row(r, ActivationBlock.ScaleOffset));
+            a.Vfmadd231ps(registers.Float(panel.Index, r), c, product);
         }
 
         if (!Format.HasMinimum) return;
-        Zmm minimums = WriteMinimums(a);
-        for (int r = 0; r < rows; r++) a.Vfmadd231psBroadcast(new Zmm(rows + r), minimums, Row(r, ActivationBlock.CorrectionOffset));
+        Zmm minimums = WriteMinimums(a, panel);
+        for (int r = 0; r < registers.Rows; r++)
+            a.Vfmadd231psBroadcast(registers.Float(panel.Index, r), minimums, Row(r, ActivationBlock.CorrectionOffset));
     }
 
-    private void WriteEpilog(Assembler a, int rows)
+    private void WriteEpilog(Assembler a, TileRegisters registers)
     {
         a.Mov(Gpr.Rax, new Address(Gpr.Rdi, PanelTile.SumsOffset));
-        for (int r = 0; r < rows; r++) a.Vmovups(new Address(Gpr.Rax, r * LineBytes), new Zmm(rows + r));
-        foreach (Gpr register in SavedRegisters(rows).Reverse()) a.Pop(register);
+        ForSums(registers, (register, offset) => a.Vmovups(new Address(Gpr.Rax, offset), register));
+        foreach (Gpr register in SavedRegisters(registers.Rows).Reverse()) a.Pop(register);
         a.Vzeroupper();
         a.Ret();
+    }
+
+    /// <summary>The registers of float sums and where they stand in memory.</summary>
+    private static void ForSums(TileRegisters registers, Action<Zmm, int> move)
+    {
+        for (int p = 0; p < registers.Panels; p++)
+        {
+            for (int r = 0; r < registers.Rows; r++) move(registers.Float(p, r), p * PanelTile.SecondSumsOffset + r * LineBytes);
+        }
     }
 
     /// <summary>Registers in use that belong to the caller.</summary>

@@ -11,36 +11,36 @@ internal sealed class Int8TileCode() : TileCode(WeightType.Int8, maxRows: 14)
 
     private protected override void WriteConstants(Assembler a) => Broadcast(a, s_halfMask, unchecked((uint)HalfScales.Mask));
 
-    private protected override void WriteLines(Assembler a, int half, Action<int, Zmm> multiply)
+    private protected override int Loads => 8;
+
+    private protected override (int Line, Zmm Register)[] WriteLines(Assembler a, PanelOperands panel, int half, int load)
     {
-        for (int line = 0; line < 8; line++)
-        {
-            a.Vmovups(s_line, new Address(Gpr.Rax, line * LineBytes));
-            multiply(line, s_line);
-        }
+        a.Vmovups(panel.Own(s_line), panel.Weights(load * LineBytes));
+        return [(load, panel.Own(s_line))];
     }
 
-    private protected override Zmm WriteScales(Assembler a, int half)
+    private protected override Zmm WriteScales(Assembler a, PanelOperands panel, int half)
     {
-        WidenHalves(a, s_line, new Address(Gpr.Rdx), s_halfMask);
-        return s_line;
+        WidenHalves(a, panel.Own(s_line), panel.Scales(), s_halfMask);
+        return panel.Own(s_line);
     }
 }
 
-/// <summary>4-bit lines, two in each stored line. // zmm 28 line, then scales   29 line, then product   30 mask of nibbles   31 mask of scales</summary>
-internal sealed class Int4TileCode() : TileCode(WeightType.Int4, maxRows: 14)
+/// <summary>4-bit lines, two in each stored line. // zmm 28 line, then scales   29 line, then product   30 mask of nibbles   31 mask of scales   of the second panel 24, 25</summary>
+internal sealed class Int4TileCode() : TileCode(WeightType.Int4, maxRows: 14, maxPairRows: 4)
 {
     private static readonly Zmm s_low = new(28), s_high = new(29), s_nibbleMask = new(30), s_halfMask = new(31);
 
     private protected override Zmm Product => s_high;
 
-    /// <summary>The low and the high nibbles of stored line <paramref name="line"/>.</summary>
-    public static void WritePair(Assembler a, int line, Zmm low, Zmm high, Zmm mask)
+    /// <summary>The low and the high nibbles of a stored line.</summary>
+    public static (int Line, Zmm Register)[] WriteNibbles(Assembler a, PanelOperands panel, int load, Zmm low, Zmm high, Zmm mask)
     {
-        a.Vmovups(low, new Address(Gpr.Rax, line * LineBytes));
+        a.Vmovups(low, panel.Weights(load * LineBytes));
         a.Vpsrld(high, low, 4);
         a.Vpandd(low, low, mask);
         a.Vpandd(high, high, mask);
+        return [(load, low), (load + 4, high)];
     }
 
     private protected override void WriteConstants(Assembler a)
@@ -49,20 +49,15 @@ internal sealed class Int4TileCode() : TileCode(WeightType.Int4, maxRows: 14)
         Broadcast(a, s_halfMask, unchecked((uint)HalfScales.Mask));
     }
 
-    private protected override void WriteLines(Assembler a, int half, Action<int, Zmm> multiply)
-    {
-        for (int line = 0; line < 4; line++)
-        {
-            WritePair(a, line, s_low, s_high, s_nibbleMask);
-            multiply(line, s_low);
-            multiply(line + 4, s_high);
-        }
-    }
+    private protected override int Loads => 4;
 
-    private protected override Zmm WriteScales(Assembler a, int half)
+    private protected override (int Line, Zmm Register)[] WriteLines(Assembler a, PanelOperands panel, int half, int load) =>
+        WriteNibbles(a, panel, load, panel.Own(s_low), panel.Own(s_high), s_nibbleMask);
+
+    private protected override Zmm WriteScales(Assembler a, PanelOperands panel, int half)
     {
-        WidenHalves(a, s_low, new Address(Gpr.Rdx), s_halfMask);
-        return s_low;
+        WidenHalves(a, panel.Own(s_low), panel.Scales(), s_halfMask);
+        return panel.Own(s_low);
     }
 }
 
@@ -82,38 +77,32 @@ internal sealed class Q4KTileCode() : TileCode(WeightType.Q4K, maxRows: 12)
         Broadcast(a, s_halfMask, unchecked((uint)HalfScales.Mask));
     }
 
-    private protected override void WriteGroup(Assembler a)
+    private protected override int StepScalesOffset => Q4KFormat.StepScalesOffset;
+
+    private protected override void WriteGroup(Assembler a, PanelOperands panel)
     {
-        WidenHalves(a, s_factor, new Address(Gpr.Rdx), s_halfMask);
-        WidenHalves(a, s_minimumFactor, new Address(Gpr.Rdx, Q4KFormat.MinimumFactorOffset), s_halfMask);
-        a.Lea(Gpr.R13, new Address(Gpr.Rdx, Q4KFormat.StepScalesOffset));
-        a.Mov(Gpr.R12, 8u);
+        WidenHalves(a, panel.Own(s_factor), panel.Scales(), s_halfMask);
+        WidenHalves(a, panel.Own(s_minimumFactor), panel.Scales(Q4KFormat.MinimumFactorOffset), s_halfMask);
     }
 
-    private protected override void WriteLines(Assembler a, int half, Action<int, Zmm> multiply)
-    {
-        for (int line = 0; line < 4; line++)
-        {
-            Int4TileCode.WritePair(a, line, s_low, s_high, s_nibbleMask);
-            multiply(line, s_low);
-            multiply(line + 4, s_high);
-        }
-    }
+    private protected override int Loads => 4;
 
-    private protected override Zmm WriteScales(Assembler a, int half)
-    {
-        a.Vpmovzxbd(s_low, new Address(Gpr.R13));
-        a.Vcvtdq2ps(s_low, s_low);
-        a.Vmulps(s_low, s_low, s_factor);
-        return s_low;
-    }
+    private protected override (int Line, Zmm Register)[] WriteLines(Assembler a, PanelOperands panel, int half, int load) =>
+        Int4TileCode.WriteNibbles(a, panel, load, panel.Own(s_low), panel.Own(s_high), s_nibbleMask);
 
-    private protected override Zmm WriteMinimums(Assembler a)
+    private protected override Zmm WriteScales(Assembler a, PanelOperands panel, int half) => WriteBytes(a, panel, panel.StepScales(), panel.Own(s_factor));
+
+    private protected override Zmm WriteMinimums(Assembler a, PanelOperands panel) =>
+        WriteBytes(a, panel, panel.StepScales(Q4KFormat.StepMinimumsOffset), panel.Own(s_minimumFactor));
+
+    /// <summary>Sixteen bytes times a factor.</summary>
+    private static Zmm WriteBytes(Assembler a, PanelOperands panel, Address bytes, Zmm factor)
     {
-        a.Vpmovzxbd(s_low, new Address(Gpr.R13, Q4KFormat.StepMinimumsOffset));
-        a.Vcvtdq2ps(s_low, s_low);
-        a.Vmulps(s_low, s_low, s_minimumFactor);
-        return s_low;
+        Zmm result = panel.Own(s_low);
+        a.Vpmovzxbd(result, bytes);
+        a.Vcvtdq2ps(result, result);
+        a.Vmulps(result, result, factor);
+        return result;
     }
 }
 
@@ -135,34 +124,32 @@ internal sealed class Q6KTileCode() : TileCode(WeightType.Q6K, maxRows: 12)
         Broadcast(a, s_halfMask, unchecked((uint)HalfScales.Mask));
     }
 
-    private protected override void WriteGroup(Assembler a)
+    private protected override int StepScalesOffset => Q6KFormat.StepScalesOffset;
+
+    private protected override int Loads => 4;
+
+    private protected override void WriteGroup(Assembler a, PanelOperands panel) => WidenHalves(a, panel.Own(s_factor), panel.Scales(), s_halfMask);
+
+    private protected override (int Line, Zmm Register)[] WriteLines(Assembler a, PanelOperands panel, int half, int load)
     {
-        WidenHalves(a, s_factor, new Address(Gpr.Rdx), s_halfMask);
-        a.Lea(Gpr.R13, new Address(Gpr.Rdx, Q6KFormat.StepScalesOffset));
-        a.Mov(Gpr.R12, 8u);
+        Zmm line = panel.Own(s_line), upper = panel.Own(s_upper), stored = panel.Own(s_stored);
+        if (load == 0) a.Vmovups(stored, panel.Weights(Q6KFormat.HighOffset + half * LineBytes));
+        a.Vmovups(line, panel.Weights(load * LineBytes));
+        if (half == 1) a.Vpsrld(line, line, 4);
+        a.Vpandd(line, line, s_nibbleMask);
+        if (load < 2) a.Vpslld(upper, stored, (byte)(4 - 2 * load));
+        else a.Vpsrld(upper, stored, (byte)(2 * load - 4));
+        a.Vpandd(upper, upper, s_upperMask);
+        a.Vpord(line, line, upper);
+        return [(4 * half + load, line)];
     }
 
-    private protected override void WriteLines(Assembler a, int half, Action<int, Zmm> multiply)
+    private protected override Zmm WriteScales(Assembler a, PanelOperands panel, int half)
     {
-        a.Vmovups(s_stored, new Address(Gpr.Rax, Q6KFormat.HighOffset + half * LineBytes));
-        for (int line = 0; line < 4; line++)
-        {
-            a.Vmovups(s_line, new Address(Gpr.Rax, line * LineBytes));
-            if (half == 1) a.Vpsrld(s_line, s_line, 4);
-            a.Vpandd(s_line, s_line, s_nibbleMask);
-            if (line < 2) a.Vpslld(s_upper, s_stored, (byte)(4 - 2 * line));
-            else a.Vpsrld(s_upper, s_stored, (byte)(2 * line - 4));
-            a.Vpandd(s_upper, s_upper, s_upperMask);
-            a.Vpord(s_line, s_line, s_upper);
-            multiply(4 * half + line, s_line);
-        }
-    }
-
-    private protected override Zmm WriteScales(Assembler a, int half)
-    {
-        a.Vpmovsxbd(s_line, new Address(Gpr.R13, half * Q6KFormat.HalfScaleBytes));
-        a.Vcvtdq2ps(s_line, s_line);
-        a.Vmulps(s_line, s_line, s_factor);
-        return s_line;
+        Zmm scales = panel.Own(s_line);
+        a.Vpmovsxbd(scales, panel.StepScales(half * Q6KFormat.HalfScaleBytes));
+        a.Vcvtdq2ps(scales, scales);
+        a.Vmulps(scales, scales, panel.Own(s_factor));
+        return scales;
     }
 }

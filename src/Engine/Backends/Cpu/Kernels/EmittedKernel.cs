@@ -11,6 +11,11 @@ internal readonly unsafe struct EmittedKernel<TCode> : IPanelKernel
 
     public static int MaxRows => s_tiles.MaxRows;
 
+    public static int MaxPairRows => s_tiles.MaxPairRows;
+
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static int Run(in PanelTile tile, int rows) => s_tiles.Run(tile, rows);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static int RunPair(in PanelTile tile, int rows) => s_tiles.RunPair(tile, rows);
 }

@@ -40,8 +40,18 @@ internal unsafe struct PanelTile
     [FieldOffset(PrefetchBytesOffset)]
     public int PrefetchBytes;
 
+    /// <summary>Of two panels: bytes from the first to the second.</summary>
+    [FieldOffset(PanelStrideOffset)]
+    public long PanelStride;
+
     public const int WeightsOffset = 0, ScalesOffset = 8, ActivationsOffset = 16, StrideOffset = 24, SumsOffset = 32, PrefetchOffset = 40;
-    public const int StepsOffset = 48, PrefetchBytesOffset = 52;
+    public const int StepsOffset = 48, PrefetchBytesOffset = 52, PanelStrideOffset = 56;
+
+    /// <summary>Of two panels: bytes from the sums of the first to those of the second.</summary>
+    public const int SecondSumsOffset = BlockRows * PanelMatrix.PanelRows * sizeof(float);
+
+    /// <summary>Rows that share one visit to a panel.</summary>
+    public const int BlockRows = 64;
 }
 
 /// <summary>
@@ -55,6 +65,12 @@ internal interface IPanelKernel
 
     /// <summary>Runs the first rows of <paramref name="rows"/> and returns how many it did: at most <see cref="MaxRows"/>.</summary>
     static abstract int Run(in PanelTile tile, int rows);
+
+    /// <summary>Most rows of a tile of two panels; 0 where the kernel has none.</summary>
+    static virtual int MaxPairRows => 0;
+
+    /// <summary>As <see cref="Run"/>, for two neighbouring panels.</summary>
+    static virtual int RunPair(in PanelTile tile, int rows) => throw new NotSupportedException("The kernel takes one panel at a time.");
 }
 
 internal static class TileSplit

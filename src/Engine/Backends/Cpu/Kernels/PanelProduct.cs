@@ -53,17 +53,22 @@ internal unsafe struct PanelProduct<TLanes, TKernel> : IParallelJob
     where TLanes : struct, ILanes<TLanes>
     where TKernel : struct, IPanelKernel
 {
-    /// <summary>Rows that share one visit to a panel.</summary>
-    public const int BlockRows = 64;
+    private const int BlockRows = PanelTile.BlockRows;
 
     /// <summary>Steps of 32 along K between two cuts: 2048 elements.</summary>
     public const int SegmentSteps = 64;
 
+    /// <summary>The same for two panels of integers at a time, whose sums do not depend on where K is cut: a segment fits the first-level cache.</summary>
+    private const int PairSegmentSteps = 32;
+
+    /// <summary>Rows from which two panels at a time pay.</summary>
+    private const int LeastPairRows = 3;
+
     /// <summary>Below this many multiply-adds a product runs on the calling thread: a fork-join would cost more.</summary>
     private const long InlineWork = 256 * 1024;
 
-    /// <summary>Small, so that threads end together: a chunk of this size takes one or two microseconds.</summary>
-    private const long ChunkBytes = 32 * 1024;
+    /// <summary>Small, so that threads end together: a chunk of this size takes some two microseconds.</summary>
+    private const long ChunkBytes = 64 * 1024;
 
     private ProductArguments _p;
     private int _panelsPerChunk;
@@ -72,7 +77,7 @@ internal unsafe struct PanelProduct<TLanes, TKernel> : IParallelJob
     public static void Run(in ProductArguments arguments, ThreadTeam team)
     {
         PanelMatrix matrix = arguments.Matrix;
-        var job = new PanelProduct<TLanes, TKernel> { _p = arguments, _panelsPerChunk = PanelsPerChunk(matrix, team.Threads) };
+        var job = new PanelProduct<TLanes, TKernel> { _p = arguments, _panelsPerChunk = PanelsPerChunk(matrix, arguments.Rows, team.Threads) };
         job._chunks = (matrix.Panels + job._panelsPerChunk - 1) / job._panelsPerChunk;
         if ((long)arguments.Rows * matrix.Panels * PanelMatrix.PanelRows * matrix.Steps * PanelMatrix.StepLength >= InlineWork)
         {
@@ -91,24 +96,40 @@ internal unsafe struct PanelProduct<TLanes, TKernel> : IParallelJob
         for (int row = 0; row < _p.Rows; row += BlockRows)
         {
             int rows = Math.Min(BlockRows, _p.Rows - row);
-            for (int panel = first; panel < last; panel++)
+            int panels = InPairs(matrix, rows) ? 2 : 1;
+            for (int panel = first; panel < last; panel += panels)
             {
+                panels = Math.Min(panels, last - panel);
                 bool second = _p.End == ProductEnd.SwiGlu && (panel & 1) != 0;
                 float* target = second ? sums + BlockRows * ILanes<TLanes>.Count : sums;
-                new Span<float>(target, rows * ILanes<TLanes>.Count).Clear();
-                byte* next = row != 0 ? null : panel + 1 < last ? matrix.Panel(panel + 1) : FirstPanelAfter(chunk, thread);
-                MultiplyPanel(panel, row, rows, target, next);
-                if (_p.End != ProductEnd.SwiGlu) Finish(panel, row, rows, target);
-                else if (second) FinishPair(panel / 2, row, rows, sums, target);
+                for (int p = 0; p < panels; p++) new Span<float>(target + p * BlockRows * ILanes<TLanes>.Count, rows * ILanes<TLanes>.Count).Clear();
+                byte* next = row != 0 ? null : panel + panels < last ? matrix.Panel(panel + panels) : FirstPanelAfter(chunk, thread);
+                MultiplyPanels(panel, panels, row, rows, target, next);
+                End(panel, panels, row, rows, target, sums);
             }
         }
     }
 
-    private static int PanelsPerChunk(PanelMatrix matrix, int threads)
+    /// <summary>What happens to the sums of one or two panels.</summary>
+    private readonly void End(int panel, int panels, int row, int rows, float* target, float* sums)
+    {
+        if (_p.End == ProductEnd.SwiGlu)
+        {
+            if (panels == 2 || target != sums) FinishPair(panel / 2, row, rows, sums, sums + BlockRows * ILanes<TLanes>.Count);
+            return;
+        }
+
+        for (int p = 0; p < panels; p++) Finish(panel + p, row, rows, target + p * BlockRows * ILanes<TLanes>.Count);
+    }
+
+    /// <summary>Whether two neighbouring panels are multiplied at a time: for several rows, where arithmetic counts.</summary>
+    private static bool InPairs(PanelMatrix matrix, int rows) => rows >= LeastPairRows && TKernel.MaxPairRows > 0 && matrix.Panels > 1;
+
+    private static int PanelsPerChunk(PanelMatrix matrix, int rows, int threads)
     {
         long wanted = Math.Max(1, ChunkBytes / matrix.PanelBytes), most = Math.Max(1, matrix.Panels / (8 * threads));
         int panels = (int)Math.Min(wanted, most);
-        return matrix.Paired ? (panels + 1) / 2 * 2 : panels;
+        return matrix.Paired || InPairs(matrix, rows) ? (panels + 1) / 2 * 2 : panels;
     }
 
     /// <summary>
@@ -123,22 +144,23 @@ internal unsafe struct PanelProduct<TLanes, TKernel> : IParallelJob
         if (!own && chunk > 0) return _p.Matrix.Panel((chunk - 1) * _panelsPerChunk);
         PanelMatrix? next = _p.Matrix.Next;
         if (next is null) return null;
-        int panels = PanelsPerChunk(next, _p.Threads), chunks = (next.Panels + panels - 1) / panels;
+        int panels = PanelsPerChunk(next, _p.Rows, _p.Threads), chunks = (next.Panels + panels - 1) / panels;
         int panel = ThreadTeam.FirstOf(thread, chunks, _p.Threads) * panels;
         return panel < next.Panels ? next.Panel(panel) : null;
     }
 
-    private readonly void MultiplyPanel(int panel, int firstRow, int rows, float* sums, byte* next)
+    private readonly void MultiplyPanels(int panel, int panels, int firstRow, int rows, float* sums, byte* next)
     {
         PanelMatrix matrix = _p.Matrix;
-        int tiles = (rows + TKernel.MaxRows - 1) / TKernel.MaxRows;
-        long perStep = (matrix.PanelBytes / ((long)matrix.Steps * tiles) + 63) & ~63L;
+        int most = panels == 2 ? TKernel.MaxPairRows : TKernel.MaxRows, tiles = (rows + most - 1) / most;
+        long bytes = panels * matrix.PanelBytes, perStep = (bytes / ((long)matrix.Steps * tiles) + 63) & ~63L;
         int activationStep = matrix.Type.IsInteger() ? ActivationBlock.BytesOf(matrix.Format.HasHalves) : PanelMatrix.StepLength * sizeof(float);
-        long prefetched = next is null ? matrix.PanelBytes : 0;
-        var tile = new PanelTile { ActivationStride = _p.ActivationStride };
-        for (int step = 0; step < matrix.Steps; step += SegmentSteps)
+        long prefetched = next is null ? bytes : 0;
+        var tile = new PanelTile { ActivationStride = _p.ActivationStride, PanelStride = matrix.PanelBytes };
+        int segment = panels == 2 ? PairSegmentSteps : SegmentSteps;
+        for (int step = 0; step < matrix.Steps; step += segment)
         {
-            tile.Steps = Math.Min(SegmentSteps, matrix.Steps - step);
+            tile.Steps = Math.Min(segment, matrix.Steps - step);
             tile.Weights = matrix.Panel(panel) + (long)step * matrix.Format.StepBytes;
             tile.Scales = matrix.Scales(panel) + (long)step * matrix.Format.ScaleBytes;
             for (int row = 0; row < rows;)
@@ -146,9 +168,9 @@ internal unsafe struct PanelProduct<TLanes, TKernel> : IParallelJob
                 tile.Activations = _p.Activations + (firstRow + row) * _p.ActivationStride + (long)step * activationStep;
                 tile.Sums = sums + row * ILanes<TLanes>.Count;
                 tile.Prefetch = next + prefetched;
-                tile.PrefetchBytes = prefetched < matrix.PanelBytes ? (int)perStep : 0;
+                tile.PrefetchBytes = prefetched < bytes ? (int)perStep : 0;
                 prefetched += perStep * tile.Steps;
-                row += TKernel.Run(tile, rows - row);
+                row += panels == 2 ? TKernel.RunPair(tile, rows - row) : TKernel.Run(tile, rows - row);
             }
         }
     }
