@@ -10,8 +10,8 @@
 // which changes no sum.
 //
 // Reference, per row and query head:
-//   s(k) = Σ_d q[d] · key_k[d] by fma in order of d (q is scaled already)
-//   split:    m = max s;  w(k) = e^(s(k) - m);  l = Σ w(k);  o[d] = Σ fma(w(k), value_k[d])    over visible k in increasing position
+//   s(k) = Σ_d q[d] · key_k[d] by fma in order of d (q is scaled already); of bytes, times the key's scale in the end
+//   split:    m = max s;  w(k) = e^(s(k) - m);  l = Σ w(k);  o[d] = Σ fma(w(k), value_k[d])    over visible k in increasing position (of bytes: w(k) · scale)
 //   combine, splits in order:  M' = max(M, m);  L = L·e^(M - M') + l·e^(m - M');  O likewise;   attention[d] = O[d] / L
 #include "cache.cuh"
 
@@ -31,8 +31,8 @@ struct Keys {
 };
 
 // First committed slot at a position of at least `position`.
-template <int Bytes>
-DEVICE int slot_at(const Cache<Bytes>& cache, int position, bool contiguous, int origin, int committed) {
+template <int Kind>
+DEVICE int slot_at(const Cache<Kind>& cache, int position, bool contiguous, int origin, int committed) {
     if (contiguous) return greater(0, lesser(position - origin, committed));
     int low = 0, high = committed;
     while (low < high) {
@@ -44,8 +44,8 @@ DEVICE int slot_at(const Cache<Bytes>& cache, int position, bool contiguous, int
     return low;
 }
 
-template <int Bytes>
-DEVICE Keys find_keys(const Cache<Bytes>& cache, const int* tile, int low, int oldest) {
+template <int Kind>
+DEVICE Keys find_keys(const Cache<Kind>& cache, const int* tile, int low, int oldest) {
     int committed = cache.table[TABLE_COMMITTED], base = tile[3], last = tile[1] + tile[2] - 1 - tile[5];
     Keys keys;
     keys.contiguous = cache.table[TABLE_CONTIGUOUS] != 0;
@@ -68,34 +68,68 @@ DEVICE int slot_of(const Keys& keys, const int* table, int i) {
 }
 
 // Starts copying keys or values first, first + 1, … of the list to shared memory; zeros behind the last.
-template <int Bytes>
-DEVICE void copy_tile(const Cache<Bytes>& cache, const Keys& keys, bool values, int first, u8* to, int row_bytes) {
-    int chunks = cache.head_dim * Bytes / 16, count = keys.committed + keys.pass;
+template <int Kind>
+DEVICE void copy_tile(const Cache<Kind>& cache, const Keys& keys, bool values, int first, u8* to, int row_bytes) {
+    int chunk_bytes = Kind == KV_INT8 && (cache.head_dim & 15) ? 8 : 16;
+    int chunks = cache.head_dim * Cache<Kind>::Bytes / chunk_bytes, count = keys.committed + keys.pass;
     for (int i = thread_x(); i < KEYS * chunks; i += THREADS) {
         int key = i / chunks, chunk = i - key * chunks;
         bool valid = first + key < count;
         int slot = slot_of(keys, cache.table, valid ? first + key : 0);
-        copy_async(to + key * row_bytes + chunk * 16, (values ? cache.value(slot) : cache.key(slot)) + chunk * 16, valid);
+        u8* target = to + key * row_bytes + chunk * chunk_bytes;
+        const u8* source = (values ? cache.value(slot) : cache.key(slot)) + chunk * chunk_bytes;
+        if (Kind == KV_INT8 && chunk_bytes == 8) copy_async_8(target, source, valid);
+        else copy_async(target, source, valid);
     }
 }
 
-template <int Bytes>
+DEVICE float byte_of(u32 word, int i) { return (float)(signed char)(word >> (8 * i)); }
+
+template <int Kind>
 DEVICE void load_eight(const u8* at, float (&x)[8]) {
-    if (Bytes == 4) {
-        words4 a = *(const words4*)at, b = *(const words4*)(at + 16);
+    if (Kind == KV_INT8) {
+        words2 a = *(const words2*)at;
+#pragma unroll
+        for (int i = 0; i < 4; i++) x[i] = byte_of(a.x, i), x[4 + i] = byte_of(a.y, i);
+        return;
+    }
+
+    words4 a = *(const words4*)at;
+    if (Kind == KV_F32) {
+        words4 b = *(const words4*)(at + 16);
         x[0] = bits_to_float(a.x), x[1] = bits_to_float(a.y), x[2] = bits_to_float(a.z), x[3] = bits_to_float(a.w);
         x[4] = bits_to_float(b.x), x[5] = bits_to_float(b.y), x[6] = bits_to_float(b.z), x[7] = bits_to_float(b.w);
-    } else {
-        words4 a = *(const words4*)at;
+    } else if (Kind == KV_BF16) {
         x[0] = low_bf16(a.x), x[1] = high_bf16(a.x), x[2] = low_bf16(a.y), x[3] = high_bf16(a.y);
         x[4] = low_bf16(a.z), x[5] = high_bf16(a.z), x[6] = low_bf16(a.w), x[7] = high_bf16(a.w);
+    } else {
+        x[0] = from_half((u16)a.x), x[1] = from_half((u16)(a.x >> 16)), x[2] = from_half((u16)a.y), x[3] = from_half((u16)(a.y >> 16));
+        x[4] = from_half((u16)a.z), x[5] = from_half((u16)(a.z >> 16)), x[6] = from_half((u16)a.w), x[7] = from_half((u16)(a.w >> 16));
     }
+}
+
+// Two neighbouring values.
+template <int Kind>
+DEVICE floats2 load_two(const u8* at) {
+    floats2 both;
+    if (Kind == KV_F32) {
+        both = *(const floats2*)at;
+    } else if (Kind == KV_INT8) {
+        u32 word = *(const u16*)at;
+        both.x = byte_of(word, 0), both.y = byte_of(word, 1);
+    } else {
+        u32 word = *(const u32*)at;
+        both.x = Kind == KV_BF16 ? low_bf16(word) : from_half((u16)word);
+        both.y = Kind == KV_BF16 ? high_bf16(word) : from_half((u16)(word >> 16));
+    }
+
+    return both;
 }
 
 // Whether the row sees key i of the list.
-template <int Bytes>
+template <int Kind>
 DEVICE bool sees(
-    const Cache<Bytes>& cache, const Keys& keys, const int* tile, const int* positions, const u32* masks, int window, int low, int i, int row) {
+    const Cache<Kind>& cache, const Keys& keys, const int* tile, const int* positions, const u32* masks, int window, int low, int i, int row) {
     int slot = slot_of(keys, cache.table, i), query = positions[row], position;
     if (i < keys.committed) {
         position = keys.contiguous ? keys.origin + slot : *cache.position(slot);
@@ -109,12 +143,12 @@ DEVICE bool sees(
     return slot < cache.table[TABLE_FIRST_MORTAL] || query <= *cache.expire(slot);
 }
 
-template <int Bytes>
+template <int Kind>
 DEVICE void attend(
     const float* queries, int heads, int kv_heads, int head_dim, const int* counts, const int* tiles, const int* positions, const u32* masks, int window,
     const int* tables, int table_stride, int layer, int layers, int page_shift, long long page_bytes, u8* pool, int row_stride, float* sums, float* outputs) {
     extern __shared__ __attribute__((aligned(16))) u8 dynamic[];
-    constexpr int Stages = Bytes == 2 ? 2 : 1;
+    constexpr int Bytes = Cache<Kind>::Bytes, Stages = Bytes == 4 ? 1 : 2;
     const int* tile = tiles + block_z() * TILE_INTS;
     if (block_z() >= counts[2]) return;
     int low = block_x() * SPLIT, oldest = window > 0 ? greater(0, tile[6] - window + 1) : 0;
@@ -122,12 +156,13 @@ DEVICE void attend(
     int kv_head = block_y() % kv_heads, part = block_y() / kv_heads; // more than 8 queries per KV head come in parts
     int group = heads / kv_heads, per_row = lesser(group - part * COLUMNS, COLUMNS), columns = tile[2] * per_row;
     int first_head = kv_head * group + part * COLUMNS;
-    Cache<Bytes> cache = {pool, table_of(tables, table_stride, tile[0], layer, layers, kv_head, kv_heads), page_bytes, page_shift, head_dim};
+    Cache<Kind> cache = {pool, table_of(tables, table_stride, tile[0], layer, layers, kv_head, kv_heads), page_bytes, page_shift, head_dim};
     Keys keys = find_keys(cache, tile, low, oldest);
     int count = keys.committed + keys.pass, row_bytes = head_dim * Bytes + 16, stage_bytes = KEYS * row_bytes;
     float* query = (float*)dynamic;                     // [COLUMNS, head_dim]
     float* weights = query + COLUMNS * head_dim;        // [COLUMNS, WEIGHT_STRIDE]
-    u8* stage = (u8*)(weights + COLUMNS * WEIGHT_STRIDE); // [Stages, KEYS, row_bytes]
+    float* value_scales = weights + COLUMNS * WEIGHT_STRIDE; // [MAX_KEYS] of bytes only
+    u8* stage = (u8*)(value_scales + (Kind == KV_INT8 ? MAX_KEYS : 0)); // [Stages, KEYS, row_bytes]
     int thread = thread_x(), lane = thread & 31, warp = thread >> 5;
     for (int i = thread; i < columns * head_dim; i += THREADS) {
         int column = i / head_dim, row = tile[1] + column / per_row, head = first_head + column % per_row;
@@ -144,18 +179,20 @@ DEVICE void attend(
         copies_wait<Stages - 1>();
         barrier();
         const u8* key = stage + s * stage_bytes + lane * row_bytes;
+        if (Kind == KV_INT8 && warp == 0 && first + lane < count) value_scales[first + lane] = *cache.value_scale(slot_of(keys, cache.table, first + lane));
         for (int column = warp; column < columns; column += 4) {
             const float* q = query + column * head_dim;
             float score = 0.0f;
             for (int d = 0; d < head_dim; d += 8) {
                 float k[8], x[8];
-                load_eight<Bytes>(key + d * Bytes, k);
-                load_eight<4>((const u8*)(q + d), x);
+                load_eight<Kind>(key + d * Bytes, k);
+                load_eight<KV_F32>((const u8*)(q + d), x);
 #pragma unroll
                 for (int j = 0; j < 8; j++) score = fused(x[j], k[j], score);
             }
 
             int i = first + lane;
+            if (Kind == KV_INT8 && i < count) score *= *cache.key_scale(slot_of(keys, cache.table, i));
             if (i >= count || !sees(cache, keys, tile, positions, masks, window, low, i, tile[1] + column / per_row)) score = NEGATIVE_INFINITY;
             weights[column * WEIGHT_STRIDE + i] = score;
         }
@@ -192,23 +229,16 @@ DEVICE void attend(
         barrier();
         int end = of < groups ? lesser(KEYS, count - first) : 0;
         for (int i = 0; i < end; i++) {
-            const u8* value = stage + s * stage_bytes + i * row_bytes + pair * 2 * Bytes;
-            float x, y;
-            if (Bytes == 4) {
-                floats2 both = *(const floats2*)value;
-                x = both.x, y = both.y;
-            } else {
-                u32 both = *(const u32*)value;
-                x = low_bf16(both), y = high_bf16(both);
-            }
-
+            floats2 value = load_two<Kind>(stage + s * stage_bytes + i * row_bytes + pair * 2 * Bytes);
+            float unit = Kind == KV_INT8 ? value_scales[first + i] : 1.0f;
 #pragma unroll
             for (int j = 0; j < COLUMNS / 2; j++) {
                 int column = of + j * groups;
                 if (column >= columns) continue;
                 float w = weights[column * WEIGHT_STRIDE + first + i];
-                left[j] = fused(w, x, left[j]);
-                right[j] = fused(w, y, right[j]);
+                float part = Kind == KV_INT8 ? w * unit : w;
+                left[j] = fused(part, value.x, left[j]);
+                right[j] = fused(part, value.y, right[j]);
                 sum[j] += w;
             }
         }
@@ -230,11 +260,12 @@ DEVICE void attend(
 
 // queries: [rows, heads, head_dim], scaled; counts[2]: number of tiles; tiles: [tiles, 8] ints; masks: [rows, 8] ancestors-or-self within a segment that
 // branches; sums: [splits, row_stride, heads, 2] maximum and sum; outputs: [splits, row_stride, heads, head_dim].
-// Grid: (splits, kv_heads · parts of the query group, tiles); threads: 128; shared bytes: 8·head_dim·4 + 8·516·4 + stages·32·(head_dim·bytes + 16).
+// Grid: (splits, kv_heads · parts of the query group, tiles); threads: 128; shared bytes: 8·head_dim·4 + 8·516·4 + (int8: 512·4) + stages·32·(head_dim·bytes + 16),
+// stages 1 for f32, else 2.
 extern "C" __global__ __launch_bounds__(128) void attend_kv_bf16(
     const float* queries, int heads, int kv_heads, int head_dim, const int* counts, const int* tiles, const int* positions, const u32* masks, int window,
     const int* tables, int table_stride, int layer, int layers, int page_shift, long long page_bytes, u8* pool, int row_stride, float* sums, float* outputs) {
-    attend<2>(
+    attend<KV_BF16>(
         queries, heads, kv_heads, head_dim, counts, tiles, positions, masks, window, tables, table_stride, layer, layers, page_shift, page_bytes, pool,
         row_stride, sums, outputs);
 }
@@ -242,7 +273,23 @@ extern "C" __global__ __launch_bounds__(128) void attend_kv_bf16(
 extern "C" __global__ __launch_bounds__(128) void attend_kv_f32(
     const float* queries, int heads, int kv_heads, int head_dim, const int* counts, const int* tiles, const int* positions, const u32* masks, int window,
     const int* tables, int table_stride, int layer, int layers, int page_shift, long long page_bytes, u8* pool, int row_stride, float* sums, float* outputs) {
-    attend<4>(
+    attend<KV_F32>(
+        queries, heads, kv_heads, head_dim, counts, tiles, positions, masks, window, tables, table_stride, layer, layers, page_shift, page_bytes, pool,
+        row_stride, sums, outputs);
+}
+
+extern "C" __global__ __launch_bounds__(128) void attend_kv_f16(
+    const float* queries, int heads, int kv_heads, int head_dim, const int* counts, const int* tiles, const int* positions, const u32* masks, int window,
+    const int* tables, int table_stride, int layer, int layers, int page_shift, long long page_bytes, u8* pool, int row_stride, float* sums, float* outputs) {
+    attend<KV_F16>(
+        queries, heads, kv_heads, head_dim, counts, tiles, positions, masks, window, tables, table_stride, layer, layers, page_shift, page_bytes, pool,
+        row_stride, sums, outputs);
+}
+
+extern "C" __global__ __launch_bounds__(128) void attend_kv_int8(
+    const float* queries, int heads, int kv_heads, int head_dim, const int* counts, const int* tiles, const int* positions, const u32* masks, int window,
+    const int* tables, int table_stride, int layer, int layers, int page_shift, long long page_bytes, u8* pool, int row_stride, float* sums, float* outputs) {
+    attend<KV_INT8>(
         queries, heads, kv_heads, head_dim, counts, tiles, positions, masks, window, tables, table_stride, layer, layers, page_shift, page_bytes, pool,
         row_stride, sums, outputs);
 }

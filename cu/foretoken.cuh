@@ -72,6 +72,13 @@ DEVICE u16 to_bf16(float x) { u16 b; asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(b) : "
 DEVICE float from_bf16(u16 b) { return bits_to_float((u32)b << 16); }
 DEVICE float low_bf16(u32 pair) { return bits_to_float(pair << 16); }
 DEVICE float high_bf16(u32 pair) { return bits_to_float(pair & 0xFFFF0000u); }
+DEVICE u16 to_half(float x) { // magnitudes beyond the largest half become the largest half
+    u16 b;
+    x = x > 65504.0f ? 65504.0f : x < -65504.0f ? -65504.0f : x;
+    asm("cvt.rn.f16.f32 %0, %1;" : "=h"(b) : "f"(x));
+    return b;
+}
+
 DEVICE float from_half(u16 b) { float f; asm("cvt.f32.f16 %0, %1;" : "=f"(f) : "h"(b)); return f; }
 
 // ---- warps and blocks ----------------------------------------------------------------------------------------------------------------
@@ -159,6 +166,11 @@ DEVICE u32 shared_address(const void* p) {
 // Copies 16 bytes to shared memory behind the thread's back; zeros where valid is false.
 DEVICE void copy_async(void* shared, const void* global, bool valid) {
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(shared)), "l"(global), "r"(valid ? 16 : 0) : "memory");
+}
+
+// The same with 8 bytes.
+DEVICE void copy_async_8(void* shared, const void* global, bool valid) {
+    asm volatile("cp.async.ca.shared.global [%0], [%1], 8, %2;" ::"r"(shared_address(shared)), "l"(global), "r"(valid ? 8 : 0) : "memory");
 }
 
 DEVICE void copies_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }

@@ -9,8 +9,9 @@
 //   kv_commands  each list in order; lists do not touch one another
 #include "cache.cuh"
 
-// Copies a key, a value, the position and the expire of a slot to another slot. All lanes of a warp call it.
-DEVICE void move_slot(u8* from_page, int from, u8* to_page, int to, int slot_bytes, int slots) {
+// Copies a key, a value and all marks of a slot to another slot. All lanes of a warp call it.
+// slots: of a page; what a page holds beyond keys and values are marks of four bytes per slot.
+DEVICE void move_slot(u8* from_page, int from, u8* to_page, int to, int slot_bytes, int slots, long long page_bytes) {
     int lane = thread_x() & 31;
     for (int half = 0; half < 2; half++) {
         const words2* source = (const words2*)(from_page + (long long)half * slots * slot_bytes + (long long)from * slot_bytes);
@@ -20,7 +21,7 @@ DEVICE void move_slot(u8* from_page, int from, u8* to_page, int to, int slot_byt
 
     const int* marks = (const int*)(from_page + 2LL * slots * slot_bytes);
     int* to_marks = (int*)(to_page + 2LL * slots * slot_bytes);
-    if (lane < 2) to_marks[lane * slots + to] = marks[lane * slots + from];
+    if (lane < ((int)page_bytes / slots - 2 * slot_bytes) / 4) to_marks[lane * slots + to] = marks[lane * slots + from];
     warp_barrier(); // the next move may read what this one wrote
 }
 
@@ -43,7 +44,7 @@ extern "C" __global__ __launch_bounds__(32) void kv_commit(
         if (from == to) continue;
         move_slot(
             pool + table[TABLE_PAGES + (from >> page_shift)] * page_bytes, from & in_page, pool + table[TABLE_PAGES + (to >> page_shift)] * page_bytes,
-            to & in_page, slot_bytes, 1 << page_shift);
+            to & in_page, slot_bytes, 1 << page_shift, page_bytes);
     }
 
     warp_barrier(); // all lanes have read the number
@@ -61,7 +62,8 @@ extern "C" __global__ __launch_bounds__(32) void kv_commands(
         int kind = commands[3 * i], from = commands[3 * i + 1], to = commands[3 * i + 2];
         if (kind == MOVE_SLOT) {
             move_slot(
-                pool + (from >> page_shift) * page_bytes, from & in_page, pool + (to >> page_shift) * page_bytes, to & in_page, slot_bytes, slots);
+                pool + (from >> page_shift) * page_bytes, from & in_page, pool + (to >> page_shift) * page_bytes, to & in_page, slot_bytes, slots,
+                page_bytes);
         } else if (kind == COPY_PAGE) {
             for (int b = thread_x(); b < page_bytes / 8; b += 32)
                 ((words2*)(pool + to * page_bytes))[b] = ((const words2*)(pool + from * page_bytes))[b];

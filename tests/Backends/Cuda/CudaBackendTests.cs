@@ -32,6 +32,8 @@ public sealed class CudaBackendTests
     [InlineData("qwen3", WeightType.BF16, true, KvType.F32, 1e-3)]
     [InlineData("llama", WeightType.BF16, true, KvType.F32, 1e-3)]
     [InlineData("qwen2", WeightType.BF16, true, KvType.BF16, 2e-2)]
+    [InlineData("qwen3", WeightType.BF16, true, KvType.F16, 2e-2)]
+    [InlineData("llama", WeightType.BF16, true, KvType.Int8, 5e-2)]
     [InlineData("mistral", WeightType.Int8, false, KvType.F32, 1e-3)]
     public void Logits_equal_those_of_the_CPU(string family, WeightType type, bool floats, KvType kvType, double tolerance)
     {

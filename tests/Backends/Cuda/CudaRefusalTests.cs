@@ -23,12 +23,6 @@ public sealed class CudaRefusalTests : IDisposable
         _heads.Dispose();
     }
 
-    [Theory]
-    [InlineData(KvType.Int8)]
-    [InlineData(KvType.F16)]
-    public void Types_of_keys_and_values_that_it_does_not_store(KvType type) =>
-        Assert.Contains($"stores keys and values as bf16 or f32, not as {type}", Refused<InvalidRequestException>(o => o with { KvType = type }), StringComparison.Ordinal);
-
     [Fact]
     public void Evictions_that_need_decisions_or_attention_weights()
     {

@@ -5,7 +5,7 @@ namespace Foretoken.Backends.Cuda;
 /// <content>The kernels of each operation. Grids are those of the bucket; kernels read the true counts from device memory.</content>
 public sealed unsafe partial class CudaBackend
 {
-    private const int MaxHeadDim = 128, ElementThreads = 256, HeadsPerBlock = 4, AttentionThreads = 128, WeightStride = 516, TileKeys = 32, SamplingThreads = 512;
+    private const int MaxHeadDim = 128, ElementThreads = 256, SamplingThreads = 512;
     private Pending _pending; // what the last product left to be added to the hidden state
 
     private void Enqueue(PassBucket bucket)
@@ -91,63 +91,21 @@ public sealed unsafe partial class CudaBackend
         CudaMatrix qkv = Matrix(weights.Qkv);
         EnqueueNorm(Vector(weights.InputNorm), qkv, bucket.Rows, default, Pass.Rows);
         EnqueueProduct(qkv, Pass.Rows, bucket.Rows, Buffers.PieceBuffer, Buffers.MaxRows);
-        int heads = Shape.HeadCount + 2 * Shape.KvHeadCount;
-        Dim3 grid = ((heads + HeadsPerBlock - 1) / HeadsPerBlock, bucket.Rows);
-        CudaKvStore kv = _store!;
-        if (kv.View.Layout.Type == KvType.BF16)
+        new QkvRope
         {
-            new QkvRopeKvBf16
-            {
-                Pieces = Buffers.PieceBuffer, Count = qkv.Shape.Pieces, Piece = (long)Buffers.MaxRows * qkv.Stride, Stride = qkv.Stride,
-                Bias = Vector(weights.QkvBias), QueryGain = Vector(weights.QueryNorm), KeyGain = Vector(weights.KeyNorm), Epsilon = Shape.RmsNormEpsilon,
-                Angles = Buffers.Angles, Heads = Shape.HeadCount, KvHeads = Shape.KvHeadCount, HeadDim = Shape.HeadDim, Scale = Shape.AttentionScale,
-                Rows = Pass.Rows, Positions = Pass.Positions, Sequences = Pass.Sequences, Offsets = Pass.Offsets, Tables = kv.Tables,
-                TableStride = kv.TableStride, Layer = layer, Layers = Shape.LayerCount, PageShift = kv.PageShift, PageBytes = kv.BytesPerPage, Pool = kv.Pool,
-                Queries = Buffers.Queries, Grid = grid, Block = HeadsPerBlock * 32,
-            }.Launch(_stream);
-        }
-        else
-        {
-            new QkvRopeKvF32
-            {
-                Pieces = Buffers.PieceBuffer, Count = qkv.Shape.Pieces, Piece = (long)Buffers.MaxRows * qkv.Stride, Stride = qkv.Stride,
-                Bias = Vector(weights.QkvBias), QueryGain = Vector(weights.QueryNorm), KeyGain = Vector(weights.KeyNorm), Epsilon = Shape.RmsNormEpsilon,
-                Angles = Buffers.Angles, Heads = Shape.HeadCount, KvHeads = Shape.KvHeadCount, HeadDim = Shape.HeadDim, Scale = Shape.AttentionScale,
-                Rows = Pass.Rows, Positions = Pass.Positions, Sequences = Pass.Sequences, Offsets = Pass.Offsets, Tables = kv.Tables,
-                TableStride = kv.TableStride, Layer = layer, Layers = Shape.LayerCount, PageShift = kv.PageShift, PageBytes = kv.BytesPerPage, Pool = kv.Pool,
-                Queries = Buffers.Queries, Grid = grid, Block = HeadsPerBlock * 32,
-            }.Launch(_stream);
-        }
+            Pieces = Buffers.PieceBuffer, Count = qkv.Shape.Pieces, Piece = (long)Buffers.MaxRows * qkv.Stride, Stride = qkv.Stride,
+            Bias = Vector(weights.QkvBias), QueryGain = Vector(weights.QueryNorm), KeyGain = Vector(weights.KeyNorm), Epsilon = Shape.RmsNormEpsilon,
+            Angles = Buffers.Angles, Heads = Shape.HeadCount, Scale = Shape.AttentionScale, Pass = Pass, Layer = layer, Queries = Buffers.Queries,
+        }.Launch(_stream, _store!, bucket.Rows);
     }
 
     private void EnqueueAttention(int layer, LayerWeights weights, PassBucket bucket)
     {
-        CudaKvStore kv = _store!;
-        int bytes = kv.View.Layout.Type == KvType.BF16 ? 2 : 4, stages = bytes == 2 ? 2 : 1;
-        int parts = (Shape.QueryGroup + DevicePass.AttentionColumns - 1) / DevicePass.AttentionColumns;
-        uint shared = (uint)(DevicePass.AttentionColumns * (Shape.HeadDim + WeightStride) * sizeof(float) + stages * TileKeys * (Shape.HeadDim * bytes + 16));
-        Dim3 grid = (bucket.Splits, Shape.KvHeadCount * parts, bucket.Rows);
-        if (bytes == 2)
+        new Attention
         {
-            new AttendKvBf16
-            {
-                Queries = Buffers.Queries, Heads = Shape.HeadCount, KvHeads = Shape.KvHeadCount, HeadDim = Shape.HeadDim, Counts = Pass.Rows, Tiles = Pass.Tiles,
-                Positions = Pass.Positions, Masks = Pass.Masks, Window = weights.SlidingWindow, Tables = kv.Tables, TableStride = kv.TableStride, Layer = layer,
-                Layers = Shape.LayerCount, PageShift = kv.PageShift, PageBytes = kv.BytesPerPage, Pool = kv.Pool, RowStride = Buffers.MaxRows,
-                Sums = Buffers.Sums, Outputs = Buffers.Outputs, Grid = grid, Block = AttentionThreads, SharedBytes = shared,
-            }.Launch(_stream);
-        }
-        else
-        {
-            new AttendKvF32
-            {
-                Queries = Buffers.Queries, Heads = Shape.HeadCount, KvHeads = Shape.KvHeadCount, HeadDim = Shape.HeadDim, Counts = Pass.Rows, Tiles = Pass.Tiles,
-                Positions = Pass.Positions, Masks = Pass.Masks, Window = weights.SlidingWindow, Tables = kv.Tables, TableStride = kv.TableStride, Layer = layer,
-                Layers = Shape.LayerCount, PageShift = kv.PageShift, PageBytes = kv.BytesPerPage, Pool = kv.Pool, RowStride = Buffers.MaxRows,
-                Sums = Buffers.Sums, Outputs = Buffers.Outputs, Grid = grid, Block = AttentionThreads, SharedBytes = shared,
-            }.Launch(_stream);
-        }
-
+            Queries = Buffers.Queries, Heads = Shape.HeadCount, Pass = Pass, Window = weights.SlidingWindow, Layer = layer, RowStride = Buffers.MaxRows,
+            Sums = Buffers.Sums, Outputs = Buffers.Outputs,
+        }.Launch(_stream, _store!, bucket.Rows, bucket.Splits);
         CudaMatrix output = Matrix(weights.Output);
         CheckWidth(output, Shape.HeadCount * Shape.HeadDim);
         new Combine

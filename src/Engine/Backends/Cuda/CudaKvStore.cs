@@ -66,16 +66,16 @@ internal sealed unsafe class CudaKvStore : IKvStore
         SetExpire,
     }
 
-    public string? Refusal(KvLayout layout, int decisionWindow)
-    {
-        if (layout.Type is not (KvType.BF16 or KvType.F32)) return $"The CUDA backend stores keys and values as bf16 or f32, not as {layout.Type}.";
-        return decisionWindow > 0 ? "The CUDA backend makes no eviction decisions yet: use another policy, or the CPU." : null;
-    }
+    public string? Refusal(KvLayout layout, int decisionWindow) =>
+        decisionWindow > 0 ? "The CUDA backend makes no eviction decisions yet: use another policy, or the CPU." : null;
+
+    /// <summary>Bytes of an element of a key or value.</summary>
+    public static int ElementBytes(KvType type) => type switch { KvType.F32 => 4, KvType.Int8 => 1, _ => 2 };
 
     public int PageBytes(KvLayout layout)
     {
-        int slots = layout.SlotsPerPage;
-        return slots * (2 * layout.HeadDim * (layout.Type == KvType.F32 ? 4 : 2) + 2 * sizeof(int));
+        int marks = layout.Type == KvType.Int8 ? 4 : 2; // position, expire, scale of the key and of the value
+        return layout.SlotsPerPage * (2 * layout.HeadDim * ElementBytes(layout.Type) + marks * sizeof(int));
     }
 
     public void Attach(HostKvView view, int tables, int pagesPerHead, int pages)
@@ -85,7 +85,7 @@ internal sealed unsafe class CudaKvStore : IKvStore
         if (Refusal(layout, view.DecisionWindow) is { } refusal) throw new ArgumentException(refusal, nameof(view));
         BytesPerPage = PageBytes(layout);
         PageShift = view.Format.PageShift;
-        _slotBytes = layout.HeadDim * (layout.Type == KvType.F32 ? 4 : 2);
+        _slotBytes = layout.HeadDim * ElementBytes(layout.Type);
         TableStride = TableHead + pagesPerHead;
         TablesPerSequence = layout.LayerCount * layout.KvHeadCount;
         long ints = (long)tables * TablesPerSequence * TableStride, bytes = (long)pages * BytesPerPage;

@@ -13,6 +13,10 @@ public sealed class AttentionKernelTests
         { KvType.BF16, 3, 3, 40, 20 },
         { KvType.F32, 10, 1, 24, 150 },
         { KvType.BF16, 2, 1, 128, 9 },
+        { KvType.F16, 6, 2, 48, 0 },
+        { KvType.F16, 2, 2, 8, 40 },
+        { KvType.Int8, 4, 2, 32, 0 },
+        { KvType.Int8, 9, 1, 24, 130 },
     };
 
     [Theory]
@@ -33,6 +37,8 @@ public sealed class AttentionKernelTests
     [Theory]
     [InlineData(KvType.BF16)]
     [InlineData(KvType.F32)]
+    [InlineData(KvType.F16)]
+    [InlineData(KvType.Int8)]
     public void Chunks_and_placements_change_no_bit(KvType type)
     {
         AttentionCase test = new() { Type = type, MaxTokens = 64, SlotsPerPage = 16, HeadDim = 16 };

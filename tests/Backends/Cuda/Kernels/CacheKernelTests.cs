@@ -26,7 +26,7 @@ public sealed class CacheKernelTests
         using var harness = new KernelHarness("qkv");
         float[] pieces = KernelHarness.Random(count * rows * stride, 61), biases = KernelHarness.Random(width, 62), queryGain = KernelHarness.Random(headDim, 63), keyGain = KernelHarness.Random(headDim, 64);
         float[] angles = KernelHarness.Random(rows * headDim, 65);
-        (Pool pool, int[] tables, int tableStride) = NewPool(random, sequences * Layers * kvHeads, pagesPerHead, shift, headDim * bytes);
+        (Pool pool, int[] tables, int tableStride) = NewPool(random, sequences * Layers * kvHeads, pagesPerHead, shift, headDim * bytes, 2);
         int[] sequence = [.. Enumerable.Range(0, rows).Select(r => r < 2 ? 0 : 1)], offsets = [.. Enumerable.Range(0, rows).Select(r => r < 2 ? r : r - 2)];
         int[] positions = [.. Enumerable.Range(0, rows).Select(_ => random.Next(1000))];
         DevicePointer<byte> onDevice = harness.Upload(pool.Bytes);
@@ -111,7 +111,7 @@ public sealed class CacheKernelTests
             var random = new SeededRandom(seed, 53);
             int heads = 1 + random.Next(4), sequences = 3, shift = 4, slotBytes = 16 * (1 + random.Next(9)), pagesPerHead = 4;
             using var harness = new KernelHarness("kv");
-            (Pool pool, int[] tables, int stride) = NewPool(random, sequences * heads, pagesPerHead, shift, slotBytes);
+            (Pool pool, int[] tables, int stride) = NewPool(random, sequences * heads, pagesPerHead, shift, slotBytes, 2 + 2 * (int)(seed % 2));
             int[][] paths = [[0, 1, 2], [0, 3, 4, 9, 17], [2]];
             int[] order = [2, 0, 1];
             var records = new List<int>();
@@ -151,7 +151,7 @@ public sealed class CacheKernelTests
             var random = new SeededRandom(seed, 54);
             int shift = 4, slotBytes = 16 * (1 + random.Next(9)), lists = 1 + random.Next(5);
             using var harness = new KernelHarness("kv");
-            (Pool pool, _, _) = NewPool(random, 3 * lists, 1, shift, slotBytes); // each list has pages of its own
+            (Pool pool, _, _) = NewPool(random, 3 * lists, 1, shift, slotBytes, 2 + 2 * (int)(seed % 2)); // each list has pages of its own
             DevicePointer<byte> onDevice = harness.Upload(pool.Bytes);
             var begins = new List<int>();
             var commands = new List<int>();
@@ -184,9 +184,9 @@ public sealed class CacheKernelTests
     }
 
     /// <summary>A pool of random bytes, and tables with pages in random order and a few committed slots.</summary>
-    private static (Pool Pool, int[] Tables, int Stride) NewPool(SeededRandom random, int tables, int pagesPerHead, int shift, int slotBytes)
+    private static (Pool Pool, int[] Tables, int Stride) NewPool(SeededRandom random, int tables, int pagesPerHead, int shift, int slotBytes, int marks)
     {
-        int pageBytes = (1 << shift) * (2 * slotBytes + 2 * sizeof(int)), stride = TableHead + pagesPerHead;
+        int pageBytes = (1 << shift) * (2 * slotBytes + marks * sizeof(int)), stride = TableHead + pagesPerHead;
         var bytes = new byte[tables * pagesPerHead * pageBytes];
         for (int i = 0; i < bytes.Length; i++) bytes[i] = (byte)random.Next(256);
         int[] pages = [.. Enumerable.Range(0, tables * pagesPerHead)], all = new int[tables * stride];
@@ -217,11 +217,8 @@ public sealed class CacheKernelTests
 
         public void Move((int Page, int Slot) from, (int Page, int Slot) to)
         {
-            for (int half = 0; half < 2; half++)
-            {
-                Data(from.Page, from.Slot, half).CopyTo(Data(to.Page, to.Slot, half));
-                Mark(from.Page, from.Slot, half).CopyTo(Mark(to.Page, to.Slot, half));
-            }
+            for (int half = 0; half < 2; half++) Data(from.Page, from.Slot, half).CopyTo(Data(to.Page, to.Slot, half));
+            for (int mark = 0; mark < (PageBytes >> Shift) / sizeof(int) - SlotBytes / 2; mark++) Mark(from.Page, from.Slot, mark).CopyTo(Mark(to.Page, to.Slot, mark));
         }
 
         private Span<byte> Data(int page, int slot, int half) => Bytes.AsSpan(page * PageBytes + ((half << Shift) + slot) * SlotBytes, SlotBytes);

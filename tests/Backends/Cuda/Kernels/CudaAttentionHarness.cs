@@ -120,55 +120,14 @@ internal sealed class CudaAttentionHarness : IDisposable
         _harness.Dispose();
     }
 
-    private void Store(DevicePointer<float> qkv, DevicePointer<float> angles, DevicePointer<float> queries, int rows)
+    private void Store(DevicePointer<float> qkv, DevicePointer<float> angles, DevicePointer<float> queries, int rows) => new QkvRope
     {
-        Dim3 grid = ((_case.Heads + 2 * _case.KvHeads + 3) / 4, rows);
-        if (_case.Type == KvType.BF16)
-        {
-            new QkvRopeKvBf16
-            {
-                Pieces = qkv, Count = 1, Piece = 0, Stride = _width, Bias = default, QueryGain = default, KeyGain = default, Epsilon = 0, Angles = angles,
-                Heads = _case.Heads, KvHeads = _case.KvHeads, HeadDim = _case.HeadDim, Scale = _shape.AttentionScale, Rows = _pass.Rows,
-                Positions = _pass.Positions, Sequences = _pass.Sequences, Offsets = _pass.Offsets, Tables = _store.Tables, TableStride = _store.TableStride,
-                Layer = AttentionHarness.Layer, Layers = 2, PageShift = _store.PageShift, PageBytes = _store.BytesPerPage, Pool = _store.Pool,
-                Queries = queries, Grid = grid, Block = 128,
-            }.Launch(_harness.Stream);
-            return;
-        }
+        Pieces = qkv, Count = 1, Piece = 0, Stride = _width, Epsilon = 0, Angles = angles, Heads = _case.Heads, Scale = _shape.AttentionScale, Pass = _pass,
+        Layer = AttentionHarness.Layer, Queries = queries,
+    }.Launch(_harness.Stream, _store, rows);
 
-        new QkvRopeKvF32
-        {
-            Pieces = qkv, Count = 1, Piece = 0, Stride = _width, Bias = default, QueryGain = default, KeyGain = default, Epsilon = 0, Angles = angles,
-            Heads = _case.Heads, KvHeads = _case.KvHeads, HeadDim = _case.HeadDim, Scale = _shape.AttentionScale, Rows = _pass.Rows,
-            Positions = _pass.Positions, Sequences = _pass.Sequences, Offsets = _pass.Offsets, Tables = _store.Tables, TableStride = _store.TableStride,
-            Layer = AttentionHarness.Layer, Layers = 2, PageShift = _store.PageShift, PageBytes = _store.BytesPerPage, Pool = _store.Pool, Queries = queries,
-            Grid = grid, Block = 128,
-        }.Launch(_harness.Stream);
-    }
-
-    private void Attend(DevicePointer<float> queries, DevicePointer<float> sums, DevicePointer<float> outputs, int rows)
+    private void Attend(DevicePointer<float> queries, DevicePointer<float> sums, DevicePointer<float> outputs, int rows) => new Attention
     {
-        int bytes = _case.Type == KvType.BF16 ? 2 : 4, stages = bytes == 2 ? 2 : 1, parts = (_shape.QueryGroup + 7) / 8;
-        uint shared = (uint)(8 * (_case.HeadDim + 516) * 4 + stages * 32 * (_case.HeadDim * bytes + 16));
-        Dim3 grid = (_splits, _case.KvHeads * parts, rows);
-        if (bytes == 2)
-        {
-            new AttendKvBf16
-            {
-                Queries = queries, Heads = _case.Heads, KvHeads = _case.KvHeads, HeadDim = _case.HeadDim, Counts = _pass.Rows, Tiles = _pass.Tiles,
-                Positions = _pass.Positions, Masks = _pass.Masks, Window = _case.Window, Tables = _store.Tables, TableStride = _store.TableStride,
-                Layer = AttentionHarness.Layer, Layers = 2, PageShift = _store.PageShift, PageBytes = _store.BytesPerPage, Pool = _store.Pool, RowStride = rows,
-                Sums = sums, Outputs = outputs, Grid = grid, Block = 128, SharedBytes = shared,
-            }.Launch(_harness.Stream);
-            return;
-        }
-
-        new AttendKvF32
-        {
-            Queries = queries, Heads = _case.Heads, KvHeads = _case.KvHeads, HeadDim = _case.HeadDim, Counts = _pass.Rows, Tiles = _pass.Tiles,
-            Positions = _pass.Positions, Masks = _pass.Masks, Window = _case.Window, Tables = _store.Tables, TableStride = _store.TableStride,
-            Layer = AttentionHarness.Layer, Layers = 2, PageShift = _store.PageShift, PageBytes = _store.BytesPerPage, Pool = _store.Pool, RowStride = rows,
-            Sums = sums, Outputs = outputs, Grid = grid, Block = 128, SharedBytes = shared,
-        }.Launch(_harness.Stream);
-    }
+        Queries = queries, Heads = _case.Heads, Pass = _pass, Window = _case.Window, Layer = AttentionHarness.Layer, RowStride = rows, Sums = sums, Outputs = outputs,
+    }.Launch(_harness.Stream, _store, rows, _splits);
 }
