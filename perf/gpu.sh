@@ -26,7 +26,7 @@ end=$((SECONDS + ${GPU_SECONDS:-570}))
 
 [ -f "$app" ] || { echo "error: $app is not there: publish first (dotnet cake --target=Gpu)"; exit 2; }
 [ -x "$app" ] || chmod +x "$app" 2> /dev/null || { echo "error: $app cannot be executed: chmod +x it"; exit 2; }
-for tool in timeout date grep sed paste tail; do
+for tool in timeout date grep sed paste head tail cut cmp basename mktemp; do
     command -v "$tool" > /dev/null || { echo "error: $tool is not on the path"; exit 2; }
 done
 mkdir -p "$results" && [ -w "$results" ] || { echo "error: $results cannot be written"; exit 2; }
@@ -77,6 +77,13 @@ if [ -n "$dry" ]; then step check 60 "$scratch/check" "$app" doctor
 else step check 150 "$scratch/check" "$app" doctor --cuda; fi
 cat "$scratch/check" >> "$log"
 grep -E '^(foretoken|processor|cuda)' "$scratch/check" | sed 's/^/    /' >> "$table"
+for model in "$here"/../tests/Fixtures/parity/*/; do # where the repository's files travelled along
+    [ -z "$dry" ] && [ -f "$model/config.json" ] || continue
+    title=$(basename "$model")
+    step "check of $title" 60 "$scratch/$title" "$app" doctor --cuda --model "$model"
+    cat "$scratch/$title" >> "$log"
+    { echo; echo "    $title"; grep -E '^cuda (logits|tokens|rows|answers)' "$scratch/$title" | sed 's/^/    /'; } >> "$table"
+done
 note ""
 
 # answer

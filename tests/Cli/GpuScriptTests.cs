@@ -23,6 +23,7 @@ public sealed class GpuScriptTests : IDisposable
         Assert.EndsWith(table, output, StringComparison.Ordinal);
         Assert.Contains("    cuda kernels      50 compiled in 1.0 s, at most 96 registers, none spills\n", table, StringComparison.Ordinal);
         Assert.DoesNotContain("memory", table, StringComparison.Ordinal);
+        Assert.Contains("    llama-tiny\n    cuda tokens       24 equal to the processor's\n", table, StringComparison.Ordinal);
         Assert.Contains("- answer: equal to the processor's\n", table, StringComparison.Ordinal);
         Assert.Contains("- PyTorch: no-such-python is not installed\n", table, StringComparison.Ordinal);
         Assert.Contains("| llama-3.1-8b | int8 | 400 | 0.5 | 0.3125 | 1: 1, 8: 1.12 |\n", table, StringComparison.Ordinal);
@@ -82,6 +83,7 @@ public sealed class GpuScriptTests : IDisposable
             #!/bin/sh
             case "$*" in
               "doctor --cuda") echo "foretoken         0.1.0"; echo "memory            1 GB"; {check};;
+              "doctor --cuda --model "*) echo "cuda kernels      50 compiled"; echo "cuda tokens       24 equal to the processor's";;
               "run --device cuda"*) {device};;
               run*) echo 17;;
               *"--type {lost} "*) echo "error: the device is lost" >&2; exit 3;;
