@@ -32,6 +32,17 @@ public sealed class DraftModelTests(TinyModelFixture fixture) : IClassFixture<Ti
         }
     }
 
+    [Fact]
+    public void More_requests_than_a_pass_of_the_draft_was_planned_for_are_drafted_for_all_the_same()
+    {
+        var draft = new DraftModelOptions { Directory = fixture.Directory, Tokens = 2, WeightType = WeightType.F32, KvType = KvType.F32, MinProbability = 0, MaxRows = 3 };
+        var options = new LanguageModelOptions { Threads = 1, MaxSequences = 70, MaxRows = 256, WeightType = WeightType.F32, KvType = KvType.F32, ContextLength = 32, Draft = draft };
+        using LanguageModel model = fixture.Load(options);
+        GenerationSession[] sessions = [.. Enumerable.Range(0, 70).Select(i => model.Generate(LoopRig.Prompt(3, (ulong)i), new GenerationOptions { MaxTokens = 7, IgnoreEndTokens = true }))];
+        foreach (GenerationSession session in sessions) _ = session.Complete();
+        foreach (GenerationStatistics s in sessions.Select(s => s.Statistics)) Assert.Equal((true, s.DraftedTokens), (s.DraftedTokens > 0, s.AcceptedTokens));
+    }
+
     [Theory]
     [InlineData(AcceptanceKind.Rejection, 1)]
     [InlineData(AcceptanceKind.Rejection, 3)]

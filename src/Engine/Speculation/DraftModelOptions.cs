@@ -34,7 +34,7 @@ public sealed record DraftModelOptions : DrafterOptions
     /// <summary>Maps tokens by their text where the vocabularies differ, instead of refusing the draft.</summary>
     public bool MapVocabulary { get; init; }
 
-    /// <summary>Most rows of one of its passes.</summary>
+    /// <summary>Most rows of one of its passes; raised to the most sequences that run at a time.</summary>
     public int MaxRows { get; init; } = 64;
 
     /// <inheritdoc/>
@@ -42,7 +42,7 @@ public sealed record DraftModelOptions : DrafterOptions
     {
         CheckNodes();
         ArgumentOutOfRangeException.ThrowIfLessThan(Width, 1);
-        ArgumentOutOfRangeException.ThrowIfLessThan(MaxRows, context.MaxSequences);
+        ArgumentOutOfRangeException.ThrowIfLessThan(MaxRows, 1);
         if (!(MinProbability >= 0 && MinProbability <= 1)) throw new ArgumentException($"MinProbability is {MinProbability}: it must be between 0 and 1.");
         if (context.CreateBackend is not { } createBackend) throw new DrafterException("A draft model needs a backend of its own, and there is none.");
         string directory = ModelDirectory.Resolve(Directory);
@@ -53,7 +53,7 @@ public sealed record DraftModelOptions : DrafterOptions
         IBackend backend = createBackend();
         try
         {
-            return new DraftModelDrafter(this, context, source, backend, map);
+            return new DraftModelDrafter(this with { MaxRows = Math.Max(MaxRows, context.MaxSequences) }, context, source, backend, map);
         }
         catch
         {
