@@ -55,8 +55,8 @@ public sealed record PtxMachineOptions
     /// <summary>Count distinct sectors per launch too; needs a bit per sector of the device's memory.</summary>
     public bool CountDistinctSectors { get; init; }
 
-    /// <summary>Instructions after which a warp counts as hanging.</summary>
-    public long InstructionLimit { get; init; } = 1L << 33;
+    /// <summary>Instructions after which a warp counts as hanging: seconds to a minute of one warp.</summary>
+    public long InstructionLimit { get; init; } = 1L << 30;
 
     /// <summary>Streaming multiprocessors that the device reports.</summary>
     public int Multiprocessors { get; init; } = 4;

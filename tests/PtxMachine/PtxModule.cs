@@ -16,6 +16,7 @@ public sealed unsafe class PtxModule : IDisposable
     private readonly Scope _scope = new(null);
     private readonly Dictionary<string, Kernel> _kernels = new(StringComparer.Ordinal);
     private readonly Dictionary<string, (ulong Address, long Bytes)> _variables = new(StringComparer.Ordinal);
+    private readonly Dictionary<Variable, Symbol> _inner = []; // variables of global and constant memory within functions
     private readonly byte[] _const; // pinned
     private readonly Lock _lock = new();
 
@@ -32,9 +33,19 @@ public sealed unsafe class PtxModule : IDisposable
             throw new PtxParseException(file, 1, $".address_size {_syntax.AddressSize}: only 64 is supported (32 when the directive is absent)");
         string digits = new([.. _syntax.Target.Where(char.IsAsciiDigit)]);
         if (int.TryParse(digits, System.Globalization.CultureInfo.InvariantCulture, out int target) && target > capability)
-            throw new PtxParseException(file, 1, $".target {_syntax.Target} is above the machine's compute capability {capability / 10}.{capability % 10}");
-        _const = GC.AllocateArray<byte>((int)Math.Max(PlaceVariables(), 16), pinned: true);
-        Initialise();
+            throw new PtxParseException(file, 1, $".target {_syntax.Target} is above the machine's compute capability {capability / 10}.{capability % 10} ({nameof(PtxMachineOptions)}.{nameof(PtxMachineOptions.ComputeCapability)} sets it)");
+        _const = [];
+        try
+        {
+            CheckFunctions();
+            _const = GC.AllocateArray<byte>((int)Math.Max(PlaceVariables(), 16), pinned: true);
+            Initialise();
+        }
+        catch
+        {
+            Dispose();
+            throw;
+        }
     }
 
     /// <summary>Names of the kernels, in the order of the text.</summary>
@@ -65,8 +76,9 @@ public sealed unsafe class PtxModule : IDisposable
         foreach (Kernel kernel in _kernels.Values)
             kernel.Dispose();
         _kernels.Clear();
-        foreach ((ulong address, long _) in _variables.Values)
+        foreach (ulong address in _allocated)
             _global.Free(address);
+        _allocated.Clear();
         _variables.Clear();
     }
 
@@ -87,7 +99,7 @@ public sealed unsafe class PtxModule : IDisposable
             };
             try
             {
-                new KernelDecoder(_file, _syntax, kernel, _scope).Decode(function);
+                new KernelDecoder(_file, _syntax, kernel, _scope, _inner).Decode(function);
             }
             catch
             {
@@ -113,47 +125,95 @@ public sealed unsafe class PtxModule : IDisposable
         return [.. list];
     }
 
-    /// <summary>Gives every module variable its address; returns the bytes of constant memory.</summary>
+    private void CheckFunctions()
+    {
+        var bodies = new HashSet<string>(StringComparer.Ordinal);
+        foreach (Function function in _syntax.Functions)
+        {
+            if (function.Body is not null && !bodies.Add(function.Name))
+                throw new PtxParseException(_file, function.Line, $"'{function.Name}' is defined twice");
+            _scope.TryAdd(function.Name, new Symbol(SymbolKind.Function, 0, 0, Space.Generic, 0));
+        }
+    }
+
+    /// <summary>Gives every variable of the module and of its functions its address; returns the bytes of constant memory.</summary>
     private long PlaceVariables()
     {
         long constBytes = 0;
         foreach (Variable variable in _syntax.Variables)
         {
-            if (variable.Space == Space.Const)
-            {
-                constBytes = (constBytes + variable.ActualAlignment - 1) / variable.ActualAlignment * variable.ActualAlignment;
-                _scope.TryAdd(variable.Name, new Symbol(SymbolKind.Variable, 0, 0, Space.Const, (ulong)constBytes));
-                constBytes += variable.Bytes;
-            }
-            else if (variable.Space == Space.Global)
-            {
-                if (variable.IsExtern)
-                    throw new PtxParseException(_file, variable.Line, $"'{variable.Name}' is extern: modules are not linked");
-                ulong address = _global.Allocate(Math.Max(variable.Bytes, 1), variable.Name);
-                if (address == 0)
-                    throw new PtxParseException(_file, variable.Line, $"'{variable.Name}' of {variable.Bytes} bytes: no global memory left");
-                _variables[variable.Name] = (address, variable.Bytes);
-                _scope.TryAdd(variable.Name, new Symbol(SymbolKind.Variable, 0, 0, Space.Global, address));
-            }
+            if (variable.Space == Space.Shared || (variable.IsExtern && _syntax.Variables.Exists(v => v.Name == variable.Name && !v.IsExtern)))
+                continue;
+            Symbol symbol = Place(variable, ref constBytes);
+            if (!_scope.TryAdd(variable.Name, symbol))
+                throw new PtxParseException(_file, variable.Line, $"'{variable.Name}' is defined twice");
+            if (symbol.Space == Space.Global)
+                _variables[variable.Name] = (symbol.Address, variable.Bytes);
         }
 
+        foreach (Variable variable in _syntax.Functions.Where(f => f.Body is not null).SelectMany(f => Inner(f.Body!)))
+            _inner[variable] = Place(variable, ref constBytes);
         return constBytes;
     }
+
+    private static IEnumerable<Variable> Inner(List<Statement> body)
+    {
+        foreach (Statement statement in body)
+        {
+            if (statement is VariableStatement { Variable.Space: Space.Global or Space.Const } inner)
+                yield return inner.Variable;
+            foreach (Variable variable in statement is BlockStatement block ? Inner(block.Body) : [])
+                yield return variable;
+        }
+    }
+
+    private const int MaxConstBytes = 64 << 10; // a bank of constant memory
+
+    private Symbol Place(Variable variable, ref long constBytes)
+    {
+        if (variable.IsExtern)
+            throw new PtxParseException(_file, variable.Line, $"'{variable.Name}' is extern: modules are not linked");
+        if (variable.Count < 0)
+            throw new PtxParseException(_file, variable.Line, $"'{variable.Name}' has neither size nor values");
+        if (variable.Space == Space.Const)
+        {
+            long at = (constBytes + variable.ActualAlignment - 1) / variable.ActualAlignment * variable.ActualAlignment;
+            constBytes = at + variable.Bytes;
+            return constBytes <= MaxConstBytes
+                ? new Symbol(SymbolKind.Variable, 0, 0, Space.Const, (ulong)at)
+                : throw new PtxParseException(_file, variable.Line, $"'{variable.Name}': more than {MaxConstBytes} bytes of constant memory");
+        }
+
+        ulong address = _global.Allocate(Math.Max(variable.Bytes, 1), variable.Name);
+        if (address == 0)
+            throw new PtxParseException(_file, variable.Line, $"'{variable.Name}' of {variable.Bytes} bytes: no global memory left");
+        _allocated.Add(address);
+        return new Symbol(SymbolKind.Variable, 0, 0, Space.Global, address);
+    }
+
+    private readonly List<ulong> _allocated = [];
 
     private void Initialise()
     {
         foreach (Variable variable in _syntax.Variables)
         {
-            if (variable.Space == Space.Shared || !_scope.TryFind(variable.Name, out Symbol symbol))
-                continue;
-            Span<byte> target = variable.Space == Space.Const
-                ? _const.AsSpan((int)symbol.Address, (int)variable.Bytes)
-                : new Span<byte>(_global.Host(symbol.Address, variable.Bytes), (int)variable.Bytes);
-            target.Clear(); // what the initialiser leaves out is zero (ptx.md §5)
-            Fill(variable, target);
-            if (variable.Space == Space.Global)
-                _global.MarkWritten(symbol.Address, variable.Bytes);
+            if (variable.Space != Space.Shared && !variable.IsExtern && _scope.TryFind(variable.Name, out Symbol symbol))
+                Initialise(variable, symbol);
         }
+
+        foreach ((Variable variable, Symbol symbol) in _inner)
+            Initialise(variable, symbol);
+    }
+
+    private void Initialise(Variable variable, Symbol symbol)
+    {
+        Span<byte> target = variable.Space == Space.Const
+            ? _const.AsSpan((int)symbol.Address, (int)variable.Bytes)
+            : new Span<byte>(_global.Host(symbol.Address, variable.Bytes), (int)variable.Bytes);
+        target.Clear(); // what the initialiser leaves out is zero (ptx.md §5)
+        Fill(variable, target);
+        if (variable.Space == Space.Global)
+            _global.MarkWritten(symbol.Address, variable.Bytes);
     }
 
     private void Fill(Variable variable, Span<byte> target)
@@ -161,7 +221,7 @@ public sealed unsafe class PtxModule : IDisposable
         int size = variable.ElementBytes;
         if (variable.Initialisers.Count > variable.Count)
             throw new PtxParseException(_file, variable.Line, $"'{variable.Name}' has {variable.Count} elements and {variable.Initialisers.Count} initialisers");
-        Span<byte> bits = stackalloc byte[8];
+        Span<byte> bits = stackalloc byte[16];
         for (int n = 0; n < variable.Initialisers.Count; n++)
         {
             Initialiser initialiser = variable.Initialisers[n];
@@ -170,10 +230,13 @@ public sealed unsafe class PtxModule : IDisposable
             {
                 if (!_scope.TryFind(name, out Symbol symbol))
                     throw new PtxParseException(_file, variable.Line, $"'{name}' is not defined");
+                if (symbol.Kind == SymbolKind.Function)
+                    throw new PtxParseException(_file, variable.Line, $"'{variable.Name}' holds the address of '{name}': addresses of functions are not supported");
                 value += symbol.Address + (initialiser.Generic && symbol.Space == Space.Const ? Window.Const : 0);
                 value >>= initialiser.ByteShift;
             }
 
+            bits.Clear();
             BinaryPrimitives.WriteUInt64LittleEndian(bits, value);
             bits[..size].CopyTo(target[(n * size)..]);
         }

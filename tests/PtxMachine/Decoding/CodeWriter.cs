@@ -258,7 +258,7 @@ internal sealed unsafe class CodeWriter(
             start[n] = code.Count;
             DecodedOp op = ops[n];
             foreach (int use in op.Uses.Distinct().Where(u => _tracker[Name(u)] >= 0))
-                code.Add(new Instruction { Run = &TrackOps.Check, Guard = IsGuard(op, use) ? 0 : op.I.Guard, Line = op.I.Line, Mode = _tracker[Name(use)] });
+                code.Add(new Instruction { Run = &TrackOps.Check, Uncounted = true, Guard = IsGuard(op, use) ? 0 : op.I.Guard, Line = op.I.Line, Mode = _tracker[Name(use)] });
             ref Instruction i = ref op.I;
             i.D = Resolve(op, OperandFields.D, i.D);
             i.A = Resolve(op, OperandFields.A, i.A);
@@ -273,10 +273,10 @@ internal sealed unsafe class CodeWriter(
             }
 
             foreach (int def in op.Defs.Distinct().Where(d => _tracker[Name(d)] >= 0 && op.I.Kind == StepKind.Plain))
-                code.Add(new Instruction { Run = &TrackOps.Mark, Guard = op.I.Guard, Line = op.I.Line, Mode = _tracker[Name(def)] });
+                code.Add(new Instruction { Run = &TrackOps.Mark, Uncounted = true, Guard = op.I.Guard, Line = op.I.Line, Mode = _tracker[Name(def)] });
             code.Add(i);
             foreach (int def in op.Defs.Distinct().Where(d => _tracker[Name(d)] >= 0 && op.I.Kind != StepKind.Plain))
-                code.Add(new Instruction { Run = &TrackOps.Mark, Guard = op.I.Guard, Line = op.I.Line, Mode = _tracker[Name(def)] });
+                code.Add(new Instruction { Run = &TrackOps.Mark, Uncounted = true, Guard = op.I.Guard, Line = op.I.Line, Mode = _tracker[Name(def)] });
         }
 
         start[ops.Count] = code.Count;

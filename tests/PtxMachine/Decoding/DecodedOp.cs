@@ -36,7 +36,7 @@ internal sealed class DecodedOp
 /// <summary>A named thing of a scope.</summary>
 internal readonly record struct Symbol(SymbolKind Kind, int Id, int Bits, Parsing.Space Space, ulong Address);
 
-internal enum SymbolKind : byte { Register, Predicate, Variable, Label }
+internal enum SymbolKind : byte { Register, Predicate, Variable, Label, Targets, Function }
 
 internal sealed class Scope(Scope? parent)
 {

@@ -21,7 +21,7 @@ internal sealed unsafe partial class KernelDecoder
             case "addc" or "subc":
                 Carry(op, s, m, m.TakeType(), subtract: s.Opcode == "subc", usesCarry: true);
                 return true;
-            case "div" or "rem" when s.Modifiers.Length == 1 && !PtxTypeOf(s.Modifiers[0]).IsFloat():
+            case "div" or "rem" when s.Modifiers.Length == 1 && _last.IsInteger():
                 Two(op, s, m, s.Opcode == "div" ? &Quotient : &Remainder);
                 return true;
             case "and" or "or" or "xor":
@@ -33,7 +33,7 @@ internal sealed unsafe partial class KernelDecoder
                 return true;
             case "min" or "max":
                 return Extremes(op, s, m);
-            case "abs" or "neg" when !PtxTypeOf(s.Modifiers[^1]).IsFloat():
+            case "abs" or "neg" when _last.IsInteger():
                 One(op, s, m, s.Opcode == "abs" ? &AbsoluteOf : &NegativeOf);
                 return true;
             case "sad":
@@ -80,12 +80,13 @@ internal sealed unsafe partial class KernelDecoder
         Emit(op, run);
     }
 
-    private Handler Handled(Handler run, InstructionStatement s, PtxType type) => run != null ? run : throw Error($"'{s.Text}' is not known for .{type.Text()}");
+    private Handler Handled(Handler run, InstructionStatement s, PtxType type) =>
+        run != null ? run : throw Error(type == PtxType.None ? $"'{s.Text}' names no type" : $"'{s.Text}' is not known for .{type.Text()}");
 
     private bool Sum(DecodedOp op, InstructionStatement s, Modifiers m)
     {
-        PtxType type = PtxTypeOf(s.Modifiers[^1]);
-        if (type.IsFloat() || type == PtxType.None)
+        PtxType type = _last;
+        if (!type.IsInteger())
             return false;
         bool subtract = s.Opcode == "sub";
         if (m.Take("cc"))
@@ -110,12 +111,19 @@ internal sealed unsafe partial class KernelDecoder
     private void Carry(DecodedOp op, InstructionStatement s, Modifiers m, PtxType type, bool subtract, bool usesCarry)
     {
         Count(s, 3);
+        RequireCarryType(s, type);
         op.I.Flag = m.Take("cc") || !usesCarry; // sets the carry
         op.I.Mode = (subtract ? 1 : 0) | (usesCarry ? 2 : 0);
         D(op, s.Operands[0], type);
         A(op, s.Operands[1], type);
         B(op, s.Operands[2], type);
         Emit(op, type.Bits() == 64 ? &BitOps.Carry<ulong> : &BitOps.Carry<uint>);
+    }
+
+    private void RequireCarryType(InstructionStatement s, PtxType type)
+    {
+        if (type is not (PtxType.U32 or PtxType.S32 or PtxType.U64 or PtxType.S64))
+            throw Error($"'{s.Text}': carries are of .u32, .s32, .u64 and .s64");
     }
 
     /// <summary>mad.cc and madc: a half of the product, then a sum with carry.</summary>
@@ -125,7 +133,8 @@ internal sealed unsafe partial class KernelDecoder
         string part = m.TakeAny("lo", "hi") ?? throw Error($"'{s.Text}' needs .lo or .hi");
         bool sets = m.Take("cc");
         PtxType type = m.TakeType();
-        var product = new DecodedOp { I = { Line = op.I.Line, Guard = op.I.Guard } };
+        RequireCarryType(s, type);
+        var product = new DecodedOp { I = { Line = op.I.Line, Guard = op.I.Guard, Uncounted = true } };
         product.Uses.AddRange(op.Uses);
         product.I.D = NewRegister(type.Bits());
         product.Defs.Add(product.I.D);
@@ -143,7 +152,7 @@ internal sealed unsafe partial class KernelDecoder
         Emit(op, type.Bits() == 64 ? &BitOps.Carry<ulong> : &BitOps.Carry<uint>);
     }
 
-    private static Handler SumOf(PtxType type) => type.Bits() switch { 16 => &Loops.Vector2<uint, Narrow2<Add<uint>>>, 64 => &Loops.Vector2<ulong, Add<ulong>>, 32 => &Loops.Vector2<uint, Add<uint>>, _ => null };
+    private static Handler SumOf(PtxType type) => type == PtxType.None ? null : type.Bits() switch { 16 => &Loops.Vector2<uint, Narrow2<Add<uint>>>, 64 => &Loops.Vector2<ulong, Add<ulong>>, 32 => &Loops.Vector2<uint, Add<uint>>, _ => null };
 
     private static Handler Difference(PtxType type) => type.Bits() switch { 16 => &Loops.Vector2<uint, Narrow2<Subtract<uint>>>, 64 => &Loops.Vector2<ulong, Subtract<ulong>>, 32 => &Loops.Vector2<uint, Subtract<uint>>, _ => null };
 
@@ -200,8 +209,8 @@ internal sealed unsafe partial class KernelDecoder
 
     private bool Product(DecodedOp op, InstructionStatement s, Modifiers m)
     {
-        PtxType type = PtxTypeOf(s.Modifiers[^1]);
-        if (type.IsFloat() || type == PtxType.None)
+        PtxType type = _last;
+        if (!type.IsInteger())
             return false;
         bool add = s.Opcode.StartsWith("mad", StringComparison.Ordinal);
         Count(s, add ? 4 : 3);
@@ -209,10 +218,12 @@ internal sealed unsafe partial class KernelDecoder
         m.TakeType();
         if (s.Opcode.EndsWith("24", StringComparison.Ordinal))
         {
-            if (part != "lo" || type.Bits() != 32)
-                throw Error($"'{s.Text}' is not supported: only .lo of 32 bits");
-            part = "24";
+            if (part == "wide" || type is not (PtxType.U32 or PtxType.S32))
+                throw Error($"'{s.Text}': .lo or .hi of .u32 or .s32 expected");
+            part = part == "lo" ? "24" : "24hi";
         }
+
+        bool saturate = add && part.EndsWith("hi", StringComparison.Ordinal) && type == PtxType.S32 && m.Take("sat");
 
         PtxType result = part != "wide" ? type : (type.Bits(), type.IsSigned()) switch
         {
@@ -223,7 +234,9 @@ internal sealed unsafe partial class KernelDecoder
         B(op, s.Operands[2], type);
         if (add)
             C(op, s.Operands[3], result);
-        Emit(op, Handled(add ? ProductSum(part, type) : ProductOf(part, type), s, type));
+        Handler run = saturate ? part == "hi" ? &Loops.Lane3<int, int, int, int, MultiplyThenAddSaturated<MultiplyHighSigned32>> : &Loops.Lane3<int, int, int, int, MultiplyThenAddSaturated<Multiply24HighSigned>>
+            : add ? ProductSum(part, type) : ProductOf(part, type);
+        Emit(op, Handled(run, s, type));
         return true;
     }
 
@@ -244,6 +257,8 @@ internal sealed unsafe partial class KernelDecoder
         ("wide", PtxType.S32) => &BitOps.MultiplyWide<int, long>,
         ("24", PtxType.U32) => &Loops.Lane2<uint, uint, uint, Multiply24Unsigned>,
         ("24", PtxType.S32) => &Loops.Lane2<int, int, int, Multiply24Signed>,
+        ("24hi", PtxType.U32) => &Loops.Lane2<uint, uint, uint, Multiply24HighUnsigned>,
+        ("24hi", PtxType.S32) => &Loops.Lane2<int, int, int, Multiply24HighSigned>,
         _ => null,
     };
 
@@ -264,6 +279,8 @@ internal sealed unsafe partial class KernelDecoder
         ("wide", PtxType.S32) => &Loops.Lane3<int, int, long, long, MultiplyThenAdd<int, long, MultiplyWideSigned32>>,
         ("24", PtxType.U32) => &Loops.Lane3<uint, uint, uint, uint, MultiplyThenAdd<uint, uint, Multiply24Unsigned>>,
         ("24", PtxType.S32) => &Loops.Lane3<int, int, int, int, MultiplyThenAdd<int, int, Multiply24Signed>>,
+        ("24hi", PtxType.U32) => &Loops.Lane3<uint, uint, uint, uint, MultiplyThenAdd<uint, uint, Multiply24HighUnsigned>>,
+        ("24hi", PtxType.S32) => &Loops.Lane3<int, int, int, int, MultiplyThenAdd<int, int, Multiply24HighSigned>>,
         _ => null,
     };
 
@@ -284,15 +301,17 @@ internal sealed unsafe partial class KernelDecoder
         return true;
     }
 
-    private static Handler AndOf(PtxType type) => type.Bits() == 64 ? &Loops.Vector2<ulong, And<ulong>> : &Loops.Vector2<uint, And<uint>>;
+    private static bool IsUntyped(PtxType type) => type is PtxType.B16 or PtxType.B32 or PtxType.B64;
 
-    private static Handler OrOf(PtxType type) => type.Bits() == 64 ? &Loops.Vector2<ulong, Or<ulong>> : &Loops.Vector2<uint, Or<uint>>;
+    private static Handler AndOf(PtxType type) => !IsUntyped(type) ? null : type.Bits() == 64 ? &Loops.Vector2<ulong, And<ulong>> : &Loops.Vector2<uint, And<uint>>;
 
-    private static Handler XorOf(PtxType type) => type.Bits() == 64 ? &Loops.Vector2<ulong, Xor<ulong>> : &Loops.Vector2<uint, Xor<uint>>;
+    private static Handler OrOf(PtxType type) => !IsUntyped(type) ? null : type.Bits() == 64 ? &Loops.Vector2<ulong, Or<ulong>> : &Loops.Vector2<uint, Or<uint>>;
 
-    private static Handler NotOf(PtxType type) => type.Bits() switch { 64 => &Loops.Vector1<ulong, Not<ulong>>, 16 => &Loops.Vector1<uint, Narrow1<Not<uint>>>, _ => &Loops.Vector1<uint, Not<uint>> };
+    private static Handler XorOf(PtxType type) => !IsUntyped(type) ? null : type.Bits() == 64 ? &Loops.Vector2<ulong, Xor<ulong>> : &Loops.Vector2<uint, Xor<uint>>;
 
-    private static Handler IsZeroOf(PtxType type) => type.Bits() == 64 ? &Loops.Lane1<ulong, ulong, IsZero<ulong>> : &Loops.Lane1<uint, uint, IsZero<uint>>;
+    private static Handler NotOf(PtxType type) => !IsUntyped(type) ? null : type.Bits() switch { 64 => &Loops.Vector1<ulong, Not<ulong>>, 16 => &Loops.Vector1<uint, Narrow1<Not<uint>>>, _ => &Loops.Vector1<uint, Not<uint>> };
+
+    private static Handler IsZeroOf(PtxType type) => !IsUntyped(type) ? null : type.Bits() == 64 ? &Loops.Lane1<ulong, ulong, IsZero<ulong>> : &Loops.Lane1<uint, uint, IsZero<uint>>;
 
     private bool Complement(DecodedOp op, InstructionStatement s, Modifiers m)
     {
@@ -322,6 +341,8 @@ internal sealed unsafe partial class KernelDecoder
         Count(s, 3);
         PtxType type = m.TakeType();
         bool left = s.Opcode == "shl";
+        if (left ? !IsUntyped(type) : !type.IsInteger() || type.Bits() is 8 or 128)
+            throw Error($"'{s.Text}' is not known for .{type.Text()}");
         D(op, s.Operands[0], type);
         A(op, s.Operands[1], type);
         if (s.Operands[2].Kind == OperandKind.Integer && type.Bits() >= 32)
@@ -355,7 +376,7 @@ internal sealed unsafe partial class KernelDecoder
 
     private bool Extremes(DecodedOp op, InstructionStatement s, Modifiers m)
     {
-        if (PtxTypeOf(s.Modifiers[^1]).IsFloat())
+        if (!_last.IsInteger())
             return false;
         Two(op, s, m, s.Opcode == "min" ? &MinOf : &MaxOf);
         return true;

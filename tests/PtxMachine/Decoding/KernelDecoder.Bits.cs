@@ -34,7 +34,8 @@ internal sealed unsafe partial class KernelDecoder
                 B(op, s.Operands[2], type);
                 C(op, s.Operands[3], PtxType.U32);
                 E(op, s.Operands[4], PtxType.U32);
-                Emit(op, type.Bits() == 64 ? &BitOps.Insert<ulong> : &BitOps.Insert<uint>);
+                Handler insert = type switch { PtxType.B64 => &BitOps.Insert<ulong>, PtxType.B32 => &BitOps.Insert<uint>, _ => null };
+                Emit(op, Handled(insert, s, type));
                 return true;
             case "lop3":
                 Count(s, 5);
@@ -68,6 +69,25 @@ internal sealed unsafe partial class KernelDecoder
                 Words(op, s);
                 Emit(op, &BitOps.PermuteBytes);
                 return true;
+            case "bmsk":
+                Count(s, 3);
+                bool maskWraps = m.Take("wrap");
+                if (!maskWraps && !m.Take("clamp") || m.TakeType() != PtxType.B32)
+                    throw Error($"'{s.Text}' is not understood");
+                D(op, s.Operands[0], PtxType.B32);
+                A(op, s.Operands[1], PtxType.B32);
+                B(op, s.Operands[2], PtxType.B32);
+                Emit(op, maskWraps ? &Loops.Lane2<uint, uint, uint, BitMaskWrap> : &Loops.Lane2<uint, uint, uint, BitMaskClamp>);
+                return true;
+            case "szext":
+                Extension(op, s, m);
+                return true;
+            case "fns":
+                Count(s, 4);
+                m.Take("b32");
+                Words(op, s);
+                Emit(op, &Loops.Lane3<uint, uint, int, uint, FindNthSet>);
+                return true;
             case "dp4a":
                 Dot(op, s, m, four: true);
                 return true;
@@ -77,6 +97,25 @@ internal sealed unsafe partial class KernelDecoder
             default:
                 return false;
         }
+    }
+
+    private void Extension(DecodedOp op, InstructionStatement s, Modifiers m)
+    {
+        Count(s, 3);
+        bool wraps = m.Take("wrap");
+        PtxType type = wraps || m.Take("clamp") ? m.TakeType() : PtxType.None;
+        D(op, s.Operands[0], PtxType.B32);
+        A(op, s.Operands[1], PtxType.B32);
+        B(op, s.Operands[2], PtxType.U32);
+        Handler run = (type, wraps) switch
+        {
+            (PtxType.U32, true) => &Loops.Lane2<uint, uint, uint, ExtendUnsigned<WrappedCount>>,
+            (PtxType.U32, false) => &Loops.Lane2<uint, uint, uint, ExtendUnsigned<ClampedCount>>,
+            (PtxType.S32, true) => &Loops.Lane2<int, uint, int, ExtendSigned<WrappedCount>>,
+            (PtxType.S32, false) => &Loops.Lane2<int, uint, int, ExtendSigned<ClampedCount>>,
+            _ => null,
+        };
+        Emit(op, Handled(run, s, type));
     }
 
     /// <summary>d, a, b, c of 32 bits.</summary>
@@ -121,7 +160,7 @@ internal sealed unsafe partial class KernelDecoder
         Emit(op, Handled(run, s, type));
     }
 
-    private static Handler ReverseOf(PtxType type) => type.Bits() == 64 ? &Loops.Lane1<ulong, ulong, Reverse64> : &Loops.Lane1<uint, uint, Reverse32>;
+    private static Handler ReverseOf(PtxType type) => !IsUntyped(type) || type == PtxType.B16 ? null : type.Bits() == 64 ? &Loops.Lane1<ulong, ulong, Reverse64> : &Loops.Lane1<uint, uint, Reverse32>;
 
     private static Handler FieldOf(PtxType type) => type switch
     {

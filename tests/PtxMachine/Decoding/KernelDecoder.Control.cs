@@ -31,15 +31,25 @@ internal sealed unsafe partial class KernelDecoder
                 op.I.Kind = StepKind.Trap;
                 Emit(op, &MemoryOps.Nothing);
                 return true;
+            case "brx":
+                IndexedBranch(op, s, m);
+                return true;
             case "call":
                 Call(op, s, m);
                 return true;
             case "bar" or "barrier":
                 return Barrier(op, s, m);
             case "nanosleep" or "griddepcontrol": // time does not pass here, and launches follow one another (ptx.md §6)
-                m.TakePrefix("");
+                if (s.Opcode == "nanosleep" ? !m.Take("u32") : m.TakeAny("launch_dependents", "wait") is null)
+                    throw Error($"'{s.Text}' is not understood");
+                Count(s, s.Opcode == "nanosleep" ? 1 : 0);
                 if (s.Opcode == "griddepcontrol" && TargetCapability < 90)
                     throw Error($"'griddepcontrol' needs sm_90, the module is for {_module.Target}");
+                Emit(op, s.Opcode == "nanosleep" ? &MemoryOps.Sleep : &MemoryOps.Nothing);
+                return true;
+            case "pmevent":
+                m.Take("mask");
+                Count(s, 1);
                 Emit(op, &MemoryOps.Nothing);
                 return true;
             default:
@@ -54,11 +64,60 @@ internal sealed unsafe partial class KernelDecoder
         Emit(op, &MemoryOps.Nothing);
     }
 
+    /// <summary>brx.idx index, targets: a chain of comparisons, counted as one instruction. An index beyond the targets is undefined, here a fault.</summary>
+    private void IndexedBranch(DecodedOp op, InstructionStatement s, Modifiers m)
+    {
+        Count(s, 2);
+        bool uniform = m.Take("idx") ? m.Take("uni") : throw Error($"'{s.Text}' is not understood");
+        Symbol list = s.Operands[1].Kind == OperandKind.Name ? Find(s.Operands[1].Name) : default;
+        if (list.Kind != SymbolKind.Targets)
+            throw Error("the name of a .branchtargets list expected");
+        List<string> labels = _targets[list.Id];
+        for (int n = 0; n < labels.Count; n++)
+        {
+            Symbol target = Find(labels[n]);
+            if (target.Kind != SymbolKind.Label)
+                throw Error($"'{labels[n]}' is no label");
+            Branch(WhenIndex(op, s.Operands[0], n, uniform && labels.Count == 1), target.Id);
+        }
+
+        op.I.Kind = StepKind.Trap;
+        op.I.Mode = BadIndex;
+        Emit(op, &MemoryOps.Nothing);
+    }
+
+    /// <summary>Mode of a trap that stands for an index beyond a list of targets, or for a failed assertion.</summary>
+    public const int BadIndex = 1, Assertion = 2;
+
+    /// <summary>A branch for the lanes of op whose index has the value.</summary>
+    private DecodedOp WhenIndex(DecodedOp op, Operand index, int value, bool uniform)
+    {
+        var test = new DecodedOp { I = { Line = op.I.Line, Guard = op.I.Guard, Uncounted = true, Q = -1, R = -1 } };
+        test.Uses.AddRange(op.Uses);
+        A(test, index, PtxType.U32);
+        test.I.B = Constant((ulong)value, false);
+        test.Fields |= OperandFields.B;
+        test.I.P = _predicates++;
+        test.I.Mode = CompareOps.AndWith;
+        test.I.R = op.I.Guard;
+        Emit(Unguarded(test), &CompareOps.Setp<uint, Equal<uint>>);
+        return new DecodedOp { I = { Line = op.I.Line, Guard = test.I.P, Uncounted = value > 0, Flag = uniform } };
+    }
+
+    /// <summary>A step for all lanes, whatever the instruction's guard.</summary>
+    private static DecodedOp Unguarded(DecodedOp op)
+    {
+        op.I.Guard = 0;
+        return op;
+    }
+
     private void Exit(DecodedOp op)
     {
         op.I.Kind = StepKind.Exit;
         Emit(op, &MemoryOps.Nothing);
     }
+
+    private const int MaxCallDepth = 100;
 
     /// <summary>
     /// call (results), name, (arguments): the body is expanded here, with its parameters standing for the caller's argument variables. A divergent return
@@ -72,14 +131,24 @@ internal sealed unsafe partial class KernelDecoder
         Operand[] results = at == 1 ? operands[0].Items : [];
         Operand callee = operands.Count > at && operands[at].Kind == OperandKind.Name ? operands[at] : throw Error("'call' names no function");
         Operand[] arguments = operands.Count > at + 1 && operands[at + 1].Kind == OperandKind.Arguments ? operands[at + 1].Items : [];
-        if (callee.Name is "vprintf" or "__assertfail" or "malloc" or "free")
+        if (callee.Name == "__assertfail")
+        {
+            op.I.Kind = StepKind.Trap;
+            op.I.Mode = Assertion;
+            Emit(op, &MemoryOps.Nothing);
+            return;
+        }
+
+        if (callee.Name is "vprintf" or "malloc" or "free")
             throw Error($"'{callee.Name}' is a service of the system that this machine does not have");
         Function function = _module.Functions.Find(f => f.Name == callee.Name && f.Body is not null)
-            ?? throw Error(_scope.TryFind(callee.Name, out _) ? "calls through pointers are not supported" : $"the function '{callee.Name}' has no body in this module");
+            ?? throw Error(_scope.TryFind(callee.Name, out Symbol pointer) && pointer.Kind == SymbolKind.Register ? "calls through pointers are not supported" : $"the function '{callee.Name}' has no body in this module");
         if (arguments.Length != function.Parameters.Count || results.Length != function.Returns.Count)
             throw Error($"'{callee.Name}' takes {function.Parameters.Count} arguments and gives {function.Returns.Count} results");
         if (!_callStack.Add(callee.Name))
             throw Error($"'{callee.Name}' calls itself: recursion is not supported");
+        if (_callStack.Count > MaxCallDepth)
+            throw Error($"calls of more than {MaxCallDepth} levels");
         _labels.Add(-1);
         int end = _labels.Count - 1, after = -1;
         if (op.I.Guard != 0)
@@ -88,6 +157,10 @@ internal sealed unsafe partial class KernelDecoder
             after = _labels.Count - 1;
             op.I.Guard ^= int.MinValue; // lanes whose guard does not hold jump over the body
             Branch(op, after);
+        }
+        else
+        {
+            Emit(op, &MemoryOps.Nothing);
         }
 
         (Scope caller, int callerReturn, int line) = (_scope, _returnLabel, _line);
@@ -125,32 +198,52 @@ internal sealed unsafe partial class KernelDecoder
             Symbol actual = actuals[n].Kind == OperandKind.Name ? Find(actuals[n].Name) : default;
             if (actual.Kind != SymbolKind.Variable || actual.Space != Space.Local)
                 throw Error("arguments of calls are .param variables");
+            if (actual.Bits != formals[n].Bytes)
+                throw Error($"the argument '{actuals[n].Name}' has {actual.Bits} bytes, '{formals[n].Name}' has {formals[n].Bytes}");
             body.TryAdd(formals[n].Name, actual);
         }
     }
 
-    /// <summary>A parameter in a register: results are the caller's register itself, arguments a copy that the body may change.</summary>
+    /// <summary>A parameter in a register, or in the elements of a vector register.</summary>
     private void BindRegister(Scope body, Variable formal, Operand actual, bool isResult)
     {
-        int bits = formal.Type.Bits();
-        if (formal.Type == PtxType.Pred)
-            throw Error("predicates as parameters are not supported");
+        foreach (string element in formal.Vector == 1 ? [""] : VectorElements[..formal.Vector])
+            BindElement(body, formal.Type, formal.Name + element, element.Length == 0 ? actual : new Operand { Kind = actual.Kind, Name = actual.Name + element }, isResult);
+    }
+
+    private static readonly string[] VectorElements = [".x", ".y", ".z", ".w"];
+
+    /// <summary>Results are the caller's register itself, arguments a copy that the body may change.</summary>
+    private void BindElement(Scope body, PtxType type, string name, Operand actual, bool isResult)
+    {
+        int bits = type.Bits();
+        bool predicate = type == PtxType.Pred;
         if (isResult)
         {
             Symbol target = Find(actual.Name);
-            if (target.Kind != SymbolKind.Register || target.Bits != bits)
+            if (target.Kind != (predicate ? SymbolKind.Predicate : SymbolKind.Register) || target.Bits != bits)
                 throw Error($"'{actual.Name}' is no register of {bits} bits");
-            body.TryAdd(formal.Name, target);
+            body.TryAdd(name, target);
             return;
         }
 
-        var copy = new DecodedOp { I = { Line = _line } };
+        var copy = new DecodedOp { I = { Line = _line, Uncounted = true, R = 0 } };
+        if (predicate)
+        {
+            copy.I.Q = PredicateSource(copy, actual);
+            copy.I.P = _predicates++;
+            copy.Defs.Add(~copy.I.P);
+            Emit(copy, &CompareOps.PredicateLogic);
+            body.TryAdd(name, new Symbol(SymbolKind.Predicate, copy.I.P, 1, Space.Generic, 0));
+            return;
+        }
+
         copy.I.D = NewRegister(bits);
         copy.Defs.Add(copy.I.D);
         copy.Fields |= OperandFields.D;
-        A(copy, actual, formal.Type);
+        A(copy, actual, type);
         Emit(copy, bits == 64 ? &Loops.Vector1<ulong, Move<ulong>> : &Loops.Vector1<uint, Move<uint>>);
-        body.TryAdd(formal.Name, new Symbol(SymbolKind.Register, copy.I.D, bits, Space.Generic, 0));
+        body.TryAdd(name, new Symbol(SymbolKind.Register, copy.I.D, bits, Space.Generic, 0));
     }
 
     private bool Barrier(DecodedOp op, InstructionStatement s, Modifiers m)
@@ -166,6 +259,8 @@ internal sealed unsafe partial class KernelDecoder
             return true;
         }
 
+        if (s.Modifiers.Contains("cluster"))
+            throw Error($"'{s.Text}': clusters are not supported");
         m.Take("cta");
         op.I.Aligned = m.Take("aligned") || s.Opcode == "bar";
         op.I.Kind = StepKind.Barrier;

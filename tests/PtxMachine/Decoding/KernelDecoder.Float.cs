@@ -9,8 +9,8 @@ internal sealed unsafe partial class KernelDecoder
 {
     private bool FloatFunctions(DecodedOp op, InstructionStatement s, Modifiers m)
     {
-        PtxType type = s.Modifiers.Length == 0 ? PtxType.None : PtxTypeOf(s.Modifiers[^1]);
-        if (!type.IsFloat() || s.Opcode is "cvt" or "setp" or "set" or "mov" or "ld" or "st" or "selp" or "slct" or "atom" or "red" or "mma" or "testp")
+        PtxType type = _last;
+        if (!type.IsFloat() || s.Opcode is "cvt" or "setp" or "set" or "mov" or "ld" or "st" or "selp" or "slct" or "atom" or "red" or "mma" or "wmma" or "testp")
             return false;
         if (type is PtxType.F16 or PtxType.F16x2 or PtxType.BF16 or PtxType.BF16x2)
             return HalfFunction(op, s, m, type);
@@ -19,6 +19,7 @@ internal sealed unsafe partial class KernelDecoder
         m.TakeType();
         string? rounding = m.TakeAny("rn", "rz", "rm", "rp");
         bool approximate = m.Take("approx"), full = m.Take("full"), flush = m.Take("ftz"), saturate = m.Take("sat");
+        CheckWords(s, type, rounding is not null, approximate || full, flush, saturate);
         Rounding mode = Mode(rounding);
         bool single = type == PtxType.F32;
         Handler run;
@@ -45,7 +46,7 @@ internal sealed unsafe partial class KernelDecoder
                 if (!approximate && rounding is null)
                     throw Error($"'{s.Text}' needs .approx or a rounding");
                 sources = 1;
-                run = single ? SingleFunction(s.Opcode, mode, approximate, flush) : DoubleFunction(s.Opcode, mode, approximate);
+                run = single ? SingleFunction(s.Opcode, mode, approximate, flush) : DoubleFunction(s.Opcode, mode, approximate, flush);
                 break;
             case "abs" or "neg":
                 sources = 1;
@@ -59,7 +60,10 @@ internal sealed unsafe partial class KernelDecoder
                 break;
             case "min" or "max":
                 sources = 2;
-                run = single ? SingleExtreme(s.Opcode == "min", m.Take("NaN"), flush) : s.Opcode == "min" ? &Loops.Lane2<double, double, double, MinDouble> : &Loops.Lane2<double, double, double, MaxDouble>;
+                bool nan = single && m.Take("NaN"), sign = single && m.Take("xorsign");
+                if (sign && !m.Take("abs"))
+                    throw Error($"'{s.Text}': .xorsign stands with .abs");
+                run = single ? SingleExtreme(s.Opcode == "min", nan, sign, flush) : s.Opcode == "min" ? &Loops.Lane2<double, double, double, MinDouble> : &Loops.Lane2<double, double, double, MaxDouble>;
                 break;
             case "copysign":
                 sources = 2;
@@ -78,6 +82,25 @@ internal sealed unsafe partial class KernelDecoder
             C(op, s.Operands[3], type);
         Emit(op, Handled(run, s, type));
         return true;
+    }
+
+    /// <summary>Which of the words rounding, .approx or .full, .ftz and .sat an operation takes (PTX ISA 9.7.3).</summary>
+    private void CheckWords(InstructionStatement s, PtxType type, bool rounding, bool approximate, bool flush, bool saturate)
+    {
+        bool single = type == PtxType.F32;
+        (bool takesRounding, bool takesApproximate, bool takesSaturate) = s.Opcode switch
+        {
+            "add" or "sub" or "mul" or "fma" or "mad" => (true, false, single),
+            "div" => (true, single, false),
+            "rcp" => (true, single || flush, false),
+            "sqrt" => (true, single, false),
+            "rsqrt" => (false, true, false),
+            "sin" or "cos" or "lg2" or "ex2" or "tanh" => (false, single, false),
+            _ => (false, false, false),
+        };
+        bool takesFlush = single ? s.Opcode is not ("copysign" or "tanh") : approximate && s.Opcode is "rcp" or "rsqrt";
+        if ((rounding && (!takesRounding || approximate)) || (approximate && !takesApproximate) || (saturate && !takesSaturate) || (flush && !takesFlush))
+            throw Error($"'{s.Text}' is no instruction of PTX");
     }
 
     private static Rounding Mode(string? word) => word switch
@@ -206,8 +229,10 @@ internal sealed unsafe partial class KernelDecoder
         _ => Function<TanH>(flush),
     };
 
-    private static Handler DoubleFunction(string opcode, Rounding mode, bool approximate) => (opcode, mode, approximate) switch
+    private static Handler DoubleFunction(string opcode, Rounding mode, bool approximate, bool flush) => (opcode, mode, approximate) switch
     {
+        ("rcp", _, true) => &Loops.Lane1<double, double, UpperHalf<ReciprocalRoundedDouble<RoundNearest>>>,
+        ("rsqrt", _, true) when flush => &Loops.Lane1<double, double, UpperHalf<ReciprocalSqrtDouble>>,
         ("rcp", Rounding.Nearest, _) => &Loops.Lane1<double, double, ReciprocalRoundedDouble<RoundNearest>>,
         ("rcp", Rounding.Zero, _) => &Loops.Lane1<double, double, ReciprocalRoundedDouble<RoundZero>>,
         ("rcp", Rounding.Down, _) => &Loops.Lane1<double, double, ReciprocalRoundedDouble<RoundDown>>,
@@ -220,67 +245,89 @@ internal sealed unsafe partial class KernelDecoder
         _ => null,
     };
 
-    private static Handler SingleExtreme(bool min, bool nan, bool flush) => (min, nan) switch
+    private static Handler SingleExtreme(bool min, bool nan, bool sign, bool flush) => (min, nan, sign) switch
     {
-        (true, false) => Vector<MinFloat>(flush, false),
-        (true, true) => Vector<NanPropagating<MinFloat>>(flush, false),
-        (false, false) => Vector<MaxFloat>(flush, false),
-        _ => Vector<NanPropagating<MaxFloat>>(flush, false),
+        (true, false, false) => Vector<MinFloat>(flush, false),
+        (true, true, false) => Vector<NanPropagating<MinFloat>>(flush, false),
+        (false, false, false) => Vector<MaxFloat>(flush, false),
+        (false, true, false) => Vector<NanPropagating<MaxFloat>>(flush, false),
+        (true, false, true) => Vector<OfMagnitudes<MinFloat>>(flush, false),
+        (true, true, true) => Vector<OfMagnitudes<NanPropagating<MinFloat>>>(flush, false),
+        (false, false, true) => Vector<OfMagnitudes<MaxFloat>>(flush, false),
+        _ => Vector<OfMagnitudes<NanPropagating<MaxFloat>>>(flush, false),
     };
 
     private bool HalfFunction(DecodedOp op, InstructionStatement s, Modifiers m, PtxType type)
     {
-        m.TakeType();
-        m.Take("rn");
-        bool approximate = m.Take("approx"), saturate = m.Take("sat"), relu = m.Take("relu"), nan = m.Take("NaN");
         bool pair = type is PtxType.F16x2 or PtxType.BF16x2, brain = type is PtxType.BF16 or PtxType.BF16x2;
-        int sources = s.Opcode switch { "fma" => 3, "abs" or "neg" or "ex2" or "tanh" => 1, _ => 2 };
-        Count(s, sources + 1);
-        if (s.Opcode is "abs" or "neg")
-        {
-            D(op, s.Operands[0], type);
-            A(op, s.Operands[1], type);
-            op.I.B = Constant(s.Opcode == "abs" ? (pair ? 0x7FFF7FFFu : 0x7FFFu) : (pair ? 0x80008000u : 0x8000u), false);
-            op.Fields |= OperandFields.B;
-            Emit(op, s.Opcode == "abs" ? &Loops.Vector2<uint, And<uint>> : &Loops.Vector2<uint, Xor<uint>>);
-            return true;
-        }
-
-        Handler run = (s.Opcode, approximate) switch
-        {
-            ("add", false) => saturate ? HalfOf<HalfSaturate<HalfAdd>>(brain, pair) : HalfOf<HalfAdd>(brain, pair),
-            ("sub", false) => saturate ? HalfOf<HalfSaturate<HalfSubtract>>(brain, pair) : HalfOf<HalfSubtract>(brain, pair),
-            ("mul", false) => saturate ? HalfOf<HalfSaturate<HalfMultiply>>(brain, pair) : HalfOf<HalfMultiply>(brain, pair),
-            ("fma", false) => relu ? HalfOf<HalfFmaRelu>(brain, pair) : saturate ? HalfOf<HalfSaturate<HalfFma>>(brain, pair) : HalfOf<HalfFma>(brain, pair),
-            ("min", false) => nan ? HalfOf<HalfMinNan>(brain, pair) : HalfOf<HalfMin>(brain, pair),
-            ("max", false) => nan ? HalfOf<HalfMaxNan>(brain, pair) : HalfOf<HalfMax>(brain, pair),
-            ("ex2", true) => HalfOf<HalfEx2>(brain, pair),
-            ("tanh", true) => HalfOf<HalfTanH>(brain, pair),
-            _ => null,
-        };
-        if (brain && TargetCapability < 90 && s.Opcode is "add" or "sub" or "mul" or "ex2" or "tanh")
+        if (s.Opcode is not ("add" or "sub" or "mul" or "fma" or "abs" or "neg" or "min" or "max" or "ex2" or "tanh"))
+            return false;
+        m.TakeType();
+        bool rounded = m.Take("rn"), approximate = m.Take("approx"), flush = m.Take("ftz"), saturate = m.Take("sat"), relu = m.Take("relu"), nan = m.Take("NaN");
+        bool sum = s.Opcode is "add" or "sub" or "mul", fused = s.Opcode == "fma", extreme = s.Opcode is "min" or "max", function = s.Opcode is "ex2" or "tanh";
+        bool sign = extreme && m.Take("xorsign") && m.Take("abs");
+        if ((rounded && !sum && !fused) || approximate != function || (saturate && (brain || !(sum || fused))) || (relu && (!fused || saturate)) || (nan && !extreme)
+            || (fused && !rounded) || (flush && (s.Opcode == "tanh" || (brain && s.Opcode != "ex2"))) || (brain && s.Opcode == "ex2" && !flush))
+            throw Error($"'{s.Text}' is no instruction of PTX");
+        if (brain && TargetCapability < 90 && (sum || function))
             throw Error($"'{s.Text}' needs sm_90, the module is for {_module.Target}");
+        int sources = fused ? 3 : s.Opcode is "abs" or "neg" || function ? 1 : 2;
+        Count(s, sources + 1);
         D(op, s.Operands[0], type);
         A(op, s.Operands[1], type);
+        op.I.B = op.I.C = Constant(0, false);
         if (sources > 1)
             B(op, s.Operands[2], type);
         if (sources > 2)
             C(op, s.Operands[3], type);
-        op.I.B = sources > 1 ? op.I.B : Constant(0, false);
-        op.I.C = sources > 2 ? op.I.C : Constant(0, false);
         op.Fields |= OperandFields.B | OperandFields.C;
-        Emit(op, Handled(run, s, type));
+        if (s.Opcode is "abs" or "neg" && !flush)
+        {
+            op.I.B = Constant(s.Opcode == "abs" ? (pair ? 0x7FFF7FFFu : 0x7FFFu) : (pair ? 0x80008000u : 0x8000u), false);
+            Emit(op, s.Opcode == "abs" ? &Loops.Vector2<uint, And<uint>> : &Loops.Vector2<uint, Xor<uint>>);
+            return true;
+        }
+
+        Emit(op, s.Opcode switch
+        {
+            "add" => saturate ? HalfOf<HalfSaturate<HalfAdd>>(brain, pair, flush) : HalfOf<HalfAdd>(brain, pair, flush),
+            "sub" => saturate ? HalfOf<HalfSaturate<HalfSubtract>>(brain, pair, flush) : HalfOf<HalfSubtract>(brain, pair, flush),
+            "mul" => saturate ? HalfOf<HalfSaturate<HalfMultiply>>(brain, pair, flush) : HalfOf<HalfMultiply>(brain, pair, flush),
+            "fma" => relu ? HalfOf<HalfFmaRelu>(brain, pair, flush) : saturate ? HalfOf<HalfSaturate<HalfFma>>(brain, pair, flush) : HalfOf<HalfFma>(brain, pair, flush),
+            "min" => (nan, sign) switch
+            {
+                (false, false) => HalfOf<HalfMin>(brain, pair, flush),
+                (true, false) => HalfOf<HalfMinNan>(brain, pair, flush),
+                (false, true) => HalfOf<HalfOfMagnitudes<HalfMin>>(brain, pair, flush),
+                _ => HalfOf<HalfOfMagnitudes<HalfMinNan>>(brain, pair, flush),
+            },
+            "max" => (nan, sign) switch
+            {
+                (false, false) => HalfOf<HalfMax>(brain, pair, flush),
+                (true, false) => HalfOf<HalfMaxNan>(brain, pair, flush),
+                (false, true) => HalfOf<HalfOfMagnitudes<HalfMax>>(brain, pair, flush),
+                _ => HalfOf<HalfOfMagnitudes<HalfMaxNan>>(brain, pair, flush),
+            },
+            "abs" => HalfOf<HalfAbs>(brain, pair, flush),
+            "neg" => HalfOf<HalfNegate>(brain, pair, flush),
+            "ex2" => HalfOf<HalfEx2>(brain, pair, flush),
+            _ => HalfOf<HalfTanH>(brain, pair, flush),
+        });
         return true;
     }
 
     private int TargetCapability => int.TryParse(new string([.. _module.Target.Where(char.IsAsciiDigit)]), System.Globalization.CultureInfo.InvariantCulture, out int value) ? value : 0;
 
-    private static Handler HalfOf<TOp>(bool brain, bool pair)
-        where TOp : struct, IHalfOperation => (brain, pair) switch
+    private static Handler HalfOf<TOp>(bool brain, bool pair, bool flush)
+        where TOp : struct, IHalfOperation => (brain, flush) switch
         {
-            (false, false) => &Loops.Lane3<uint, uint, uint, uint, Half1<Binary16, TOp>>,
-            (false, true) => &Loops.Lane3<uint, uint, uint, uint, Half2<Binary16, TOp>>,
-            (true, false) => &Loops.Lane3<uint, uint, uint, uint, Half1<BFloat16, TOp>>,
-            _ => &Loops.Lane3<uint, uint, uint, uint, Half2<BFloat16, TOp>>,
+            (false, false) => HalfOf<Binary16, TOp>(pair),
+            (false, true) => HalfOf<FlushedHalf<Binary16>, TOp>(pair),
+            (true, false) => HalfOf<BFloat16, TOp>(pair),
+            _ => HalfOf<FlushedHalf<BFloat16>, TOp>(pair),
         };
+
+    private static Handler HalfOf<TFormat, TOp>(bool pair)
+        where TFormat : struct, IHalfFormat
+        where TOp : struct, IHalfOperation => pair ? &Loops.Lane3<uint, uint, uint, uint, Half2<TFormat, TOp>> : &Loops.Lane3<uint, uint, uint, uint, Half1<TFormat, TOp>>;
 }

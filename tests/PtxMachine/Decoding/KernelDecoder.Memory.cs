@@ -24,11 +24,15 @@ internal sealed unsafe partial class KernelDecoder
             case "cp":
                 return AsyncCopy(op, s, m);
             case "prefetch" or "prefetchu" or "discard" or "applypriority":
-                m.TakePrefix("");
+                m.TakePrefix("L");
+                TakeSpace(m);
+                m.Take("tensormap");
+                Count(s, 1, 2);
                 Emit(op, &MemoryOps.Nothing);
                 return true;
             case "createpolicy": // a cache policy is a hint: its value is never looked at
                 m.TakePrefix("");
+                Count(s, 1, 2, 3, 4);
                 D(op, s.Operands[0], PtxType.B64);
                 op.I.A = Constant(0, true);
                 op.Fields |= OperandFields.A;
@@ -42,6 +46,8 @@ internal sealed unsafe partial class KernelDecoder
             case "isspacep":
                 Count(s, 2);
                 op.I.Mode = (int)TakeSpace(m);
+                if ((Space)op.I.Mode is Space.Generic or Space.Param)
+                    throw Error($"'{s.Text}' is not supported");
                 A(op, s.Operands[1], PtxType.U64);
                 op.I.P = PredicateDestination(op, s.Operands[0].Name);
                 Emit(op, &MemoryOps.IsSpace);
@@ -77,7 +83,7 @@ internal sealed unsafe partial class KernelDecoder
         bool strong = TakeAccess(m, out bool hint);
         Space space = TakeSpace(m);
         int vector = TakeVector(m);
-        PtxType type = m.TakeType();
+        PtxType type = TakeElement(s, m, vector);
         Count(s, hint ? 3 : 2);
         if (op.I.Aligned && space != Space.Global)
             throw Error($"'{s.Text}': .nc is for .global");
@@ -106,7 +112,7 @@ internal sealed unsafe partial class KernelDecoder
         bool strong = TakeAccess(m, out bool hint);
         Space space = TakeSpace(m);
         int vector = TakeVector(m);
-        PtxType type = m.TakeType();
+        PtxType type = TakeElement(s, m, vector);
         Count(s, hint ? 3 : 2);
         space = Address(op, s.Operands[0], space);
         Strong(op, strong, space);
@@ -125,6 +131,17 @@ internal sealed unsafe partial class KernelDecoder
         op.I.Count = items.Length;
         Grain(space, items.Length * Math.Max(type.Bits() / 8, 1));
         Emit(op, StoreTo(space, type.Bits() / 8, width == 64));
+    }
+
+    /// <summary>The type of an access, up to 16 bytes with all its elements.</summary>
+    private PtxType TakeElement(InstructionStatement s, Modifiers m, int vector)
+    {
+        PtxType type = m.TakeType();
+        if (type is PtxType.None or PtxType.Pred or PtxType.B128)
+            throw Error(type == PtxType.None ? $"'{s.Text}' names no type" : $"'{s.Text}' is not supported");
+        if (vector * type.Bits() > 128)
+            throw Error($"'{s.Text}': accesses of more than 16 bytes need sm_100 and are not supported");
+        return type;
     }
 
     private static int TakeVector(Modifiers m) => m.TakeAny("v2", "v4", "v8") switch { "v2" => 2, "v4" => 4, "v8" => 8, _ => 1 };
@@ -170,6 +187,8 @@ internal sealed unsafe partial class KernelDecoder
         {
             if (symbol.Bits < 32)
                 throw Error($"'{o.Name}' has {symbol.Bits} bits, an address has 32 or 64");
+            if (space == Space.Param && _returnLabel >= 0)
+                space = Space.Local; // parameters of a function that was called lie in the thread's own memory
             op.I.A = symbol.Id;
             op.I.Width = symbol.Bits;
             op.I.Immediate = (long)o.Bits;
@@ -245,6 +264,10 @@ internal sealed unsafe partial class KernelDecoder
         if (!reduction)
             D(op, s.Operands[0], type);
         B(op, s.Operands[first + 1], type);
+        if (reduction && operation is "exch" or "cas")
+            throw Error($"'{s.Text}' is no instruction of PTX: 'atom' gives the old value");
+        if (type is PtxType.BF16 or PtxType.BF16x2 && TargetCapability < 90)
+            throw Error($"'{s.Text}' needs sm_90, the module is for {_module.Target}");
         op.I.C = op.I.B;
         op.Fields |= OperandFields.C;
         if (sources == 2)
@@ -267,6 +290,9 @@ internal sealed unsafe partial class KernelDecoder
             ("add", PtxType.U64 or PtxType.S64) => &AtomicOps.Atomic<ulong, Combine<ulong, SumOf<ulong>>, TSpace>,
             ("add", PtxType.F32) => &AtomicOps.Atomic<float, Combine<float, SumOf<float>>, TSpace>,
             ("add", PtxType.F64) => &AtomicOps.Atomic<double, Combine<double, SumOf<double>>, TSpace>,
+            ("add", PtxType.F16) => &AtomicOps.AtomicNarrow<AtomicHalf<Binary16>, TSpace>,
+            ("add", PtxType.BF16) => &AtomicOps.AtomicNarrow<AtomicHalf<BFloat16>, TSpace>,
+            ("cas", PtxType.B16) => &AtomicOps.AtomicNarrow<CompareAndSwap<ushort>, TSpace>,
             ("add", PtxType.F16x2) => &AtomicOps.Atomic<uint, AtomicHalf2<Binary16>, TSpace>,
             ("add", PtxType.BF16x2) => &AtomicOps.Atomic<uint, AtomicHalf2<BFloat16>, TSpace>,
             ("min", PtxType.U32) => &AtomicOps.Atomic<uint, Combine<uint, Least<uint>>, TSpace>,
@@ -305,6 +331,7 @@ internal sealed unsafe partial class KernelDecoder
 
         if (m.Take("wait_all") || m.Take("wait_group"))
         {
+            Count(s, s.Modifiers.Contains("wait_all") ? 0 : 1);
             op.I.Immediate = s.Modifiers.Contains("wait_all") ? -1 : (long)Immediate(s.Operands[0], int.MaxValue);
             Emit(op, &AsyncOps.Wait);
             return true;
@@ -324,8 +351,6 @@ internal sealed unsafe partial class KernelDecoder
         if (global ? op.I.Count != 16 : op.I.Count is not (4 or 8 or 16))
             throw Error($"cp.async of {op.I.Count} bytes: .ca copies 4, 8 or 16, .cg 16");
         Address(op, s.Operands[0], Space.Shared);
-        if (op.I.Width == 64 && s.Operands[0].Name.Length == 0)
-            throw Error("cp.async needs a shared address");
         SourceAddress(op, s.Operands[1]);
         if (operands == 4)
             SourceSize(op, s.Operands[3]);
@@ -337,10 +362,17 @@ internal sealed unsafe partial class KernelDecoder
     private void SourceAddress(DecodedOp op, Operand o)
     {
         Symbol symbol = o.Kind == OperandKind.Address && o.Name.Length > 0 ? Find(o.Name) : throw Error("a global address in brackets expected");
+        if (symbol.Kind == SymbolKind.Variable && symbol.Space == Space.Global)
+        {
+            op.I.B = Constant(symbol.Address + o.Bits, true);
+            op.Fields |= OperandFields.B;
+            return;
+        }
+
         if (symbol.Kind != SymbolKind.Register || symbol.Bits != 64)
             throw Error($"'{o.Name}' is no register of 64 bits");
         op.I.B = symbol.Id;
-        op.I.Target = checked((int)(long)o.Bits);
+        op.I.Target = (long)o.Bits is >= int.MinValue and <= int.MaxValue ? (int)o.Bits : throw Error($"an offset of {(long)o.Bits}");
         op.Fields |= OperandFields.B;
         op.Uses.Add(symbol.Id);
     }

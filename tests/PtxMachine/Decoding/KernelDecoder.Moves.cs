@@ -18,6 +18,7 @@ internal sealed unsafe partial class KernelDecoder
             case "selp":
                 Count(s, 4);
                 PtxType type = m.TakeType();
+                RequireData(s, type);
                 D(op, s.Operands[0], type);
                 A(op, s.Operands[1], type);
                 B(op, s.Operands[2], type);
@@ -30,6 +31,7 @@ internal sealed unsafe partial class KernelDecoder
                 PtxType chosen = m.TakeType(), selector = m.TakeType();
                 if (selector is not (PtxType.S32 or PtxType.F32))
                     throw Error("the selector of 'slct' is .s32 or .f32");
+                RequireData(s, chosen);
                 op.I.Flag = selector == PtxType.F32;
                 D(op, s.Operands[0], chosen);
                 A(op, s.Operands[1], chosen);
@@ -44,6 +46,8 @@ internal sealed unsafe partial class KernelDecoder
                     "finite" => 0, "infinite" => 1, "number" => 2, "notanumber" => 3, "normal" => 4, "subnormal" => 5, _ => throw Error("'testp' needs an operation"),
                 };
                 PtxType tested = m.TakeType();
+                if (tested is not (PtxType.F32 or PtxType.F64))
+                    throw Error($"'{s.Text}': .f32 or .f64 expected");
                 op.I.Width = tested.Bits();
                 A(op, s.Operands[1], tested);
                 op.I.P = PredicateDestination(op, s.Operands[0].Name);
@@ -61,6 +65,13 @@ internal sealed unsafe partial class KernelDecoder
             default:
                 return false;
         }
+    }
+
+    /// <summary>A type of 16, 32 or 64 bits.</summary>
+    private void RequireData(InstructionStatement s, PtxType type)
+    {
+        if (type == PtxType.None || type.Bits() is not (16 or 32 or 64))
+            throw Error(type == PtxType.None ? $"'{s.Text}' names no type" : $"'{s.Text}' is not known for .{type.Text()}");
     }
 
     private interface ICompareMaker<T>
@@ -89,10 +100,37 @@ internal sealed unsafe partial class KernelDecoder
             where TOp : struct, IVector2<int> => &CompareOps.Setp<uint, Signed16Comparison<TOp>>;
     }
 
+    private struct Signed16SetMaker : ICompareMaker<int>
+    {
+        public static Handler Make<TOp>()
+            where TOp : struct, IVector2<int> => &CompareOps.Set<uint, Signed16Comparison<TOp>>;
+    }
+
     private struct FtzMaker : ICompareMaker<float>
     {
         public static Handler Make<TOp>()
             where TOp : struct, IVector2<float> => &CompareOps.Setp<float, FtzComparison<TOp>>;
+    }
+
+    private struct FtzSetMaker : ICompareMaker<float>
+    {
+        public static Handler Make<TOp>()
+            where TOp : struct, IVector2<float> => &CompareOps.Set<float, FtzComparison<TOp>>;
+    }
+
+    /// <summary>f16x2 and bf16x2: the low halves and the high ones.</summary>
+    private struct PairMaker<TFormat> : ICompareMaker<float>
+        where TFormat : struct, IHalfFormat
+    {
+        public static Handler Make<TOp>()
+            where TOp : struct, IVector2<float> => &CompareOps.SetpPair<HalfComparison<TFormat, TOp>>;
+    }
+
+    private struct PairSetMaker<TFormat> : ICompareMaker<float>
+        where TFormat : struct, IHalfFormat
+    {
+        public static Handler Make<TOp>()
+            where TOp : struct, IVector2<float> => &CompareOps.SetPair<HalfComparison<TFormat, TOp>>;
     }
 
     private struct HalfMaker<TFormat> : ICompareMaker<float>
@@ -137,16 +175,16 @@ internal sealed unsafe partial class KernelDecoder
         bool flush = m.Take("ftz");
         PtxType result = set ? m.TakeType() : PtxType.None, type = m.TakeType();
         Count(s, combination is null ? 3 : 4);
+        CheckComparison(s, word, type, flush);
         A(op, s.Operands[1], type);
         B(op, s.Operands[2], type);
         if (combination is not null)
             op.I.R = PredicateSource(op, s.Operands[3]);
+        bool pair = type is PtxType.F16x2 or PtxType.BF16x2;
         if (set)
         {
-            op.I.Flag = result is PtxType.F32;
+            op.I.Target = (int)One(result, s, type);
             op.I.Width = result.Bits();
-            if (!op.I.Flag && (!result.IsInteger() || result.Bits() > 32))
-                throw Error($"'{s.Text}': a result of 16 or 32 bits or .f32 expected");
             D(op, s.Operands[0], result);
         }
         else
@@ -154,9 +192,40 @@ internal sealed unsafe partial class KernelDecoder
             op.I.P = PredicateDestination(op, s.Operands[0].Name);
             if (s.Operands[0].Kind == OperandKind.Pair)
                 op.I.Q = PredicateDestination(op, s.Operands[0].Items[0].Name);
+            else if (pair)
+                throw Error($"'{s.Text}' has two results, p|q");
         }
 
         Emit(op, Handled(ComparisonOf(ParseComparison(word, type), type, flush, set), s, type));
+    }
+
+    /// <summary>The bits that set writes where the comparison holds: ones, or 1.0; for pairs those of a half.</summary>
+    private uint One(PtxType result, InstructionStatement s, PtxType type)
+    {
+        bool pair = type is PtxType.F16x2 or PtxType.BF16x2;
+        return result switch
+        {
+            PtxType.U32 or PtxType.S32 => pair ? 0xFFFFu : uint.MaxValue,
+            PtxType.F32 when !pair => BitConverter.SingleToUInt32Bits(1),
+            PtxType.U16 or PtxType.S16 when type is PtxType.F16 or PtxType.BF16 => 0xFFFF,
+            PtxType.F16 or PtxType.F16x2 when type == result => 0x3C00,
+            PtxType.BF16 or PtxType.BF16x2 when type == result => 0x3F80,
+            _ => throw Error($"'{s.Text}' is no instruction of PTX"),
+        };
+    }
+
+    private void CheckComparison(InstructionStatement s, string word, PtxType type, bool flush)
+    {
+        bool floats = type.IsFloat(), unsigned = type is PtxType.U16 or PtxType.U32 or PtxType.U64, untyped = IsUntyped(type);
+        bool fits = word switch
+        {
+            "eq" or "ne" => true,
+            "lt" or "le" or "gt" or "ge" => !untyped,
+            "lo" or "ls" or "hi" or "hs" => unsigned,
+            _ => floats,
+        };
+        if (!fits || type is PtxType.TF32 || (flush && type is not (PtxType.F32 or PtxType.F16 or PtxType.F16x2)))
+            throw Error($"'{s.Text}' is no instruction of PTX");
     }
 
     private static Comparison ParseComparison(string word, PtxType type) => word switch
@@ -177,15 +246,20 @@ internal sealed unsafe partial class KernelDecoder
         (PtxType.S64, false) => Pick<long, SetpMaker<long>>(c),
         (PtxType.F32, false) => flush ? Pick<float, FtzMaker>(c) : Pick<float, SetpMaker<float>>(c),
         (PtxType.F64, false) => Pick<double, SetpMaker<double>>(c),
-        (PtxType.F16, false) => Pick<float, HalfMaker<Binary16>>(c),
+        (PtxType.F16, false) => flush ? Pick<float, HalfMaker<FlushedHalf<Binary16>>>(c) : Pick<float, HalfMaker<Binary16>>(c),
+        (PtxType.F16x2, false) => flush ? Pick<float, PairMaker<FlushedHalf<Binary16>>>(c) : Pick<float, PairMaker<Binary16>>(c),
+        (PtxType.BF16x2, false) => Pick<float, PairMaker<BFloat16>>(c),
         (PtxType.BF16, false) => Pick<float, HalfMaker<BFloat16>>(c),
         (PtxType.U16 or PtxType.B16 or PtxType.U32 or PtxType.B32, true) => Pick<uint, SetMaker<uint>>(c),
         (PtxType.S32, true) => Pick<int, SetMaker<int>>(c),
         (PtxType.U64 or PtxType.B64, true) => Pick<ulong, SetMaker<ulong>>(c),
         (PtxType.S64, true) => Pick<long, SetMaker<long>>(c),
-        (PtxType.F32, true) => Pick<float, SetMaker<float>>(c),
+        (PtxType.S16, true) => Pick<int, Signed16SetMaker>(c),
+        (PtxType.F32, true) => flush ? Pick<float, FtzSetMaker>(c) : Pick<float, SetMaker<float>>(c),
         (PtxType.F64, true) => Pick<double, SetMaker<double>>(c),
-        (PtxType.F16, true) => Pick<float, HalfSetMaker<Binary16>>(c),
+        (PtxType.F16, true) => flush ? Pick<float, HalfSetMaker<FlushedHalf<Binary16>>>(c) : Pick<float, HalfSetMaker<Binary16>>(c),
+        (PtxType.F16x2, true) => flush ? Pick<float, PairSetMaker<FlushedHalf<Binary16>>>(c) : Pick<float, PairSetMaker<Binary16>>(c),
+        (PtxType.BF16x2, true) => Pick<float, PairSetMaker<BFloat16>>(c),
         (PtxType.BF16, true) => Pick<float, HalfSetMaker<BFloat16>>(c),
         _ => null,
     };
@@ -193,9 +267,16 @@ internal sealed unsafe partial class KernelDecoder
     private void Move(DecodedOp op, InstructionStatement s, Modifiers m)
     {
         Count(s, 2);
+        int vector = TakeVector(m);
         PtxType type = m.TakeType();
-        (Operand target, Operand source) = (s.Operands[0], s.Operands[1]);
-        if (type == PtxType.Pred)
+        (Operand target, Operand source) = (Elements(s.Operands[0]), Elements(s.Operands[1]));
+        if (type != PtxType.Pred)
+            RequireData(s, type);
+        if (vector > 1)
+        {
+            MoveVector(op, target, source, vector, type);
+        }
+        else if (type == PtxType.Pred)
         {
             op.I.Q = PredicateSource(op, source);
             op.I.R = 0;
@@ -224,6 +305,43 @@ internal sealed unsafe partial class KernelDecoder
             D(op, target, type);
             A(op, source, type);
             Emit(op, type.Bits() == 64 ? &Loops.Vector1<ulong, Move<ulong>> : &Loops.Vector1<uint, Move<uint>>);
+        }
+    }
+
+    /// <summary>A vector register as the vector of its elements; anything else as it is.</summary>
+    private Operand Elements(Operand o)
+    {
+        if (o.Kind != OperandKind.Name || _scope.TryFind(o.Name, out _) || !_scope.TryFind(o.Name + ".x", out _))
+            return o;
+        return new Operand { Kind = OperandKind.Vector, Items = [.. VectorElements.Where(e => _scope.TryFind(o.Name + e, out _)).Select(e => new Operand { Kind = OperandKind.Name, Name = o.Name + e })] };
+    }
+
+    /// <summary>mov.v2 and .v4: all elements are read before any is written.</summary>
+    private void MoveVector(DecodedOp op, Operand target, Operand source, int vector, PtxType type)
+    {
+        if (vector > 4 || target.Kind != OperandKind.Vector || source.Kind != OperandKind.Vector || target.Items.Length != vector || source.Items.Length != vector)
+            throw Error($"two vectors of {vector} registers expected");
+        var values = new int[vector];
+        Handler move = type.Bits() == 64 ? &Loops.Vector1<ulong, Move<ulong>> : &Loops.Vector1<uint, Move<uint>>;
+        for (int n = 0; n < 2 * vector; n++)
+        {
+            bool reads = n < vector;
+            var copy = new DecodedOp { I = { Line = op.I.Line, Guard = op.I.Guard, Uncounted = n < (2 * vector) - 1 }, Fields = OperandFields.D | OperandFields.A };
+            copy.Uses.AddRange(op.Uses);
+            if (reads)
+            {
+                A(copy, source.Items[n], type);
+                values[n] = copy.I.D = NewRegister(type.Bits());
+                copy.Defs.Add(values[n]);
+            }
+            else
+            {
+                copy.I.A = values[n - vector];
+                copy.Uses.Add(values[n - vector]);
+                D(copy, target.Items[n - vector], type);
+            }
+
+            Emit(copy, move);
         }
     }
 
@@ -304,8 +422,19 @@ internal sealed unsafe partial class KernelDecoder
         {
             if (TargetCapability < 89)
                 throw Error($"'{s.Text}' needs sm_89, the module is for {_module.Target}");
-            if (Is8BitFloat(source) ? target != PtxType.F16x2 : source != PtxType.F32 || !finite)
+            if (Is8BitFloat(source) ? target != PtxType.F16x2 : source is not (PtxType.F32 or PtxType.F16x2) || !finite)
                 throw Error($"'{s.Text}' is not supported");
+            if (rounding != "rn" || flush || saturate)
+                throw Error($"'{s.Text}' is no instruction of PTX");
+        }
+
+        if (Is8BitFloat(target) && source == PtxType.F16x2)
+        {
+            Count(s, 2);
+            D(op, s.Operands[0], target);
+            A(op, s.Operands[1], source);
+            Emit(op, &Conversions.HalvesToFloat8);
+            return;
         }
 
         if (Is8BitFloat(source))
@@ -319,6 +448,8 @@ internal sealed unsafe partial class KernelDecoder
 
         if (target is PtxType.F16x2 or PtxType.BF16x2 || Is8BitFloat(target))
         {
+            if (source != PtxType.F32 || rounding is not ("rn" or "rz") || flush || saturate)
+                throw Error($"'{s.Text}' is not supported");
             Count(s, 3);
             D(op, s.Operands[0], target);
             A(op, s.Operands[1], source);
@@ -328,6 +459,9 @@ internal sealed unsafe partial class KernelDecoder
         }
 
         Count(s, 2);
+        CheckConversion(s, target, source, relu, saturate, flush);
+        if (rounding == "rna" != (target == PtxType.TF32 && rounding != "rn" && rounding != "rz") || (source.IsInteger() && target.IsInteger() && (rounding ?? integral) is not null))
+            throw Error($"'{s.Text}' is no instruction of PTX");
         if (source.IsFloat() && target.IsInteger() && integral is null)
             throw Error($"'{s.Text}' needs .rni, .rzi, .rmi or .rpi");
         if (rounding is null && ((source.IsInteger() && target.IsFloat()) || (source.IsFloat() && target.IsFloat() && target.Bits() < source.Bits())))
@@ -340,6 +474,16 @@ internal sealed unsafe partial class KernelDecoder
         op.I.Width = sourceBits;
         op.I.Count = targetBits;
         Emit(op, FastConversion(op, source, target, sourceBits, targetBits));
+    }
+
+    private void CheckConversion(InstructionStatement s, PtxType target, PtxType source, bool relu, bool saturate, bool flush)
+    {
+        bool known = IsConvertible(target) && IsConvertible(source) && source != PtxType.TF32 && (target != PtxType.TF32 || source == PtxType.F32);
+        bool narrow = target is PtxType.F16 or PtxType.BF16 or PtxType.TF32;
+        if (!known || (relu && (!narrow || source != PtxType.F32)) || (flush && source != PtxType.F32 && target != PtxType.F32) || (saturate && target is PtxType.TF32 or PtxType.BF16))
+            throw Error($"'{s.Text}' is no instruction of PTX");
+
+        static bool IsConvertible(PtxType type) => type is (>= PtxType.U8 and <= PtxType.S64) or PtxType.F16 or PtxType.BF16 or PtxType.TF32 or PtxType.F32 or PtxType.F64;
     }
 
     /// <summary>cvt.pack.sat.type.s32{.b32} d, a, b{, c}: two clamped numbers, a the upper; 8-bit ones go below the low half of c.</summary>

@@ -69,12 +69,29 @@ internal sealed unsafe partial class KernelDecoder
         op.I.Aligned = true;
     }
 
+    /// <summary>.sync, with a member mask as last operand; or the old form for targets below sm_70, among the lanes that are here.</summary>
+    private bool Synchronised(DecodedOp op, InstructionStatement s, Modifiers m, int operands)
+    {
+        bool waits = m.Take("sync");
+        if (!waits && TargetCapability >= 70)
+            throw Error($"'{s.Opcode}' without .sync is gone since sm_70");
+        Count(s, waits ? operands + 1 : operands);
+        if (waits)
+            op.I.Kind = StepKind.WarpSync;
+        return waits;
+    }
+
+    private void Members(DecodedOp op, InstructionStatement s, bool waits)
+    {
+        if (waits)
+            E(op, s.Operands[^1], PtxType.B32);
+        else
+            op.I.E = Constant(uint.MaxValue, false);
+    }
+
     private void Shuffle(DecodedOp op, InstructionStatement s, Modifiers m)
     {
-        Count(s, 5);
-        if (!m.Take("sync"))
-            throw Error("'shfl' without .sync is gone since PTX 6.4");
-        op.I.Kind = StepKind.WarpSync;
+        bool waits = Synchronised(op, s, m, 4);
         op.I.Mode = m.TakeAny("up", "down", "bfly", "idx") switch { "up" => WarpOps.Up, "down" => WarpOps.Down, "bfly" => WarpOps.Butterfly, "idx" => WarpOps.Index, _ => throw Error("'shfl' needs a mode") };
         m.Take("b32");
         op.I.P = -1;
@@ -89,20 +106,17 @@ internal sealed unsafe partial class KernelDecoder
         A(op, s.Operands[1], PtxType.B32);
         B(op, s.Operands[2], PtxType.B32);
         C(op, s.Operands[3], PtxType.B32);
-        E(op, s.Operands[4], PtxType.B32);
+        Members(op, s, waits);
         Emit(op, &WarpOps.Shuffle);
     }
 
     private void Vote(DecodedOp op, InstructionStatement s, Modifiers m)
     {
-        Count(s, 3);
-        if (!m.Take("sync"))
-            throw Error("'vote' without .sync is gone since PTX 6.4");
-        op.I.Kind = StepKind.WarpSync;
+        bool waits = Synchronised(op, s, m, 2);
         op.I.Mode = m.TakeAny("all", "any", "uni", "ballot") switch { "all" => WarpOps.All, "any" => WarpOps.Any, "uni" => WarpOps.Uniform, "ballot" => WarpOps.Ballot, _ => throw Error("'vote' needs a mode") };
         m.TakeType();
         op.I.R = PredicateSource(op, s.Operands[1]);
-        E(op, s.Operands[2], PtxType.B32);
+        Members(op, s, waits);
         if (op.I.Mode == WarpOps.Ballot)
             D(op, s.Operands[0], PtxType.B32);
         else

@@ -26,12 +26,15 @@ internal sealed unsafe partial class KernelDecoder
     private int _localBytes;
     private int _sharedBytes;
     private int _returnLabel = -1; // within an expanded call
+    private readonly IReadOnlyDictionary<Variable, Symbol> _inner;
     private Scope _scope;
     private int _line;
 
     /// <param name="globals">Module variables, with their addresses.</param>
-    public KernelDecoder(string file, ModuleSyntax module, Kernel kernel, Scope globals)
+    /// <param name="inner">Variables of global and constant memory that stand within functions.</param>
+    public KernelDecoder(string file, ModuleSyntax module, Kernel kernel, Scope globals, IReadOnlyDictionary<Variable, Symbol> inner)
     {
+        _inner = inner;
         _file = file;
         _module = module;
         _kernel = kernel;
@@ -99,8 +102,12 @@ internal sealed unsafe partial class KernelDecoder
 
     private PtxParseException Error(string message) => new(_file, _line, message);
 
+    private const int MaxLocalBytes = 512 << 10, MaxSharedBytes = 1 << 24, MaxInstructions = 1 << 20;
+
     private int PlaceShared(Variable variable)
     {
+        if (_sharedBytes + variable.Bytes > MaxSharedBytes)
+            throw new PtxParseException(_file, variable.Line, $"'{variable.Name}': more than {MaxSharedBytes} bytes of shared memory");
         _sharedBytes = Align(_sharedBytes, variable.ActualAlignment);
         int at = _sharedBytes;
         _sharedBytes += checked((int)variable.Bytes);
@@ -124,11 +131,15 @@ internal sealed unsafe partial class KernelDecoder
     {
         foreach (Statement statement in body)
         {
-            if (statement is not LabelStatement label)
+            string? name = statement is LabelStatement l ? l.Name : (statement as TargetsStatement)?.Name;
+            if (name is null)
                 continue;
             _labels.Add(-1);
-            if (!_scope.TryAdd(label.Name, new Symbol(SymbolKind.Label, _labels.Count - 1, 0, Space.Generic, 0)))
-                throw new PtxParseException(_file, label.Line, $"the label '{label.Name}' is defined twice");
+            Symbol symbol = new(statement is LabelStatement ? SymbolKind.Label : SymbolKind.Targets, statement is LabelStatement ? _labels.Count - 1 : _targets.Count, 0, Space.Generic, 0);
+            if (statement is TargetsStatement targets)
+                _targets.Add(targets.Labels);
+            if (!_scope.TryAdd(name, symbol))
+                throw new PtxParseException(_file, statement.Line, $"the label '{name}' is defined twice");
         }
 
         foreach (Statement statement in body)
@@ -157,6 +168,8 @@ internal sealed unsafe partial class KernelDecoder
             }
         }
     }
+
+    private readonly List<List<string>> _targets = []; // of brx.idx
 
     private void Declare(RegisterStatement registers)
     {
@@ -188,18 +201,24 @@ internal sealed unsafe partial class KernelDecoder
                 address = (ulong)_sharedPlaces[variable];
                 break;
             case Space.Local or Space.Param: // .param within a body is a call's argument: the thread's own memory
+                if (_localBytes + variable.Bytes > MaxLocalBytes)
+                    throw Error($"more than {MaxLocalBytes} bytes of local memory");
                 _localBytes = Align(_localBytes, variable.ActualAlignment);
                 address = (ulong)_localBytes;
                 _localBytes += checked((int)variable.Bytes);
                 space = Space.Local;
                 break;
             default:
-                throw Error($"a .{space.ToString().ToLowerInvariant()} variable within a function is not supported");
+                Symbol placed = _inner[variable];
+                (space, address) = (placed.Space, placed.Address);
+                break;
         }
 
-        if (!_scope.TryAdd(variable.Name, new Symbol(SymbolKind.Variable, 0, 0, space, address)))
+        if (!_scope.TryAdd(variable.Name, new Symbol(SymbolKind.Variable, 0, (int)Math.Min(variable.Bytes, int.MaxValue), space, address)))
             throw Error($"'{variable.Name}' is defined twice");
     }
+
+    private PtxType _last; // type of the instruction's last word
 
     private void DecodeInstruction(InstructionStatement s)
     {
@@ -214,6 +233,7 @@ internal sealed unsafe partial class KernelDecoder
         }
 
         var m = new Modifiers(s.Modifiers);
+        _last = s.Modifiers.Length == 0 ? PtxType.None : PtxTypeOf(s.Modifiers[^1]);
         if (!(Arithmetic(op, s, m) || FloatFunctions(op, s, m) || CompareAndMove(op, s, m) || MemoryInstruction(op, s, m) || ControlFlow(op, s, m) || WarpInstruction(op, s, m)))
             throw Error($"unknown instruction '{s.Text}'");
         if (m.Unused() is { } word)
@@ -222,6 +242,8 @@ internal sealed unsafe partial class KernelDecoder
 
     private void Emit(DecodedOp op, Handler run)
     {
+        if (_ops.Count >= MaxInstructions)
+            throw Error($"the kernel has more than {MaxInstructions} instructions, its calls expanded");
         op.I.Run = run;
         _ops.Add(op);
     }
@@ -284,12 +306,25 @@ internal sealed unsafe partial class KernelDecoder
         if (symbol.Kind == SymbolKind.Variable)
             return Constant(symbol.Address + o.Bits, registerBits == 64);
         if (symbol.Kind != SymbolKind.Register)
-            throw Error($"'{o.Name}' is no register of data");
+            throw Error(symbol.Kind == SymbolKind.Function ? $"'{o.Name}': addresses of functions are not supported" : $"'{o.Name}' is no register of data");
         if (bits > 0 ? symbol.Bits != bits : symbol.Bits < -bits)
             throw Error($"'{o.Name}' has {symbol.Bits} bits, the instruction takes {Math.Abs(bits)}");
         registerBits = symbol.Bits;
-        op.Uses.Add(symbol.Id);
-        return symbol.Id;
+        int register = o.Bits == 0 ? symbol.Id : Sum(symbol, o.Bits);
+        op.Uses.Add(register);
+        return register;
+    }
+
+    /// <summary>register + constant as an operand: a sum of its own.</summary>
+    private int Sum(Symbol register, ulong constant)
+    {
+        var sum = new DecodedOp { I = { Line = _line, Uncounted = true, A = register.Id, D = NewRegister(register.Bits) }, Fields = OperandFields.D | OperandFields.A | OperandFields.B };
+        PtxType type = register.Bits switch { 16 => PtxType.B16, 32 => PtxType.B32, 64 => PtxType.B64, _ => throw Error("an offset to a register of 8 bits") };
+        sum.I.B = Constant(Cut(constant, type), register.Bits == 64);
+        sum.Uses.Add(register.Id);
+        sum.Defs.Add(sum.I.D);
+        Emit(sum, SumOf(type));
+        return sum.I.D;
     }
 
     /// <summary>A special register read by another instruction than mov: through a register of its own.</summary>
@@ -298,7 +333,7 @@ internal sealed unsafe partial class KernelDecoder
         if (bits != specialBits)
             throw Error($"a special register of {specialBits} bits where {bits} are taken");
         int register = NewRegister(bits);
-        var read = new DecodedOp { I = { Line = _line, Mode = id, Width = bits, D = register }, Fields = OperandFields.D };
+        var read = new DecodedOp { I = { Line = _line, Uncounted = true, Mode = id, Width = bits, D = register }, Fields = OperandFields.D };
         read.Defs.Add(register);
         Emit(read, &SpecialRegisters.Read);
         op.Uses.Add(register);
@@ -309,6 +344,8 @@ internal sealed unsafe partial class KernelDecoder
 
     private ulong FloatBits(Operand o, PtxType type)
     {
+        if (!type.IsFloat() && type is not (PtxType.B32 or PtxType.B64))
+            throw Error($"a float literal where .{type.Text()} is taken");
         if (type.Bits() == 64)
             return o.IsSingle ? BitConverter.DoubleToUInt64Bits(BitConverter.UInt32BitsToSingle((uint)o.Bits)) : o.Bits;
         if (type.Bits() != 32)

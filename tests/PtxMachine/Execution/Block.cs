@@ -10,7 +10,7 @@ namespace Foretoken.Ptx.Execution;
 internal sealed unsafe class Block : IDisposable
 {
     private const int BarrierCount = 16;
-    private const long Turn = 1 << 20; // warp instructions before the next warp gets its turn
+    private const long Turn = 1 << 16; // warp instructions before the next warp gets its turn
     private readonly BarrierState[] _barriers = new BarrierState[BarrierCount];
     private readonly byte* _memory;
     private readonly int[] _warpOrder;

@@ -37,4 +37,7 @@ internal unsafe struct Instruction
     public StepKind Kind;
     public bool Aligned; // of loads: .nc
     public bool Flag;
+
+    /// <summary>A step that no PTX instruction stands for: checks of registers, copies of arguments, halves of an instruction. It is not counted.</summary>
+    public bool Uncounted;
 }

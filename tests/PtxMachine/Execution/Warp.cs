@@ -36,7 +36,6 @@ internal sealed unsafe partial class Warp
     public uint Initial; // lanes that the block has
     public uint Live; // lanes that have not exited
     public WarpStatus Status;
-    public bool BarrierPredicate; // scratch of the barrier that the warp waits at
     public Instruction* BarrierInstruction;
 
     /// <summary>The pointer of a source or destination operand.</summary>
@@ -58,7 +57,8 @@ internal sealed unsafe partial class Warp
     {
         Initial = Live = lanes;
         Status = lanes == 0 ? WarpStatus.Exited : WarpStatus.Ready;
-        Executed = 0;
+        _executed = 0;
+        _fair = Polled = false;
         _groups = 0;
         if (Block.Launch.Options.LaneOrder == PtxOrder.Lockstep)
         {
@@ -91,9 +91,9 @@ internal sealed unsafe partial class Warp
     public void Run(long turn)
     {
         Status = WarpStatus.Ready;
-        long first = turn;
+        _turn = turn;
         bool lockstep = Block.Launch.Options.LaneOrder == PtxOrder.Lockstep;
-        while (turn > 0 && Status == WarpStatus.Ready)
+        while (_turn > 0 && Status == WarpStatus.Ready)
         {
             Merge(lockstep);
             int g = Choose(lockstep);
@@ -109,16 +109,23 @@ internal sealed unsafe partial class Warp
             int pc = _pc[g];
             uint mask = _mask[g];
             Remove(g);
-            RunGroup(pc, mask, lockstep ? Limit() : int.MaxValue, ref turn);
+            RunGroup(pc, mask, lockstep && !_fair ? Limit() : int.MaxValue);
         }
 
-        Block.Counters.WarpInstructions += first - turn;
-        Executed += first - turn;
-        if (Executed > Block.Launch.Options.InstructionLimit)
-            throw Block.Fault(PtxFaultKind.InstructionLimit, this, null, 0, $"the warp ran more than {Block.Launch.Options.InstructionLimit:N0} instructions");
+        _fair = Polled && !_fair;
+        Polled = false;
+        if (Status != WarpStatus.Exited && _groups > 0 && _executed > Block.Launch.Options.InstructionLimit)
+            throw Block.Fault(PtxFaultKind.InstructionLimit, this, Block.Launch.Kernel.Code + _pc[0], _mask[0],
+                $"the warp ran more than {Block.Launch.Options.InstructionLimit:N0} instructions ({nameof(PtxMachineOptions.InstructionLimit)}) and is still here: an endless loop, or one that waits for what never comes");
     }
 
-    private long Executed { get; set; }
+    /// <summary>The warp waits for others (a failed test of a barrier object, nanosleep): its turn ends with the running instruction.</summary>
+    public void EndTurn() => _turn = 0;
+
+    private long _turn; // instructions left
+    private long _executed;
+    private bool _fair; // this turn goes to any group
+    public bool Polled; // an atomic or volatile access lies in this turn: perhaps a loop that waits for lanes further on
 
     private int Limit()
     {
@@ -149,9 +156,10 @@ internal sealed unsafe partial class Warp
         int best = -1;
         if (lockstep)
         {
+            int runnable = 0;
             for (int i = 0; i < _groups; i++)
             {
-                if (!_waits[i] && (best < 0 || _pc[i] < _pc[best]))
+                if (!_waits[i] && (best < 0 || (_fair ? Block.Random(++runnable + 1) == 0 : _pc[i] < _pc[best])))
                     best = i;
             }
 
@@ -179,38 +187,44 @@ internal sealed unsafe partial class Warp
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private void RunGroup(int pc, uint mask, int limit, ref long turn)
+    private void RunGroup(int pc, uint mask, int limit)
     {
         Instruction* code = Block.Launch.Kernel.Code;
-        long lanes = 0;
+        long lanes = 0, steps = 0, uncounted = 0;
         do
         {
             Instruction* i = code + pc;
             uint exec = mask & Predicate(i->Guard);
-            turn--;
+            steps++;
             if (i->Kind == StepKind.Plain)
             {
                 if (exec != 0)
                 {
                     i->Run(this, i, exec);
-                    lanes += BitOperations.PopCount(exec);
+                    lanes += i->Uncounted ? 0 : BitOperations.PopCount(exec);
                 }
 
+                uncounted += i->Uncounted ? 1 : 0;
                 pc++;
             }
             else
             {
-                lanes += BitOperations.PopCount(exec);
+                lanes += i->Uncounted ? 0 : BitOperations.PopCount(exec);
+                uncounted += i->Uncounted ? 1 : 0;
                 if (!Control(i, ref pc, ref mask, exec, ref limit))
                 {
-                    Block.Counters.LaneInstructions += lanes;
-                    return;
+                    pc = -1;
+                    break;
                 }
             }
         }
-        while (pc < limit && turn > 0);
+        while (pc < limit && steps < _turn);
         Block.Counters.LaneInstructions += lanes;
-        Add(pc, mask);
+        Block.Counters.WarpInstructions += steps - uncounted;
+        _turn -= steps;
+        _executed += steps;
+        if (pc >= 0)
+            Add(pc, mask);
     }
 
     /// <summary>False: the group is gone, or was put back waiting.</summary>
@@ -251,11 +265,18 @@ internal sealed unsafe partial class Warp
                 return AtBarrier(i, ref pc, ref mask, exec);
             default:
                 if (exec != 0)
-                    throw Block.Fault(PtxFaultKind.IllegalInstruction, this, i, exec, "the kernel executed trap");
+                    throw Block.Fault(PtxFaultKind.IllegalInstruction, this, i, exec, TrapText(i->Mode));
                 pc++;
                 return true;
         }
     }
+
+    private static string TrapText(int mode) => mode switch
+    {
+        Decoding.KernelDecoder.BadIndex => "an indexed branch with an index beyond its targets",
+        Decoding.KernelDecoder.Assertion => "an assertion of the kernel failed",
+        _ => "the kernel executed trap",
+    };
 
     private bool Synchronise(Instruction* i, ref int pc, ref uint mask, uint exec)
     {

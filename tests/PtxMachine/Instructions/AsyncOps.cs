@@ -15,7 +15,8 @@ internal static unsafe class AsyncOps
         Span<byte> data = stackalloc byte[16];
         ulong* from = (ulong*)w.At(i->B);
         int bytes = i->Count;
-        uint ignored = i->R >= 0 ? w.Predicate(i->R) : 0, reading = 0;
+        uint ignored = i->R != -1 ? w.Predicate(i->R) : 0, reading = 0;
+        long loaded = 0;
         MemoryOps.Addresses(w, i);
         ulong* target = stackalloc ulong[Warp.Lanes];
         new Span<ulong>(w.Address, Warp.Lanes).CopyTo(new Span<ulong>(target, Warp.Lanes));
@@ -35,6 +36,7 @@ internal static unsafe class AsyncOps
                 data[(int)n] = *GlobalSpace.Read(w, i, lane, source + n, 1);
             w.Address[lane] = source;
             reading |= take > 0 ? 1u << lane : 0;
+            loaded += take;
             ulong address = Window.IsIn(target[lane], Window.Shared) ? target[lane] - Window.Shared : target[lane];
             SharedSpace.Check(w, i, lane, address, bytes, "cp.async");
             SharedMemory shared = w.Block.Shared;
@@ -45,6 +47,8 @@ internal static unsafe class AsyncOps
 
         if (reading != 0)
             GlobalSpace.Count(w, reading, bytes, store: false);
+        if (w.Block.Launch.Options.Count)
+            w.Block.Counters.GlobalLoadBytes += loaded - ((long)BitOperations.PopCount(reading) * bytes); // what is filled with zeros is not read
     }
 
     public static void Commit(Warp w, Instruction* i, uint exec)

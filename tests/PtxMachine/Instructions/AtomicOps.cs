@@ -17,6 +17,7 @@ internal static unsafe class AtomicOps
         where TSpace : struct, ISpace
     {
         MemoryOps.Addresses(w, i);
+        w.Polled = true;
         int bytes = Unsafe.SizeOf<T>();
         T* b = (T*)w.At(i->B), c = (T*)w.At(i->C), d = (T*)w.At(i->D);
         for (uint rest = exec; rest != 0; rest &= rest - 1)
@@ -24,11 +25,33 @@ internal static unsafe class AtomicOps
             int lane = BitOperations.TrailingZeroCount(rest);
             ulong address = w.Address[lane];
             bool global = typeof(TSpace) == typeof(GlobalSpace) || (typeof(TSpace) == typeof(GenericSpace) && address < Window.Shared);
-            T old = *(T*)TSpace.Read(w, i, lane, address, bytes);
-            T value = TOp.Apply(old, b[lane], c[lane]);
+            T old = *(T*)TSpace.Read(w, i, lane, address, bytes), value;
             if (typeof(T) == typeof(float) && global) // ptx.md §3: f32 sums flush subnormals in global memory, not in shared
-                value = (T)(object)Flush.Apply((float)(object)value);
+                value = (T)(object)Flush.Apply(Flush.Apply((float)(object)old) + Flush.Apply((float)(object)b[lane]));
+            else
+                value = TOp.Apply(old, b[lane], c[lane]);
             *(T*)TSpace.Write(w, i, lane, address, bytes, (byte*)&value) = value;
+            w.Block.Counters.GlobalAtomics += global ? 1 : 0;
+            if (!i->Flag)
+                d[lane] = old;
+        }
+    }
+
+    /// <summary>On 16 bits, whose registers have a lane of 32.</summary>
+    public static void AtomicNarrow<TOp, TSpace>(Warp w, Instruction* i, uint exec)
+        where TOp : struct, ILane3<ushort, ushort, ushort, ushort>
+        where TSpace : struct, ISpace
+    {
+        MemoryOps.Addresses(w, i);
+        w.Polled = true;
+        uint* b = (uint*)w.At(i->B), c = (uint*)w.At(i->C), d = (uint*)w.At(i->D);
+        for (uint rest = exec; rest != 0; rest &= rest - 1)
+        {
+            int lane = BitOperations.TrailingZeroCount(rest);
+            ulong address = w.Address[lane];
+            ushort old = *(ushort*)TSpace.Read(w, i, lane, address, sizeof(ushort)), value = TOp.Apply(old, (ushort)b[lane], (ushort)c[lane]);
+            *(ushort*)TSpace.Write(w, i, lane, address, sizeof(ushort), (byte*)&value) = value;
+            bool global = typeof(TSpace) == typeof(GlobalSpace) || (typeof(TSpace) == typeof(GenericSpace) && address < Window.Shared);
             w.Block.Counters.GlobalAtomics += global ? 1 : 0;
             if (!i->Flag)
                 d[lane] = old;

@@ -111,20 +111,46 @@ internal static unsafe class CompareOps
             w.SetPredicate(i->Q, other, exec);
     }
 
-    /// <summary>set.cmp.dtype: D gets all ones (Flag: 1.0f) where it holds.</summary>
+    /// <summary>setp of two halves: P is the low one's result, Q the high one's.</summary>
+    public static void SetpPair<TOp>(Warp w, Instruction* i, uint exec)
+        where TOp : struct, IVector2<uint>
+    {
+        uint low = Combine(w, i, Compare<uint, TOp>(w, i)), high = Combine(w, i, Compare<uint, HighHalves<TOp>>(w, i));
+        w.SetPredicate(i->P, low, exec);
+        w.SetPredicate(i->Q, high, exec);
+    }
+
+    /// <summary>set of two halves: Target holds the bits of a half that holds.</summary>
+    public static void SetPair<TOp>(Warp w, Instruction* i, uint exec)
+        where TOp : struct, IVector2<uint>
+    {
+        uint low = Combine(w, i, Compare<uint, TOp>(w, i)), high = Combine(w, i, Compare<uint, HighHalves<TOp>>(w, i)), yes = (uint)i->Target;
+        uint* d = (uint*)w.At(i->D);
+        for (uint rest = exec; rest != 0; rest &= rest - 1)
+        {
+            int lane = BitOperations.TrailingZeroCount(rest);
+            d[lane] = ((low >> lane & 1) != 0 ? yes : 0) | ((high >> lane & 1) != 0 ? yes << 16 : 0);
+        }
+    }
+
+    private static uint Combine(Warp w, Instruction* i, uint holds) => i->Mode switch
+    {
+        None => holds, AndWith => holds & w.Predicate(i->R), OrWith => holds | w.Predicate(i->R), _ => holds ^ w.Predicate(i->R),
+    };
+
+    private struct HighHalves<TOp> : IVector2<uint>
+        where TOp : struct, IVector2<uint>
+    {
+        public static Vector512<uint> Apply(Vector512<uint> a, Vector512<uint> b) => TOp.Apply(Vector512.ShiftRightLogical(a, 16), Vector512.ShiftRightLogical(b, 16));
+    }
+
+    /// <summary>set.cmp.dtype: D gets the bits in Target (all ones, or 1.0) where it holds.</summary>
     public static void Set<T, TOp>(Warp w, Instruction* i, uint exec)
         where T : unmanaged
         where TOp : struct, IVector2<T>
     {
-        uint holds = Compare<T, TOp>(w, i);
-        if (i->Mode != None)
-        {
-            uint c = w.Predicate(i->R);
-            holds = i->Mode == AndWith ? holds & c : i->Mode == OrWith ? holds | c : holds ^ c;
-        }
-
+        uint holds = Combine(w, i, Compare<T, TOp>(w, i)), yes = (uint)i->Target;
         uint* d = (uint*)w.At(i->D);
-        uint yes = i->Flag ? BitConverter.SingleToUInt32Bits(1) : i->Width == 16 ? 0xFFFFu : uint.MaxValue;
         for (uint rest = exec; rest != 0; rest &= rest - 1)
         {
             int lane = BitOperations.TrailingZeroCount(rest);

@@ -49,10 +49,25 @@ internal static unsafe class Conversions
         for (uint rest = exec; rest != 0; rest &= rest - 1)
         {
             int lane = BitOperations.TrailingZeroCount(rest);
-            uint low = Numbers.ToHalf(Float8(a[lane] & 255, (PtxType)i->P), Rounding.Nearest), high = Numbers.ToHalf(Float8(a[lane] >> 8 & 255, (PtxType)i->P), Rounding.Nearest);
+            uint low = Numbers.ToHalf(Rectified(Float8(a[lane] & 255, (PtxType)i->P), i->Mode), Rounding.Nearest);
+            uint high = Numbers.ToHalf(Rectified(Float8(a[lane] >> 8 & 255, (PtxType)i->P), i->Mode), Rounding.Nearest);
             d[lane] = (high << 16) | low;
         }
     }
+
+    /// <summary>cvt.rn.satfinite.e4m3x2.f16x2 and e5m2x2: halves keep their place.</summary>
+    public static void HalvesToFloat8(Warp w, Instruction* i, uint exec)
+    {
+        uint* a = (uint*)w.At(i->A), d = (uint*)w.At(i->D);
+        for (uint rest = exec; rest != 0; rest &= rest - 1)
+        {
+            int lane = BitOperations.TrailingZeroCount(rest);
+            d[lane] = (ToFloat8(Rectified(Numbers.FromHalf(a[lane] >> 16), i->Mode), (PtxType)i->Q) << 8) | ToFloat8(Rectified(Numbers.FromHalf(a[lane] & 0xFFFF), i->Mode), (PtxType)i->Q);
+        }
+    }
+
+    /// <summary>.relu: max(x, +0), −0 too.</summary>
+    private static double Rectified(double value, int mode) => (mode & Relu) != 0 && value <= 0 ? 0 : value;
 
     /// <summary>cvt.pack.sat.</summary>
     public static void PackSaturated(Warp w, Instruction* i, uint exec)
@@ -85,8 +100,7 @@ internal static unsafe class Conversions
             return FloatToInteger(number, source, target, rounding, registerBits);
         if ((mode & ToIntegral) != 0)
             number = Numbers.Integral(number, rounding) is var whole && whole == 0 ? Math.CopySign(0, number) : Numbers.Integral(number, rounding);
-        if ((mode & Relu) != 0 && number <= 0)
-            number = 0; // −0 too: max(x, +0)
+        number = Rectified(number, mode);
         if (saturate)
             number = number > 0 ? Math.Min(number, 1) : 0;
         return WriteFloat(number, target, (mode & ToIntegral) != 0 ? Rounding.Nearest : rounding, (mode & FlushSubnormals) != 0);
@@ -223,7 +237,7 @@ internal static unsafe class Conversions
 
     private static uint Half(float value, PtxType type, int mode)
     {
-        double number = (mode & Relu) != 0 && value <= 0 ? 0 : value; // −0 too: max(x, +0)
+        double number = Rectified(value, mode);
         var rounding = (Rounding)(mode & RoundingMask);
         return type switch
         {

@@ -207,13 +207,24 @@ internal struct ReciprocalSqrtDouble : ILane1<double, double>
     public static double Apply(double a) => a == 0 ? Math.CopySign(double.PositiveInfinity, a) : 1 / Math.Sqrt(a);
 }
 
+/// <summary>rcp.approx.ftz.f64 and rsqrt.approx.ftz.f64: of the upper 32 bits of the operand alone, the lower 32 of the result are zero.</summary>
+internal struct UpperHalf<TOp> : ILane1<double, double>
+    where TOp : struct, ILane1<double, double>
+{
+    public static double Apply(double a) => Flushed(TOp.Apply(Flushed(Cut(a))));
+
+    private static double Flushed(double a) => double.IsSubnormal(a) ? Math.CopySign(0, a) : Cut(a);
+
+    private static double Cut(double a) => double.IsNaN(a) ? a : BitConverter.UInt64BitsToDouble(BitConverter.DoubleToUInt64Bits(a) & 0xFFFFFFFF00000000);
+}
+
 /// <summary>div.approx: a·(1/b); a divisor beyond 2^126 gives zero, infinity over it NaN.</summary>
 internal struct DivideApproximate : ILane2<float, float, float>
 {
     public static float Apply(float a, float b)
     {
         if (float.IsFinite(b) && MathF.Abs(b) > 8.507059e37f)
-            return float.IsInfinity(a) || float.IsNaN(a) ? float.NaN : MathF.CopySign(0, MathF.Sign(a) * b);
+            return float.IsInfinity(a) || float.IsNaN(a) ? float.NaN : float.IsNegative(a) != float.IsNegative(b) ? -0f : 0f;
         return a / b;
     }
 }
@@ -243,6 +254,17 @@ internal struct BFloat16 : IHalfFormat
     public static float Read(uint bits) => Numbers.FromBFloat16(bits);
 
     public static uint Write(double value, Rounding mode) => Numbers.ToBFloat16(value, mode);
+}
+
+/// <summary>.ftz: subnormal operands and results become zeros of their sign.</summary>
+internal struct FlushedHalf<TFormat> : IHalfFormat
+    where TFormat : struct, IHalfFormat
+{
+    public static float Read(uint bits) => TFormat.Read(FlushBits(bits));
+
+    public static uint Write(double value, Rounding mode) => FlushBits(TFormat.Write(value, mode));
+
+    private static uint FlushBits(uint bits) => (bits & (typeof(TFormat) == typeof(Binary16) ? 0x7C00u : 0x7F80u)) == 0 ? bits & 0x8000 : bits;
 }
 
 internal interface IHalfOperation
@@ -299,6 +321,27 @@ internal struct HalfMinNan : IHalfOperation
 internal struct HalfMaxNan : IHalfOperation
 {
     public static double Apply(float a, float b, float c) => float.IsNaN(a) || float.IsNaN(b) ? double.NaN : HalfMax.Apply(a, b, c);
+}
+
+/// <summary>.xorsign.abs: of the magnitudes, with the signs' product.</summary>
+internal struct HalfOfMagnitudes<TOp> : IHalfOperation
+    where TOp : struct, IHalfOperation
+{
+    public static double Apply(float a, float b, float c)
+    {
+        double result = TOp.Apply(MathF.Abs(a), MathF.Abs(b), c);
+        return double.IsNaN(result) ? result : float.IsNegative(a) != float.IsNegative(b) ? -result : result;
+    }
+}
+
+internal struct HalfAbs : IHalfOperation
+{
+    public static double Apply(float a, float b, float c) => MathF.Abs(a);
+}
+
+internal struct HalfNegate : IHalfOperation
+{
+    public static double Apply(float a, float b, float c) => -a;
 }
 
 internal struct HalfEx2 : IHalfOperation

@@ -170,6 +170,24 @@ internal struct Multiply24Signed : ILane2<int, int, int>
     public static int Apply(int a, int b) => ((a << 8) >> 8) * ((b << 8) >> 8);
 }
 
+/// <summary>mul24.hi: bits 16 to 47 of the product of 48 bits.</summary>
+internal struct Multiply24HighUnsigned : ILane2<uint, uint, uint>
+{
+    public static uint Apply(uint a, uint b) => (uint)(((ulong)(a & 0xFFFFFF) * (b & 0xFFFFFF)) >> 16);
+}
+
+internal struct Multiply24HighSigned : ILane2<int, int, int>
+{
+    public static int Apply(int a, int b) => (int)(((long)((a << 8) >> 8) * ((b << 8) >> 8)) >> 16);
+}
+
+/// <summary>mad.hi.sat and mad24.hi.sat.</summary>
+internal struct MultiplyThenAddSaturated<TProduct> : ILane3<int, int, int, int>
+    where TProduct : struct, ILane2<int, int, int>
+{
+    public static int Apply(int a, int b, int c) => AddSaturate32.Apply(TProduct.Apply(a, b), c);
+}
+
 internal struct AddSaturate32 : ILane2<int, int, int>
 {
     public static int Apply(int a, int b) => (int)Math.Clamp((long)a + b, int.MinValue, int.MaxValue);
@@ -351,6 +369,52 @@ internal struct Permute : ILane3<uint, uint, uint, uint>
         }
 
         return result;
+    }
+}
+
+/// <summary>bmsk: b ones from bit a up; .clamp cuts both at 32, .wrap at 31 bits of each.</summary>
+internal struct BitMaskClamp : ILane2<uint, uint, uint>
+{
+    public static uint Apply(uint a, uint b) => (uint)(((1UL << (int)Math.Min(b, 32)) - 1) << (int)Math.Min(a, 32));
+}
+
+internal struct BitMaskWrap : ILane2<uint, uint, uint>
+{
+    public static uint Apply(uint a, uint b) => (uint)(((1UL << (int)(b & 31)) - 1) << (int)(a & 31));
+}
+
+/// <summary>szext: the low b bits of a, extended; .clamp takes counts from 32 as 32, .wrap their low five bits.</summary>
+internal struct ExtendUnsigned<TCount> : ILane2<uint, uint, uint>
+{
+    public static uint Apply(uint a, uint b) => (uint)(a & ((1UL << ExtendSigned<TCount>.Bits(b)) - 1));
+}
+
+internal struct ExtendSigned<TCount> : ILane2<int, uint, int>
+{
+    public static int Bits(uint b) => typeof(TCount) == typeof(ClampedCount) ? (int)Math.Min(b, 32) : (int)(b & 31);
+
+    public static int Apply(int a, uint b) => Bits(b) == 0 ? 0 : a << (32 - Bits(b)) >> (32 - Bits(b));
+}
+
+internal struct ClampedCount;
+
+internal struct WrappedCount;
+
+/// <summary>fns: the position of the c-th bit of a, counted from bit b up (c &gt; 0) or down (c &lt; 0), or bit b itself (c = 0); none: all ones.</summary>
+internal struct FindNthSet : ILane3<uint, uint, int, uint>
+{
+    public static uint Apply(uint a, uint b, int c)
+    {
+        int position = (int)(b & 31), left = Math.Abs(Math.Clamp(c, -33, 33)), step = c < 0 ? -1 : 1;
+        if (c == 0)
+            return (a >> position & 1) != 0 ? (uint)position : uint.MaxValue;
+        for (; position is >= 0 and < 32; position += step)
+        {
+            if ((a >> position & 1) != 0 && --left == 0)
+                return (uint)position;
+        }
+
+        return uint.MaxValue;
     }
 }
 

@@ -49,6 +49,7 @@ internal static unsafe class MemoryOps
         }
 
         TSpace.Count(w, exec, bytes, store: false);
+        w.Polled |= i->Mode == 1;
         if (typeof(TSpace) == typeof(SharedSpace) && i->Mode == 0 && w.Block.Shared.ReadLanes(w.Address, exec, bytes, w.Index))
         {
             for (int n = 0; n < count; n++)
@@ -140,6 +141,9 @@ internal static unsafe class MemoryOps
     public static void Nothing(Warp w, Instruction* i, uint exec)
     {
     }
+
+    /// <summary>nanosleep: others run first.</summary>
+    public static void Sleep(Warp w, Instruction* i, uint exec) => w.EndTurn();
 
     /// <summary>isspacep: Mode is the <see cref="Parsing.Space"/>.</summary>
     public static void IsSpace(Warp w, Instruction* i, uint exec)

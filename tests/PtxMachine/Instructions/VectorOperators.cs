@@ -139,6 +139,18 @@ internal struct NanPropagating<TOp> : IVector2<float>
     }
 }
 
+/// <summary>.xorsign.abs: of the magnitudes, with the signs' product; NaN stays canonical.</summary>
+internal struct OfMagnitudes<TOp> : IVector2<float>
+    where TOp : struct, IVector2<float>
+{
+    public static Vector512<float> Apply(Vector512<float> a, Vector512<float> b)
+    {
+        Vector512<float> result = TOp.Apply(Vector512.Abs(a), Vector512.Abs(b));
+        Vector512<uint> sign = (a.AsUInt32() ^ b.AsUInt32()) & Vector512.Create(0x80000000u);
+        return Vector512.ConditionalSelect(Vector512.Equals(result, result), (result.AsUInt32() | sign).AsSingle(), result);
+    }
+}
+
 internal static class Extremum
 {
     public static Vector512<float> CanonicalNaN => Vector512.Create(0x7FFFFFFFu).AsSingle();

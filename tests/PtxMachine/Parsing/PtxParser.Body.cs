@@ -6,9 +6,12 @@ internal sealed partial class PtxParser
     private List<Statement> Body()
     {
         Expect("{");
+        if (++_depth > Deepest)
+            throw Error($"more than {Deepest} nested braces");
         var body = new List<Statement>();
         while (!Take("}"))
             OneStatement(body);
+        _depth--;
         return body;
     }
 
@@ -28,8 +31,10 @@ internal sealed partial class PtxParser
         else if (token.Kind == TokenKind.Word && _tokens[_at + 1].Is(":"))
         {
             _at += 2;
-            if (Current.Is(".callprototype"))
+            if (Current.Text is ".callprototype" or ".calltargets")
                 SkipStatement(); // only an indirect call needs it, and that is refused where it stands
+            else if (Take(".branchtargets"))
+                body.Add(new TargetsStatement(token.Text, BranchTargets(), token.Line));
             else
                 body.Add(new LabelStatement(token.Text, token.Line));
         }
@@ -41,6 +46,15 @@ internal sealed partial class PtxParser
         {
             throw Error($"a statement expected, '{token.Text}' found");
         }
+    }
+
+    private List<string> BranchTargets()
+    {
+        var labels = new List<string> { Word() };
+        while (Take(","))
+            labels.Add(Word());
+        Expect(";");
+        return labels;
     }
 
     private void DirectiveStatement(List<Statement> body, Token token)
@@ -65,6 +79,8 @@ internal sealed partial class PtxParser
         }
     }
 
+    private const int MaxRegisters = 1 << 20;
+
     private void RegisterDeclaration(List<Statement> body)
     {
         int line = Next().Line;
@@ -78,12 +94,23 @@ internal sealed partial class PtxParser
             int count = 0;
             if (Take("<"))
             {
-                count = (int)Integer();
+                Token number = Next();
+                if (number.Kind != TokenKind.Integer || number.Bits > MaxRegisters)
+                    throw Error($"{number.Text} registers: 0 to {MaxRegisters} are possible");
+                count = (int)number.Bits;
                 Expect(">");
+                if (count == 0)
+                    continue;
             }
 
-            foreach (string element in elements == 1 ? [""] : new[] { ".x", ".y", ".z", ".w" }[..elements])
-                body.Add(new RegisterStatement(type, name + element, count, line));
+            if (elements == 1)
+                body.Add(new RegisterStatement(type, name, count, line));
+            for (int n = 0; elements > 1 && n < Math.Max(count, 1); n++)
+            {
+                string vector = count == 0 ? name : name + n.ToString(System.Globalization.CultureInfo.InvariantCulture);
+                foreach (string element in new[] { ".x", ".y", ".z", ".w" }[..elements])
+                    body.Add(new RegisterStatement(type, vector + element, 0, line));
+            }
         }
         while (Take(","));
         Expect(";");
@@ -104,7 +131,7 @@ internal sealed partial class PtxParser
         var operands = new List<Operand>();
         while (!Take(";"))
         {
-            operands.Add(Operand());
+            operands.Add(parts[0] == "call" && Take("(") ? new Operand { Kind = OperandKind.Arguments, Items = List(")") } : Operand());
             if (!Take(",") && !Current.Is(";"))
                 throw Error($"',' or ';' expected, '{Current.Text}' found");
         }
@@ -116,23 +143,22 @@ internal sealed partial class PtxParser
     {
         if (Take("{"))
             return new Operand { Kind = OperandKind.Vector, Items = List("}") };
-        if (Take("("))
-            return new Operand { Kind = OperandKind.Arguments, Items = List(")") };
         if (Take("["))
             return AddressOperand();
-        if (Take("!"))
+        if (Current.Is("!") && _tokens[_at + 1].Kind == TokenKind.Word && Take("!"))
             return new Operand { Kind = OperandKind.Name, Name = Word(), Negated = true };
-        if (Current.Kind != TokenKind.Word)
+        if (Current.Kind != TokenKind.Word || Current.Is("WARP_SZ"))
             return NumberOperand();
         string name = Word();
         if (Take("|"))
             return new Operand { Kind = OperandKind.Pair, Name = name, Items = [new Operand { Kind = OperandKind.Name, Name = Word() }] };
-        long offset = Take("+") ? Integer() : Current.Is("-") ? Integer() : 0;
-        return new Operand { Kind = OperandKind.Name, Name = name, Bits = (ulong)offset };
+        return new Operand { Kind = OperandKind.Name, Name = name, Bits = (ulong)Offset() };
     }
 
     private Operand[] List(string close)
     {
+        if (++_depth > Deepest)
+            throw Error($"more than {Deepest} nested braces");
         var items = new List<Operand>();
         while (!Take(close))
         {
@@ -141,35 +167,23 @@ internal sealed partial class PtxParser
                 throw Error($"',' or '{close}' expected, '{Current.Text}' found");
         }
 
+        _depth--;
         return [.. items];
     }
 
     private Operand AddressOperand()
     {
-        string name = Current.Kind == TokenKind.Word ? Word() : "";
-        long offset = 0;
-        while (!Take("]"))
-        {
-            Take("+");
-            offset += Integer();
-        }
-
+        string name = Current.Kind == TokenKind.Word && !Current.Is("WARP_SZ") ? Word() : "";
+        long offset = name.Length > 0 ? Offset() : Integer();
+        Expect("]");
         return new Operand { Kind = OperandKind.Address, Name = name, Bits = (ulong)offset };
     }
 
     private Operand NumberOperand()
     {
-        bool negative = Take("-");
-        Token token = Next();
-        if (token.Kind == TokenKind.Integer)
-            return new Operand { Kind = OperandKind.Integer, Bits = negative ? (ulong)-(long)token.Bits : token.Bits };
-        if (token.Kind != TokenKind.Float)
-        {
-            _at--;
-            throw Error($"an operand expected, '{token.Text}' found");
-        }
-
-        ulong sign = token.IsSingle ? 1UL << 31 : 1UL << 63;
-        return new Operand { Kind = OperandKind.Float, Bits = negative ? token.Bits ^ sign : token.Bits, IsSingle = token.IsSingle };
+        if (Current.Kind is not (TokenKind.Integer or TokenKind.Float or TokenKind.Symbol or TokenKind.Word))
+            throw Error($"an operand expected, '{Current.Text}' found");
+        Constant value = Expression();
+        return new Operand { Kind = value.IsFloat ? OperandKind.Float : OperandKind.Integer, Bits = value.Bits, IsSingle = value.IsSingle };
     }
 }

@@ -32,7 +32,7 @@ internal sealed partial class PtxParser
 
     private PtxParseException Error(string message) => new(_file, Current.Line, message);
 
-    private Token Next() => _tokens[_at++];
+    private Token Next() => Current.Kind == TokenKind.End ? throw Error("the text ends here") : _tokens[_at++];
 
     private bool Take(string text)
     {
@@ -49,15 +49,6 @@ internal sealed partial class PtxParser
     }
 
     private string Word() => Current.Kind == TokenKind.Word ? Next().Text : throw Error($"a name expected, '{Current.Text}' found");
-
-    private long Integer()
-    {
-        bool negative = Take("-");
-        if (Current.Kind != TokenKind.Integer)
-            throw Error($"a number expected, '{Current.Text}' found");
-        long value = (long)Next().Bits;
-        return negative ? -value : value;
-    }
 
     private void SkipLine()
     {
@@ -84,7 +75,7 @@ internal sealed partial class PtxParser
         if (Take(";"))
             return;
         bool isExtern = false;
-        while (Current.Is(".visible") || Current.Is(".extern") || Current.Is(".weak") || Current.Is(".common"))
+        while (Current.Text is ".visible" or ".extern" or ".weak" or ".common")
             isExtern |= Next().Text == ".extern";
         switch (Current.Text)
         {
@@ -103,7 +94,7 @@ internal sealed partial class PtxParser
                 break;
             case ".address_size":
                 _at++;
-                _module.AddressSize = (int)Integer();
+                _module.AddressSize = Size(64, ".address_size");
                 break;
             case ".file":
             case ".loc":
@@ -111,7 +102,7 @@ internal sealed partial class PtxParser
                 break;
             case ".section":
                 while (!Current.Is("{"))
-                    _at++;
+                    Next();
                 SkipBraces();
                 break;
             case ".pragma":
@@ -124,6 +115,8 @@ internal sealed partial class PtxParser
             case ".global" or ".const" or ".shared":
                 _module.Variables.AddRange(Variables(isExtern));
                 break;
+            case ".alias":
+                throw Error("'.alias' is not supported: give the function its name");
             default:
                 throw Error($"unknown directive '{Current.Text}'");
         }
@@ -202,7 +195,13 @@ internal sealed partial class PtxParser
         return list;
     }
 
-    /// <summary>.space [.align N] [.ptr [.space] [.align N]] .type name[N] [= initialiser] {, name…} ;</summary>
+    private int AlignmentOf()
+    {
+        int value = Size(1 << 12, "an alignment");
+        return System.Numerics.BitOperations.IsPow2(value) ? value : throw Error($"an alignment of {value} is no power of two");
+    }
+
+    /// <summary>.space [.align N] [.ptr [.space] [.align N]] [.v2|.v4] .type name[N] [= initialiser] {, name…} ;</summary>
     private List<Variable> Variables(bool isExtern, bool isParameter = false)
     {
         int line = Current.Line;
@@ -213,48 +212,34 @@ internal sealed partial class PtxParser
             ".reg" => Space.Generic, // a parameter in a register
             _ => throw Error($"unknown space '{spaceName}'"),
         };
-        int alignment = 0;
-        PtxType type = PtxType.None;
-        while (Current.Kind == TokenKind.Directive)
-        {
-            string directive = Next().Text[1..];
-            if (directive == "align")
-            {
-                int value = (int)Integer();
-                alignment = type == PtxType.None ? value : alignment; // behind .ptr: the alignment of what it points to
-            }
-            else if (directive == "attribute")
-            {
-                Expect("(");
-                while (!Take(")"))
-                    _at++;
-            }
-            else if (directive is not ("ptr" or "global" or "const" or "shared" or "local") && !PtxTypes.TryParse(directive, out type))
-            {
-                throw Error($"unknown modifier '.{directive}' of a variable");
-            }
-        }
-
-        if (type == PtxType.None)
-            throw Error("a variable needs a type");
+        (PtxType type, int vector, int alignment) = VariableType();
         var result = new List<Variable>();
         do
         {
             string name = Word();
-            long count = 1;
+            List<long> sizes = [];
             while (Take("["))
             {
-                count = Take("]") ? -1 : count * Integer();
-                if (count >= 0)
-                    Expect("]");
+                if (Current.Is("]") && sizes.Count > 0)
+                    throw Error("only an array's first size may be left out");
+                sizes.Add(Current.Is("]") ? -1 : Size(int.MaxValue, "an array"));
+                Expect("]");
             }
 
             List<Initialiser> initialisers = [];
+            long element = Math.Max(sizes.Skip(1).Aggregate((long)vector, (a, b) => checked(a * b)), 1), count = sizes.Count == 0 ? element : sizes[0] < 0 ? -1 : sizes[0] * element;
+            if (count > int.MaxValue)
+                throw Error($"an array of {count} elements");
             if (!isParameter && Take("="))
-                Initialisers(initialisers, type);
+            {
+                long[] rows = [count, .. Rows([.. sizes.Skip(1), .. vector > 1 ? [(long)vector] : Array.Empty<long>()])];
+                Initialisers(initialisers, type, rows, 0);
+                count = count < 0 ? (initialisers.Count + element - 1) / element * element : count;
+            }
+
             result.Add(new Variable
             {
-                Name = name, Space = space, Type = type, Line = line, Alignment = alignment, Count = count, IsExtern = isExtern, Initialisers = initialisers,
+                Name = name, Space = space, Type = type, Line = line, Alignment = alignment, Count = count, Vector = vector, IsExtern = isExtern, Initialisers = initialisers,
             });
         }
         while (!isParameter && Take(","));
@@ -263,7 +248,51 @@ internal sealed partial class PtxParser
         return result;
     }
 
-    private void Initialisers(List<Initialiser> list, PtxType type)
+    private (PtxType Type, int Vector, int Alignment) VariableType()
+    {
+        int alignment = 0, vector = 1;
+        PtxType type = PtxType.None;
+        bool pointer = false;
+        while (Current.Kind == TokenKind.Directive)
+        {
+            string directive = Next().Text[1..];
+            switch (directive)
+            {
+                case "align":
+                    int value = AlignmentOf();
+                    alignment = pointer ? alignment : value; // behind .ptr: the alignment of what it points to
+                    break;
+                case "attribute":
+                    Expect("(");
+                    while (!Take(")"))
+                        Next();
+                    break;
+                case "v2" or "v4":
+                    vector = directive[1] - '0';
+                    break;
+                case "ptr" or "global" or "const" or "shared" or "local":
+                    pointer = true;
+                    break;
+                default:
+                    if (!PtxTypes.TryParse(directive, out type))
+                        throw Error($"unknown modifier '.{directive}' of a variable");
+                    break;
+            }
+        }
+
+        return type == PtxType.None ? throw Error("a variable needs a type") : (type, vector, alignment);
+    }
+
+    /// <summary>Elements of a row at each depth of braces below the first.</summary>
+    private static long[] Rows(long[] sizes)
+    {
+        for (int n = sizes.Length - 2; n >= 0; n--)
+            sizes[n] *= sizes[n + 1];
+        return sizes;
+    }
+
+    /// <summary>Initial values; a row in braces of its own that has too few is filled up with zeros.</summary>
+    private void Initialisers(List<Initialiser> list, PtxType type, long[] rows, int depth)
     {
         if (!Take("{"))
         {
@@ -271,12 +300,21 @@ internal sealed partial class PtxParser
             return;
         }
 
+        int first = list.Count;
         while (!Take("}"))
         {
-            Initialisers(list, type);
+            if (Current.Is("{") && depth + 1 >= rows.Length)
+                throw Error("more braces than the array has dimensions");
+            Initialisers(list, type, rows, depth + 1);
             if (!Take(",") && !Current.Is("}"))
                 throw Error($"',' or '}}' expected, '{Current.Text}' found");
         }
+
+        long row = depth < rows.Length ? rows[depth] : 1;
+        if (row >= 0 && list.Count - first > row)
+            throw Error($"{list.Count - first} initial values for {row} elements");
+        while (depth > 0 && list.Count - first < row)
+            list.Add(default);
     }
 
     private Initialiser OneInitialiser(PtxType type)
@@ -284,13 +322,15 @@ internal sealed partial class PtxParser
         if (Current.Kind == TokenKind.Integer && _tokens[_at + 1].Is("(")) // mask(symbol): one byte of an address
         {
             ulong mask = Next().Bits;
+            if (mask != 0xFFUL << (System.Numerics.BitOperations.TrailingZeroCount(mask) & 63))
+                throw Error($"0x{mask:x} selects no byte of an address");
             Expect("(");
             Initialiser inner = OneInitialiser(type);
             Expect(")");
             return inner with { ByteShift = System.Numerics.BitOperations.TrailingZeroCount(mask) };
         }
 
-        if (Current.Kind == TokenKind.Word)
+        if (Current.Kind == TokenKind.Word && !Current.Is("WARP_SZ"))
         {
             string name = Word();
             bool generic = name == "generic";
@@ -301,16 +341,22 @@ internal sealed partial class PtxParser
                 Expect(")");
             }
 
-            long offset = Take("+") ? Integer() : Current.Is("-") ? Integer() : 0;
-            return new Initialiser((ulong)offset, name, generic, 0);
+            return new Initialiser((ulong)Offset(), name, generic, 0);
         }
 
         Operand number = NumberOperand();
         ulong bits = number.Bits;
+        if (number.Kind == OperandKind.Float && type is not (PtxType.F32 or PtxType.F64 or PtxType.B32 or PtxType.B64))
+            throw Error($"a float for an element of .{type.Text()}");
+        if (number.Kind == OperandKind.Integer && bits != 0 && type is PtxType.F32 or PtxType.F64)
+            throw Error($"an integer for an element of .{type.Text()}");
         if (number.Kind == OperandKind.Float && type == PtxType.F32 && !number.IsSingle)
             bits = BitConverter.SingleToUInt32Bits((float)BitConverter.UInt64BitsToDouble(bits));
         else if (number.Kind == OperandKind.Float && type == PtxType.F64 && number.IsSingle)
             bits = BitConverter.DoubleToUInt64Bits(BitConverter.UInt32BitsToSingle((uint)bits));
         return new Initialiser(bits, null, false, 0);
     }
+
+    /// <summary>+ or − a constant behind a symbol.</summary>
+    private long Offset() => Take("+") || Current.Is("-") ? Integer() : 0;
 }

@@ -13,12 +13,14 @@ internal sealed class Variable
 
     /// <summary>Number of elements; -1: an extern array without a size.</summary>
     public long Count { get; init; } = 1;
+    /// <summary>Elements of a vector variable (.v2, .v4), 1 otherwise; counted in <see cref="Count"/>.</summary>
+    public int Vector { get; init; } = 1;
     public bool IsExtern { get; init; }
     public List<Initialiser> Initialisers { get; init; } = [];
 
     public int ElementBytes => Math.Max(Type.Bits() / 8, 1);
     public long Bytes => Count < 0 ? 0 : Count * ElementBytes;
-    public int ActualAlignment => Math.Max(Alignment, 1) > 1 ? Alignment : ElementBytes;
+    public int ActualAlignment => Math.Max(Alignment, 1) > 1 ? Alignment : ElementBytes * Vector;
 }
 
 /// <summary>One initial element: a number's bits, or the address of a symbol plus an offset, cut to the element or, for <c>mask(symbol)</c>, one byte of it.</summary>
@@ -40,6 +42,9 @@ internal sealed class Operand
 internal abstract record Statement(int Line);
 
 internal sealed record LabelStatement(string Name, int Line) : Statement(Line);
+
+/// <summary>name: .branchtargets labels; of a brx.idx.</summary>
+internal sealed record TargetsStatement(string Name, List<string> Labels, int Line) : Statement(Line);
 
 internal sealed record BlockStatement(List<Statement> Body, int Line) : Statement(Line);
 
