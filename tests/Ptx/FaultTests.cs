@@ -141,7 +141,7 @@ public class FaultTests
     [InlineData("add.s32 %r1, %r2;", "operands")]
     [InlineData("add.s32 %r1, %rd2, %r3;", "64 bits")]
     [InlineData("add.s32 %r1, %nope, %r3;", "'%nope' is not defined")]
-    [InlineData("mma.sync.aligned.m8n8k4.row.col.f32.f16.f16.f32 {%r1}, {%r1}, {%r1}, {%r1};", "shapes")]
+    [InlineData("mma.sync.aligned.m8n8k4.row.col.f32.f16.f16.f32 {%r1}, {%r1}, {%r1}, {%r1};", "fragment map")]
     [InlineData("bra NOWHERE;", "'NOWHERE' is not defined")]
     [InlineData("cvt.rn.e4m3x2.f32 %h1, %f1, %f2;", "sm_89")]
     [InlineData("fma.f32 %f1, %f2, %f3, %f4;", "rounding")]

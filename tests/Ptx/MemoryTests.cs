@@ -84,6 +84,7 @@ public class MemoryTests
             mov.u64 %rd4, depot;
             cvta.local.u64 %rd5, %rd4;
             add.s64 %rd6, %rd5, %rd1;
+            st.local.u32 [depot+0], %r0;
             st.u32 [%rd6], %r2;
             mov.u64 %rd7, tile;
             cvta.shared.u64 %rd8, %rd7;

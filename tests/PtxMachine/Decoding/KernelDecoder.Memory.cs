@@ -40,8 +40,12 @@ internal sealed unsafe partial class KernelDecoder
                 return true;
             case "membar" or "fence":
                 TakeFence(m);
+                Count(s, 0);
                 _kernel.NeedsOneThread = true;
-                Emit(op, &MemoryOps.Nothing);
+                Emit(op, &MemoryOps.Fence);
+                return true;
+            case "mbarrier":
+                BarrierObject(op, s, m);
                 return true;
             case "isspacep":
                 Count(s, 2);
@@ -172,7 +176,7 @@ internal sealed unsafe partial class KernelDecoder
     /// <summary>The address operand; a symbol gives its own space when the instruction names none (or .param for a call's argument).</summary>
     private Space Address(DecodedOp op, Operand o, Space space)
     {
-        if (o.Kind != OperandKind.Address)
+        if (o.Kind != OperandKind.Address || o.Items.Length > 0)
             throw Error("an address in brackets expected");
         op.Fields |= OperandFields.A;
         op.I.Width = 64;
@@ -337,6 +341,12 @@ internal sealed unsafe partial class KernelDecoder
             return true;
         }
 
+        if (m.Take("mbarrier"))
+        {
+            CopiesArrive(op, s, m);
+            return true;
+        }
+
         bool global = m.Take("cg");
         if (!global && !m.Take("ca"))
             return false;
@@ -361,7 +371,7 @@ internal sealed unsafe partial class KernelDecoder
 
     private void SourceAddress(DecodedOp op, Operand o)
     {
-        Symbol symbol = o.Kind == OperandKind.Address && o.Name.Length > 0 ? Find(o.Name) : throw Error("a global address in brackets expected");
+        Symbol symbol = o.Kind == OperandKind.Address && o.Name.Length > 0 && o.Items.Length == 0 ? Find(o.Name) : throw Error("a global address in brackets expected");
         if (symbol.Kind == SymbolKind.Variable && symbol.Space == Space.Global)
         {
             op.I.B = Constant(symbol.Address + o.Bits, true);

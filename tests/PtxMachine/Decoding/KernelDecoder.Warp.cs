@@ -54,6 +54,9 @@ internal sealed unsafe partial class KernelDecoder
             case "mma":
                 MatrixProduct(op, s, m);
                 return true;
+            case "wmma":
+                WarpMatrix(op, s, m);
+                return true;
             default:
                 return false;
         }
@@ -69,12 +72,10 @@ internal sealed unsafe partial class KernelDecoder
         op.I.Aligned = true;
     }
 
-    /// <summary>.sync, with a member mask as last operand; or the old form for targets below sm_70, among the lanes that are here.</summary>
+    /// <summary>.sync, with a member mask as last operand; or the old form, among the lanes that are here.</summary>
     private bool Synchronised(DecodedOp op, InstructionStatement s, Modifiers m, int operands)
     {
         bool waits = m.Take("sync");
-        if (!waits && TargetCapability >= 70)
-            throw Error($"'{s.Opcode}' without .sync is gone since sm_70");
         Count(s, waits ? operands + 1 : operands);
         if (waits)
             op.I.Kind = StepKind.WarpSync;
@@ -196,45 +197,92 @@ internal sealed unsafe partial class KernelDecoder
         Emit(op, load ? &MatrixOps.LoadMatrix : &MatrixOps.StoreMatrix);
     }
 
-    /// <summary>The shapes whose fragment maps ptx.md §1 gives.</summary>
+    /// <summary>mma.sync: the shapes whose fragment maps ptx.md §1 gives, and those of <see cref="MatrixOps.NarrowInteger"/> and <see cref="MatrixOps.Double"/>.</summary>
     private void MatrixProduct(DecodedOp op, InstructionStatement s, Modifiers m)
     {
         Count(s, 4);
         if (!(m.Take("sync") && m.Take("aligned")))
             throw Error($"'{s.Text}' is not understood");
         Aligned(op);
-        string shape = m.TakeAny("m16n8k8", "m16n8k16", "m16n8k32") ?? throw Error($"'{s.Text}': only the shapes m16n8k8, m16n8k16 and m16n8k32 are known");
+        string shape = s.Modifiers.FirstOrDefault(w => w.StartsWith('m') && w.Contains('n') && char.IsAsciiDigit(w[^1])) ?? throw Error($"'{s.Text}' names no shape");
+        m.Take(shape);
         if (!m.Take("row") || !m.Take("col"))
             throw Error("'mma' needs .row.col");
         op.I.Flag = m.Take("satfinite");
-        op.I.Count = shape == "m16n8k8" ? 8 : shape == "m16n8k16" ? 16 : 32;
-        string[] types = [.. s.Modifiers.Where(w => w is "f32" or "f16" or "bf16" or "tf32" or "s32" or "s8" or "u8")];
+        bool xor = m.Take("xor"), and = !xor && m.Take("and");
+        if ((xor || and) != m.Take("popc"))
+            throw Error($"'{s.Text}' is not understood");
+        string[] types = [.. s.Modifiers.Where(w => w is "f32" or "f16" or "bf16" or "tf32" or "f64" or "s32" or "s8" or "u8" or "s4" or "u4" or "b1")];
         foreach (string type in types)
             m.Take(type);
         if (types.Length != 4 || types[0] != types[3])
             throw Error($"'{s.Text}': four types d.a.b.c with d = c expected");
         (string d, string a, string b) = (types[0], types[1], types[2]);
-        bool integer = d == "s32" && a is "s8" or "u8" && b is "s8" or "u8" && op.I.Count == 32;
-        bool half = a == b && a is "f16" or "bf16" && op.I.Count is 8 or 16 && (d == "f32" || (d == "f16" && a == "f16"));
-        bool tf32 = a == "tf32" && b == "tf32" && d == "f32" && op.I.Count == 8;
-        if (!integer && !half && !tf32 || (op.I.Flag && !integer))
-            throw Error($"'{s.Text}' is not supported: its fragment map is not known here");
-        int registersA = integer || tf32 ? 4 : op.I.Count / 4, registersC = d == "f16" ? 2 : 4;
-        op.I.Width = d == "f16" ? 16 : 32;
-        op.I.Mode = integer ? (a == "s8" ? 1 : 0) | (b == "s8" ? 2 : 0) : a switch { "f16" => MatrixOps.Half, "bf16" => MatrixOps.Brain, _ => MatrixOps.Tf32 };
-        Fragment(op, s.Operands[0], registersC, target: true);
-        Fragment(op, s.Operands[1], registersA, target: false);
-        Fragment(op, s.Operands[2], registersA / 2, target: false);
-        Fragment(op, s.Operands[3], registersC, target: false);
-        Emit(op, integer ? &MatrixOps.Integer : &MatrixOps.Float);
+        int bits = a switch { "s8" or "u8" => 8, "s4" or "u4" => 4, "b1" => 1, _ => 0 };
+        if ((bits == 1) != (xor || and) || (op.I.Flag && (bits is 0 or 1)))
+            throw Error($"'{s.Text}' is no instruction of PTX");
+        if (bits > 0 ? d != "s32" || b[1..] != a[1..] || bits == 1 && b != a : a != b)
+            throw Error($"'{s.Text}': these types do not go together");
+        if (bits > 0)
+            IntegerProduct(op, s, shape, bits, (a[0] == 's' ? 1 : 0) | (b[0] == 's' ? 2 : 0) | (xor ? MatrixOps.XorPopulation : 0) | (and ? MatrixOps.AndPopulation : 0));
+        else if (a == "f64" && d == "f64")
+            DoubleProduct(op, s, shape);
+        else
+            FloatProduct(op, s, shape, a, d);
     }
 
-    private void Fragment(DecodedOp op, Operand o, int count, bool target)
+    private PtxParseException UnknownShape(InstructionStatement s) => Error($"'{s.Text}' is not supported: its fragment map is not known here");
+
+    private void FloatProduct(DecodedOp op, InstructionStatement s, string shape, string a, string d)
+    {
+        op.I.Count = (shape, a) switch { ("m16n8k4", "tf32") => 4, ("m16n8k8", "tf32" or "f16" or "bf16") => 8, ("m16n8k16", "f16" or "bf16") => 16, _ => throw UnknownShape(s) };
+        if (d != "f32" && !(d == "f16" && a == "f16"))
+            throw UnknownShape(s);
+        int registersA = a == "tf32" ? op.I.Count / 2 : op.I.Count / 4, registersC = d == "f16" ? 2 : 4;
+        op.I.Width = d == "f16" ? 16 : 32;
+        op.I.Mode = a switch { "f16" => MatrixOps.Half, "bf16" => MatrixOps.Brain, _ => MatrixOps.Tf32 };
+        Fragments(op, s, registersC, registersA, registersA / 2, PtxType.B32);
+        Emit(op, &MatrixOps.Float);
+    }
+
+    private void IntegerProduct(DecodedOp op, InstructionStatement s, string shape, int bits, int mode)
+    {
+        (int rows, int k) = (shape, bits) switch
+        {
+            ("m8n8k16", 8) => (8, 16), ("m16n8k16", 8) => (16, 16), ("m16n8k32", 8) => (16, 32),
+            ("m8n8k32", 4) => (8, 32), ("m16n8k32", 4) => (16, 32), ("m16n8k64", 4) => (16, 64),
+            ("m8n8k128", 1) => (8, 128), ("m16n8k128", 1) => (16, 128), ("m16n8k256", 1) => (16, 256),
+            _ => throw UnknownShape(s),
+        };
+        (op.I.Count, op.I.Width, op.I.Target, op.I.Mode) = (k, bits, rows, mode);
+        Fragments(op, s, rows / 4, rows * k * bits / 1024, 8 * k * bits / 1024, PtxType.B32);
+        Emit(op, bits == 8 && k == 32 ? &MatrixOps.Integer : &MatrixOps.NarrowInteger);
+    }
+
+    private void DoubleProduct(DecodedOp op, InstructionStatement s, string shape)
+    {
+        (int rows, int k) = shape switch { "m8n8k4" => (8, 4), "m16n8k4" => (16, 4), "m16n8k8" => (16, 8), "m16n8k16" => (16, 16), _ => throw UnknownShape(s) };
+        if (TargetCapability < (rows == 8 ? 80 : 90))
+            throw Error($"'{s.Text}' needs sm_{(rows == 8 ? 80 : 90)}, the module is for {_module.Target}");
+        (op.I.Count, op.I.Target) = (k, rows);
+        Fragments(op, s, rows / 4, rows * k / 32, k / 4, PtxType.B64);
+        Emit(op, &MatrixOps.Double);
+    }
+
+    private void Fragments(DecodedOp op, InstructionStatement s, int registersC, int registersA, int registersB, PtxType type)
+    {
+        Fragment(op, s.Operands[0], registersC, target: true, type);
+        Fragment(op, s.Operands[1], registersA, target: false, type);
+        Fragment(op, s.Operands[2], registersB, target: false, type);
+        Fragment(op, s.Operands[3], registersC, target: false, type);
+    }
+
+    private void Fragment(DecodedOp op, Operand o, int count, bool target, PtxType type)
     {
         Operand[] items = o.Kind == OperandKind.Vector ? o.Items : [o];
         if (items.Length != count)
             throw Error($"a fragment of {count} registers expected, {items.Length} found");
         foreach (Operand item in items)
-            op.List.Add(target ? Destination(op, item, 32, exact: true, out _) : Source(op, item, PtxType.B32));
+            op.List.Add(target ? Destination(op, item, type.Bits(), exact: true, out _) : Source(op, item, type));
     }
 }

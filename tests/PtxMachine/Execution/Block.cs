@@ -21,7 +21,7 @@ internal sealed unsafe class Block : IDisposable
         Launch = launch;
         Kernel kernel = launch.Kernel;
         int warps = (int)((launch.BlockThreads + 31) / 32);
-        long perWarp = kernel.RegisterBytes + Align(kernel.PredicateCount * 4) + Align(kernel.TrackedCount * 4) + 256 + Align(kernel.LocalBytes * 32L);
+        long perWarp = kernel.RegisterBytes + Align(kernel.PredicateCount * 4) + Align(kernel.TrackedCount * 4) + 256 + Align(kernel.LocalBytes * 64L);
         _memory = (byte*)NativeMemory.AlignedAlloc((nuint)(perWarp * warps), 64);
         NativeMemory.Clear(_memory, (nuint)(perWarp * warps));
         Warps = new Warp[warps];
@@ -34,6 +34,7 @@ internal sealed unsafe class Block : IDisposable
             warp.Initialised = (uint*)(at += Align(kernel.PredicateCount * 4));
             warp.Address = (ulong*)(at += Align(kernel.TrackedCount * 4));
             warp.Local = at + 256;
+            warp.LocalWritten = warp.Local + (kernel.LocalBytes * 32L);
             Warps[w] = warp;
         }
 
@@ -154,6 +155,7 @@ internal sealed unsafe class Block : IDisposable
     private static void StartWarp(Warp warp, uint lanes)
     {
         new Span<uint>(warp.Initialised, warp.Block.Launch.Kernel.TrackedCount).Clear();
+        new Span<byte>(warp.LocalWritten, warp.Block.Launch.Kernel.LocalBytes * 32).Clear();
         warp.Predicates[0] = uint.MaxValue;
         warp.Predicates[1] = 0;
         warp.Start(lanes);

@@ -33,6 +33,7 @@ internal sealed unsafe partial class Warp
     public uint* Initialised; // one word of lanes per tracked register
     public ulong* Address; // [32] addresses of the running memory instruction
     public byte* Local; // [32, local bytes of the kernel]
+    public byte* LocalWritten; // [32, local bytes of the kernel] 1: written
     public uint Initial; // lanes that the block has
     public uint Live; // lanes that have not exited
     public WarpStatus Status;
@@ -92,6 +93,7 @@ internal sealed unsafe partial class Warp
     {
         Status = WarpStatus.Ready;
         _turn = turn;
+        _rounds = 0;
         bool lockstep = Block.Launch.Options.LaneOrder == PtxOrder.Lockstep;
         while (_turn > 0 && Status == WarpStatus.Ready)
         {
@@ -125,6 +127,8 @@ internal sealed unsafe partial class Warp
     private long _turn; // instructions left
     private long _executed;
     private bool _fair; // this turn goes to any group
+    private int _rounds; // of loops with polls
+    private const int MaxRounds = 64;
     public bool Polled; // an atomic or volatile access lies in this turn: perhaps a loop that waits for lanes further on
 
     private int Limit()
@@ -236,6 +240,8 @@ internal sealed unsafe partial class Warp
             case StepKind.Branch:
                 if (i->Flag && exec != 0 && exec != mask)
                     throw Block.Fault(PtxFaultKind.IllegalInstruction, this, i, exec, "a .uni branch diverges");
+                if (Polled && i->Target <= pc && ++_rounds > MaxRounds)
+                    EndTurn(); // after this step: others may have what the loop waits for
                 if (exec == mask)
                 {
                     pc = i->Target;

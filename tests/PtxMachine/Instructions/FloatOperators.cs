@@ -84,41 +84,37 @@ internal struct SqrtRounded<TMode> : ILane1<float, float>
 internal struct AddRoundedDouble<TMode> : ILane2<double, double, double>
     where TMode : struct, IRounding
 {
-    public static double Apply(double a, double b)
-    {
-        double sum = Numbers.AddDouble(a, b, TMode.Mode);
-        return sum == 0 && TMode.Mode == Rounding.Down && (double.IsNegative(a) || double.IsNegative(b)) ? -0.0 : sum;
-    }
+    public static double Apply(double a, double b) => ExactDouble.Add(a, b, TMode.Mode);
 }
 
 internal struct MultiplyRoundedDouble<TMode> : ILane2<double, double, double>
     where TMode : struct, IRounding
 {
-    public static double Apply(double a, double b) => Numbers.MultiplyDouble(a, b, TMode.Mode);
+    public static double Apply(double a, double b) => ExactDouble.Multiply(a, b, TMode.Mode);
 }
 
 internal struct FmaRoundedDouble<TMode> : ILane3<double, double, double, double>
     where TMode : struct, IRounding
 {
-    public static double Apply(double a, double b, double c) => Numbers.FmaDouble(a, b, c, TMode.Mode);
+    public static double Apply(double a, double b, double c) => ExactDouble.Fma(a, b, c, TMode.Mode);
 }
 
 internal struct DivideRoundedDouble<TMode> : ILane2<double, double, double>
     where TMode : struct, IRounding
 {
-    public static double Apply(double a, double b) => Numbers.DivideDouble(a, b, TMode.Mode);
+    public static double Apply(double a, double b) => ExactDouble.Divide(a, b, TMode.Mode);
 }
 
 internal struct ReciprocalRoundedDouble<TMode> : ILane1<double, double>
     where TMode : struct, IRounding
 {
-    public static double Apply(double a) => Numbers.DivideDouble(1, a, TMode.Mode);
+    public static double Apply(double a) => ExactDouble.Divide(1, a, TMode.Mode);
 }
 
 internal struct SqrtRoundedDouble<TMode> : ILane1<double, double>
     where TMode : struct, IRounding
 {
-    public static double Apply(double a) => Numbers.SqrtDouble(a, TMode.Mode);
+    public static double Apply(double a) => ExactDouble.Sqrt(a, TMode.Mode);
 }
 
 /// <summary>a − b with the mode of a sum.</summary>

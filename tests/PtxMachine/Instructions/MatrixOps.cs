@@ -9,7 +9,7 @@ namespace Foretoken.Ptx.Instructions;
 /// ldmatrix, stmatrix, movmatrix and mma.sync with the fragment maps of ptx.md §1: g = lane / 4, t = lane mod 4. List holds the registers in the order
 /// D, A, B, C.
 /// </summary>
-internal static unsafe class MatrixOps
+internal static unsafe partial class MatrixOps
 {
     private const int Rows = 16, Columns = 8;
     public const int Half = 0, Brain = 1, Tf32 = 2; // Mode of the float forms
@@ -24,7 +24,7 @@ internal static unsafe class MatrixOps
             for (int row = 0; row < 8; row++)
             {
                 int lane = (8 * m) + row;
-                Unsafe.CopyBlockUnaligned(matrix + (8 * row), SharedSpace.Read(w, i, lane, Local(w.Address[lane]), 16), 16);
+                Unsafe.CopyBlockUnaligned(matrix + (8 * row), ReadRow(w, i, lane), 16);
             }
 
             uint* d = (uint*)w.At(i->List[m]);
@@ -36,6 +36,15 @@ internal static unsafe class MatrixOps
         }
 
         CountRows(w, i->Count);
+    }
+
+    /// <summary>16 bytes at a lane's address, which all lanes read together.</summary>
+    private static byte* ReadRow(Warp w, Instruction* i, int lane)
+    {
+        ulong address = Local(w.Address[lane]);
+        SharedMemory shared = w.Block.Shared;
+        SharedSpace.Check(w, i, lane, address, 16, "read");
+        return shared.Read((int)address, 16, w.Index, -1) ? shared.Data + address : throw w.Block.Fault(shared.Wrong.Kind, w, i, 1u << lane, shared.Wrong.Message);
     }
 
     /// <summary>stmatrix, the inverse (sm_90).</summary>
@@ -101,7 +110,7 @@ internal static unsafe class MatrixOps
         }
 
         StoreAccumulators(c, (int*)w.At(i->List[0]), (int*)w.At(i->List[1]), (int*)w.At(i->List[2]), (int*)w.At(i->List[3]));
-        Count(w, k);
+        Count(w, Rows * Columns * k);
     }
 
     /// <summary>
@@ -113,23 +122,29 @@ internal static unsafe class MatrixOps
     public static void Float(Warp w, Instruction* i, uint exec)
     {
         int k = i->Count;
-        bool hopper = w.Block.Launch.Options.Mma == MmaProfile.Hopper;
-        int block = Math.Min(k, (hopper ? 16 : 8) >> (i->Mode == Tf32 ? 1 : 0)), bits = hopper ? 25 : 24;
         double* a = stackalloc double[Rows * 16], powerA = stackalloc double[Rows * 16]; // [16, k]
         double* b = stackalloc double[16 * Columns], powerB = stackalloc double[16 * Columns]; // [k, 8]
         float* c = stackalloc float[Rows * Columns];
         bool finite = LoadOperands(w, i, a, powerA, b, powerB);
         LoadFloatAccumulators(w, i, c);
-        for (int row = 0; row < Rows; row++)
+        Multiply(w, a, powerA, b, powerB, c, Rows, k, i->Mode, i->Width, finite);
+        StoreFloatAccumulators(w, i, c);
+        Count(w, Rows * Columns * k);
+    }
+
+    /// <summary>c[rows, 8] += a[rows, k] · b[k, 8] with the blocks and cuts of the machine's profile.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public static void Multiply(Warp w, double* a, double* powerA, double* b, double* powerB, float* c, int rows, int k, int mode, int width, bool finite)
+    {
+        bool hopper = w.Block.Launch.Options.Mma == MmaProfile.Hopper;
+        int block = Math.Min(k, (hopper ? 16 : 8) >> (mode == Tf32 ? 1 : 0)), bits = hopper ? 25 : 24;
+        for (int row = 0; row < rows; row++)
         {
             Vector512<double> sum = Widen(c + (row * Columns));
             for (int first = 0; first < k; first += block)
-                sum = Block(a + (row * k), powerA + (row * k), b, powerB, first, block, bits, sum, finite, i->Width);
+                sum = Block(a + (row * k), powerA + (row * k), b, powerB, first, block, bits, sum, finite, width);
             Vector512.Narrow(sum, sum).GetLower().Store(c + (row * Columns));
         }
-
-        StoreFloatAccumulators(w, i, c);
-        Count(w, k);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -213,12 +228,13 @@ internal static unsafe class MatrixOps
             }
         }
 
-        double least = i->Mode == Half ? 6.103515625e-05 : 1.1754943508222875e-38; // subnormals count with the least exponent, 2^−14 or 2^−126
-        return Powers(a, powerA, Rows * k, least) & Powers(b, powerB, k * Columns, least);
+        return Powers(a, powerA, Rows * k, i->Mode) & Powers(b, powerB, k * Columns, i->Mode);
     }
 
-    private static bool Powers(double* values, double* powers, int count, double least)
+    /// <summary>The powers of two of count values (a multiple of 8); false when one is infinite or NaN.</summary>
+    public static bool Powers(double* values, double* powers, int count, int mode)
     {
+        double least = mode == Half ? 6.103515625e-05 : 1.1754943508222875e-38; // subnormals count with the least exponent, 2^−14 or 2^−126
         Vector512<double> finite = Vector512<double>.AllBitsSet;
         for (int n = 0; n < count; n += 8)
         {
@@ -251,14 +267,14 @@ internal static unsafe class MatrixOps
 
     private static void LoadTf32(Warp w, Instruction* i, double* a, double* b)
     {
-        const int k = 8;
+        int k = i->Count, registersA = k / 2;
         for (int lane = 0; lane < Warp.Lanes; lane++)
         {
             int g = lane >> 2, t = lane & 3;
-            for (int q = 0; q < 4; q++) // row g + 8·(q & 1), k t + 4·(q >> 1)
+            for (int q = 0; q < registersA; q++) // row g + 8·(q & 1), k t + 4·(q >> 1)
                 a[((g + (8 * (q & 1))) * k) + t + (4 * (q >> 1))] = BitConverter.UInt32BitsToSingle(((uint*)w.At(i->List[4 + q]))[lane] & 0xFFFFE000);
-            for (int q = 0; q < 2; q++) // k t + 4q, column g
-                b[((t + (4 * q)) * Columns) + g] = BitConverter.UInt32BitsToSingle(((uint*)w.At(i->List[8 + q]))[lane] & 0xFFFFE000);
+            for (int q = 0; q < registersA / 2; q++) // k t + 4q, column g
+                b[((t + (4 * q)) * Columns) + g] = BitConverter.UInt32BitsToSingle(((uint*)w.At(i->List[4 + registersA + q]))[lane] & 0xFFFFE000);
         }
     }
 
@@ -314,7 +330,7 @@ internal static unsafe class MatrixOps
 
     private static void LoadFloatAccumulators(Warp w, Instruction* i, float* c)
     {
-        int* list = i->List + (i->Width == 16 ? 2 : 4) + (i->Mode == Tf32 ? 6 : i->Count / 4 * 3 / 2);
+        int* list = i->List + (i->Width == 16 ? 2 : 4) + (i->Mode == Tf32 ? i->Count / 2 * 3 / 2 : i->Count / 4 * 3 / 2);
         if (i->Width == 32)
         {
             LoadAccumulators((int*)w.At(list[0]), (int*)w.At(list[1]), (int*)w.At(list[2]), (int*)w.At(list[3]), (int*)c);
@@ -370,9 +386,9 @@ internal static unsafe class MatrixOps
             w.Block.Counters.SharedBankConflicts += AccessCounts.Passes(w.Address, 0xFFu << (8 * m), 4) - 1;
     }
 
-    private static void Count(Warp w, int k)
+    public static void Count(Warp w, int multiplyAdds)
     {
         w.Block.Counters.MmaInstructions++;
-        w.Block.Counters.MmaMultiplyAdds += Rows * Columns * k;
+        w.Block.Counters.MmaMultiplyAdds += multiplyAdds;
     }
 }

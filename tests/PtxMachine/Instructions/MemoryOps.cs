@@ -142,6 +142,9 @@ internal static unsafe class MemoryOps
     {
     }
 
+    /// <summary>membar and fence: memory is sequentially consistent here; the race checks take note.</summary>
+    public static void Fence(Warp w, Instruction* i, uint exec) => w.Block.Shared.Fence(w.Index);
+
     /// <summary>nanosleep: others run first.</summary>
     public static void Sleep(Warp w, Instruction* i, uint exec) => w.EndTurn();
 

@@ -91,44 +91,10 @@ internal static class Numbers
         return Odd(sum, error);
     }
 
-    /// <summary>a·b + c of doubles in a directed mode: the sign of the rest decides the neighbour.</summary>
-    public static double FmaDouble(double a, double b, double c, Rounding mode)
-    {
-        double nearest = Math.FusedMultiplyAdd(a, b, c);
-        if (mode == Rounding.Nearest || !double.IsFinite(nearest))
-            return nearest;
-        double product = a * b, low = Math.FusedMultiplyAdd(a, b, -product);
-        (double sum, double error) = TwoSum(product, c);
-        double rest = (sum - nearest) + (error + low);
-        return Nudge(nearest, rest, mode);
-    }
-
     public static double AddDouble(double a, double b, Rounding mode)
     {
         (double sum, double error) = TwoSum(a, b);
         return Nudge(sum, error, mode);
-    }
-
-    public static double MultiplyDouble(double a, double b, Rounding mode)
-    {
-        double product = a * b;
-        return Math.Abs(product) < 1e-280 ? product : Nudge(product, Math.FusedMultiplyAdd(a, b, -product), mode); // below, the rest itself underflows: nearest
-    }
-
-    /// <summary>The correctly rounded quotient: the sign of the remainder a − q·b decides.</summary>
-    public static double DivideDouble(double a, double b, Rounding mode)
-    {
-        double quotient = a / b;
-        if (mode == Rounding.Nearest || !double.IsFinite(quotient) || b == 0 || !double.IsFinite(b))
-            return quotient;
-        double rest = Math.FusedMultiplyAdd(-quotient, b, a);
-        return Nudge(quotient, b < 0 ? -rest : rest, mode);
-    }
-
-    public static double SqrtDouble(double a, Rounding mode)
-    {
-        double root = Math.Sqrt(a);
-        return mode == Rounding.Nearest || !double.IsFinite(root) || root == 0 ? root : Nudge(root, Math.FusedMultiplyAdd(-root, root, a), mode);
     }
 
     /// <summary>A quotient of floats to odd in double precision, ready for a last rounding.</summary>

@@ -7,20 +7,23 @@ namespace Foretoken.Ptx.Memory;
 
 /// <summary>
 /// A block's shared memory with a record per grain (the kernel's smallest access) of who wrote it and which warps read it, and when. Time is a counter that
-/// block barriers and warp barriers advance. Two accesses to a grain by different threads, one of them a write, are a race unless a barrier of the block, or,
+/// block barriers, warp barriers and fences advance. Two accesses to a grain by different threads, one of them a write, are a race unless a barrier of the block, or,
 /// within a warp, a warp barrier, lies between. Barriers for a part of the block count as barriers for all: no false alarm, some races unseen.
 /// Writers of the same value and accesses that are both atomic (or volatile, ptx.md §3) are no race.
 /// </summary>
 internal sealed unsafe class SharedMemory : IDisposable
 {
     private const int TimeShift = 12; // below: in flight 1, atomic 1, warp 5, lane 5
-    private const uint WarpMask = 31 << 5, InFlight = 1 << 11, Atomic = 1 << 10, LatestTime = (1u << 20) - 64;
+    private const uint WarpMask = 31 << 5, InFlight = 1 << 11, Atomic = 1 << 10, SeveralLanes = 1 << 11, LatestTime = (1u << 20) - 64;
     private readonly int _shift;
     private readonly int _grains;
     private readonly uint* _writers; // [grains] time << 12 | in flight | atomic | warp | lane
     private readonly ulong* _readers; // [grains] time << 32 | warps that read since the last barrier
+    private readonly uint* _readerLanes; // [grains] time << 12 | several lanes 1 | (unused) | warp 5 | lane 5: who read last
     private readonly uint[] _warpTime;
+    private readonly uint[] _fenceTime; // of each warp's last fence
     private uint _time = 1, _barrierTime = 1, _beginTime = 1;
+    private bool _fenced; // some warp has, in this block
     private readonly bool _checkRaces, _checkInitialised;
 
     public SharedMemory(int bytes, int grain, int warps, PtxMachineOptions options)
@@ -31,7 +34,9 @@ internal sealed unsafe class SharedMemory : IDisposable
         Data = (byte*)NativeMemory.AlignedAlloc((nuint)bytes + 64, 64);
         _writers = (uint*)NativeMemory.AllocZeroed((nuint)_grains, sizeof(uint));
         _readers = (ulong*)NativeMemory.AllocZeroed((nuint)_grains, sizeof(ulong));
+        _readerLanes = (uint*)NativeMemory.AllocZeroed((nuint)_grains, sizeof(uint));
         _warpTime = new uint[warps];
+        _fenceTime = new uint[warps];
         (_checkRaces, _checkInitialised) = (options.CheckRaces, options.CheckInitialised);
     }
 
@@ -43,6 +48,7 @@ internal sealed unsafe class SharedMemory : IDisposable
         NativeMemory.AlignedFree(Data);
         NativeMemory.Free(_writers);
         NativeMemory.Free(_readers);
+        NativeMemory.Free(_readerLanes);
     }
 
     /// <summary>A new block: nothing is written, and old values are poison.</summary>
@@ -52,9 +58,12 @@ internal sealed unsafe class SharedMemory : IDisposable
         {
             new Span<uint>(_writers, _grains).Clear();
             new Span<ulong>(_readers, _grains).Clear();
+            new Span<uint>(_readerLanes, _grains).Clear();
             _time = 1;
         }
 
+        Array.Clear(_fenceTime);
+        _fenced = false;
         new Span<byte>(Data, Bytes).Fill(0xFF);
         _time++;
         _beginTime = _barrierTime = _time;
@@ -76,10 +85,21 @@ internal sealed unsafe class SharedMemory : IDisposable
             _warpTime[warp] = ++_time;
     }
 
+    /// <summary>
+    /// A fence of a warp, or an arrival at or a wait for a barrier object. What one warp wrote or read before its fence and another accesses after its own
+    /// counts as ordered (by the flag, lock or barrier object between the two, which is not followed).
+    /// </summary>
+    public void Fence(int warp)
+    {
+        if (_time < LatestTime)
+            _fenceTime[warp] = ++_time;
+        _fenced = true;
+    }
+
     /// <summary>What the last access that was refused did wrong.</summary>
     public (PtxFaultKind Kind, string Message) Wrong { get; private set; }
 
-    /// <summary>Notes a read; false: it is wrong, see <see cref="Wrong"/>.</summary>
+    /// <summary>Notes a read; false: it is wrong, see <see cref="Wrong"/>. A lane of −1 stands for all lanes together (ldmatrix).</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public bool Read(int offset, int bytes, int warp, int lane, bool atomic = false)
     {
@@ -92,7 +112,7 @@ internal sealed unsafe class SharedMemory : IDisposable
             if (!plain && !IsReadable(writer, offset, warp, lane, atomic))
                 return false;
             if (!atomic)
-                MarkRead(g, warp);
+                MarkRead(g, warp, lane);
         }
 
         return true;
@@ -108,7 +128,7 @@ internal sealed unsafe class SharedMemory : IDisposable
         {
             uint writer = _writers[g];
             ulong readers = _readers[g];
-            bool plain = writer < high && (writer & InFlight) == 0 && (readers >> 32 < _barrierTime || ((uint)readers & ~(1u << warp)) == 0);
+            bool plain = writer < high && (writer & InFlight) == 0 && (readers >> 32 < _barrierTime || ((uint)readers & ~(1u << warp)) == 0) && !IsReadByOthers(g, warp, lane);
             if (!plain && !IsWritable(g, offset, bytes, warp, lane, value, atomic))
                 return false;
         }
@@ -141,7 +161,7 @@ internal sealed unsafe class SharedMemory : IDisposable
                 uint writer = _writers[g];
                 if (writer < low || (writer & InFlight) != 0 || (writer >= high && ((writer & WarpMask) != own || writer >= ownHigh)))
                     return false;
-                MarkRead(g, warp);
+                MarkRead(g, warp, BitOperations.TrailingZeroCount(rest));
             }
         }
 
@@ -171,7 +191,7 @@ internal sealed unsafe class SharedMemory : IDisposable
                 uint writer = _writers[g];
                 ulong readers = _readers[g];
                 if ((writer & InFlight) != 0 || (writer >= high && ((writer & WarpMask) != own || writer >= ownHigh))
-                    || (readers >> 32 >= _barrierTime && ((uint)readers & ~(1u << warp)) != 0))
+                    || (readers >> 32 >= _barrierTime && ((uint)readers & ~(1u << warp)) != 0) || IsReadByOthers(g, warp, lane))
                     return false; // an own mark of this very instruction included: the exact look compares the values
                 _writers[g] = entry | (uint)lane;
             }
@@ -200,8 +220,9 @@ internal sealed unsafe class SharedMemory : IDisposable
             return false;
         if (_checkRaces)
         {
+            int perLane = Math.Max(count / 32, 1);
             for (int g = first; g < first + count; g++)
-                MarkRead(g, warp);
+                MarkRead(g, warp, (g - first) / perLane);
         }
 
         return true;
@@ -245,18 +266,52 @@ internal sealed unsafe class SharedMemory : IDisposable
             return false;
         }
 
-        if (readers >> 32 < _barrierTime || ((uint)readers & ~(1u << warp)) == 0 || SameValue(g, offset, bytes, value))
+        bool crossed = readers >> 32 >= _barrierTime && ((uint)readers & ~(1u << warp)) != 0 && !IsFenced((uint)readers, (uint)(readers >> 32), warp);
+        bool within = !atomic && IsReadByOthers(g, warp, lane);
+        if ((!crossed && !within) || SameValue(g, offset, bytes, value))
             return true;
-        Wrong = (PtxFaultKind.SharedRace, $"shared byte {offset} was read by warps 0x{(uint)readers:x} and no barrier lies before this write");
+        Wrong = (PtxFaultKind.SharedRace, crossed ? $"shared byte {offset} was read by warps 0x{(uint)readers:x} and no barrier lies before this write"
+            : $"shared byte {offset} was read by another lane of this warp and no warp barrier lies before this write");
         return false;
+    }
+
+    /// <summary>True when these warps and the given one have all fenced since.</summary>
+    private bool IsFenced(uint warps, uint since, int warp)
+    {
+        for (uint rest = warps | (1u << warp); rest != 0; rest &= rest - 1)
+        {
+            if (_fenceTime[BitOperations.TrailingZeroCount(rest)] <= since)
+                return false;
+        }
+
+        return true;
+    }
+
+    /// <summary>When the warp's accesses of before became ordered: its last barrier or fence.</summary>
+    private uint Since(int warp) => Math.Max(_warpTime[warp], _fenceTime[warp]);
+
+    /// <summary>True when another lane of the warp read the grain since then.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private bool IsReadByOthers(int g, int warp, int lane)
+    {
+        uint reader = _readerLanes[g];
+        return reader >> TimeShift >= Since(warp) && (int)(reader >> 5 & 31) == warp && ((reader & SeveralLanes) != 0 || (int)(reader & 31) != lane);
     }
 
     private static string Who(uint writer) => $"warp {writer >> 5 & 31} lane {writer & 31}";
 
-    private void MarkRead(int g, int warp)
+    private void MarkRead(int g, int warp, int lane)
     {
+        if (lane >= 0)
+        {
+            uint mark = (_time << TimeShift) | ((uint)warp << 5) | (uint)lane, old = _readerLanes[g];
+            _readerLanes[g] = mark | (old >> TimeShift >= Since(warp) && (old & WarpMask) == (mark & WarpMask) ? ((old & 31) != (uint)lane ? SeveralLanes : old & SeveralLanes) : 0);
+        }
+
         ulong readers = _readers[g];
         uint warps = readers >> 32 >= _barrierTime ? (uint)readers : 0;
+        if (_fenced && (warps & ~(1u << warp)) != 0 && IsFenced(warps, (uint)(readers >> 32), warp))
+            warps = 0; // ordered before this read
         _readers[g] = ((ulong)_time << 32) | warps | (1u << warp);
     }
 
@@ -266,9 +321,11 @@ internal sealed unsafe class SharedMemory : IDisposable
             return true;
         if (atomic && (writer & Atomic) != 0)
             return false;
-        if ((int)(writer >> 5 & 31) != warp)
-            return true;
-        return (int)(writer & 31) != lane && writer >> TimeShift >= _warpTime[warp];
+        uint time = writer >> TimeShift;
+        int other = (int)(writer >> 5 & 31);
+        if (_fenceTime[other] > time && _fenceTime[warp] > time)
+            return false;
+        return other != warp || ((int)(writer & 31) != lane && time >= _warpTime[warp]);
     }
 
     /// <summary>True when the bytes that an access writes into a grain are those that lie there.</summary>
@@ -288,8 +345,10 @@ internal sealed unsafe class SharedMemory : IDisposable
             bool written = _writers[g] >> TimeShift >= _beginTime;
             _writers[g] = written ? (2u << TimeShift) | (_writers[g] & (InFlight | Atomic | 1023)) : 0;
             _readers[g] = 0;
+            _readerLanes[g] = 0;
         }
 
+        Array.Clear(_fenceTime);
         _beginTime = 2;
         _time = 3;
     }

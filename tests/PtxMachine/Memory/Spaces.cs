@@ -161,9 +161,21 @@ internal unsafe struct SharedSpace : ISpace
 
 internal unsafe struct LocalSpace : ISpace
 {
-    public static byte* Read(Warp w, Instruction* i, int lane, ulong address, int bytes) => At(w, i, lane, address, bytes);
+    /// <summary>Structures are copied with their padding: only a read of nothing but unwritten bytes is a fault.</summary>
+    public static byte* Read(Warp w, Instruction* i, int lane, ulong address, int bytes)
+    {
+        byte* at = At(w, i, lane, address, bytes);
+        if (w.Block.Launch.Options.CheckInitialised && !new ReadOnlySpan<byte>(w.LocalWritten + (at - w.Local), bytes).Contains((byte)1))
+            throw w.Block.Fault(PtxFaultKind.UninitialisedMemory, w, i, 1u << lane, $"a local read of {bytes} bytes at 0x{address:x} that this thread never wrote");
+        return at;
+    }
 
-    public static byte* Write(Warp w, Instruction* i, int lane, ulong address, int bytes, byte* value) => At(w, i, lane, address, bytes);
+    public static byte* Write(Warp w, Instruction* i, int lane, ulong address, int bytes, byte* value)
+    {
+        byte* at = At(w, i, lane, address, bytes);
+        Unsafe.InitBlockUnaligned(w.LocalWritten + (at - w.Local), 1, (uint)bytes);
+        return at;
+    }
 
     public static byte* ReadRange(Warp w, ulong address, int bytes) => null;
 

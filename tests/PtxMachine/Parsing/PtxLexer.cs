@@ -28,7 +28,7 @@ internal static class PtxLexer
             {
                 tokens.Add(Number(text, file, ref at, line));
             }
-            else if (IsWordStart(c) || (c == '.' && at + 1 < text.Length && IsWordStart(text[at + 1])))
+            else if ((IsWordStart(c) && !(c == '%' && (at + 1 == text.Length || !IsWordStart(text[at + 1])))) || (c == '.' && at + 1 < text.Length && IsWordStart(text[at + 1])))
             {
                 at++;
                 while (at < text.Length && ((IsWordPart(text[at]) && !(c == '.' && text[at] == '.')) || IsScope(text, at))) // .param.u64 is two directives

@@ -175,8 +175,11 @@ internal sealed partial class PtxParser
     {
         string name = Current.Kind == TokenKind.Word && !Current.Is("WARP_SZ") ? Word() : "";
         long offset = name.Length > 0 ? Offset() : Integer();
+        var items = new List<Operand>(); // coordinates of textures, which only the decoder can refuse by name
+        while (Take(","))
+            items.Add(Operand());
         Expect("]");
-        return new Operand { Kind = OperandKind.Address, Name = name, Bits = (ulong)offset };
+        return new Operand { Kind = OperandKind.Address, Name = name, Bits = (ulong)offset, Items = [.. items] };
     }
 
     private Operand NumberOperand()
