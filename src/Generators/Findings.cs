@@ -54,7 +54,7 @@ internal static class Rules
         Rule(ParameterKind, "Signature and PTX differ in width or kind", "Parameter {0} of kernel {1} is {2} here and {3} in {4}. " + Remedy + "."),
         Rule(NoMapping, "No typed mapping", "Parameter {0} of kernel {1} has type '{2}', which has no C# type: {3}"),
         Rule(EntryUnmatched, "Kernel without counterpart", "{0}"),
-        Rule(NameTaken, "Name is taken", "Kernel {0} would be named {1}, as {2} is. Rename one of them."),
+        Rule(NameTaken, "Name is taken", "'{0}' would be named {1}, as {2} is. Rename one of them."),
         Rule(Unreadable, "Unreadable", "{0}"),
         Rule(PtxWithoutSource, "PTX without source", "{0} has no source {1}. Delete it, or add the source."),
         Rule(HeaderMissing, "Header is missing", "{0} includes \"{1}\", which is not among the files of cu/."),

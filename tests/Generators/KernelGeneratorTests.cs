@@ -172,13 +172,52 @@ public sealed class KernelGeneratorTests
         var run = Run(new KernelGenerator(), Compile(use), File("cu/module.cu", source), File("cu/ptx/module.ptx", Stamped(entry, source, [])));
         Assert.Empty(run.Generator);
         Assert.Empty(run.Compiler);
-        string text = run.Result.GeneratedTrees.Single(t => t.FilePath.EndsWith("Kernels.module.g.cs", StringComparison.Ordinal)).ToString();
+        string text = run.Result.GeneratedTrees.Single(t => t.FilePath.EndsWith("KernelStructs.g.cs", StringComparison.Ordinal)).ToString();
         Assert.Contains("Size = 40", text, StringComparison.Ordinal); // 1, 7 of padding, 8, 12, 4 of padding, 8
         string wrong = entry.Replace("[40]", "[48]", StringComparison.Ordinal);
         Diagnostic found = Assert.Single(
             Run(new KernelGenerator(), Compile(), File("cu/module.cu", source), File("cu/ptx/module.ptx", Stamped(wrong, source, []))).Generator);
         Assert.Equal("FTK004", found.Id);
     }
+
+    [Fact]
+    public void Structures_of_headers_are_shared_by_sources_and_others_must_not_take_their_name()
+    {
+        const string header = "struct tile { int rows; float* data; };\n";
+        const string entry = ".visible .entry NAME(\n\t.param .align 8 .b8 NAME_param_0[16]\n)\n{\n\tret;\n}\n";
+        AdditionalText[] With(string name, string source, bool usesHeader)
+        {
+            (string, string)[] headers = usesHeader ? [("tile.cuh", header)] : [];
+            return [File($"cu/{name}.cu", source), File($"cu/ptx/{name}.ptx", Stamped(entry.Replace("NAME", name, StringComparison.Ordinal), source, headers, $"{name}.cu"))];
+        }
+
+        const string first = "#include \"tile.cuh\"\nextern \"C\" __global__ void first(tile t) { }\n", second = "#include \"tile.cuh\"\nextern \"C\" __global__ void second(tile t) { }\n";
+        AdditionalText[] shared = [File("cu/tile.cuh", header), .. With("first", first, true), .. With("second", second, true)];
+        var run = Run(new KernelGenerator(), Compile(), shared);
+        Assert.Empty(run.Generator);
+        Assert.Empty(run.Compiler);
+        AdditionalText[] third = With("third", "struct tile { long long rows; long long columns; };\nextern \"C\" __global__ void third(tile t) { }\n", false);
+        Diagnostic layout = Assert.Single(Run(new KernelGenerator(), Compile(), [.. shared, .. third]).Generator);
+        Assert.Equal(("FTK007", "tile", "/repo/cu/third.cu"), (layout.Id, Text(layout), Position(layout).Path));
+        AdditionalText[] kernel = With("tile", "#include \"tile.cuh\"\nextern \"C\" __global__ void tile(tile t) { }\n", true);
+        Assert.Equal("FTK007", Assert.Single(Run(new KernelGenerator(), Compile(), [shared[0], .. kernel]).Generator).Id);
+    }
+
+    [Theory]
+    [InlineData("struct alignas(0) odd { };\nextern \"C\" __global__ void k(odd o) { }", "FTK005")]
+    [InlineData("struct big { float values[99999999999]; };\nextern \"C\" __global__ void k(big b) { }", "FTK005")]
+    [InlineData("struct loop { loop* next; };\nextern \"C\" __global__ void k(loop l) { }", "FTK005")]
+    public void Structures_that_cannot_be_laid_out_are_refused(string source, string rule)
+    {
+        const string entry = ".visible .entry k(\n\t.param .align 8 .b8 k_param_0[99999999999]\n)\n.maxntid 99999999999, 1, 1\n{\n\tret;\n}\n";
+        var run = Run(new KernelGenerator(), Compile(), File("cu/module.cu", source), File("cu/ptx/module.ptx", Stamped(entry, source, [])));
+        Assert.Contains(run.Generator, d => d.Id == rule);
+        Assert.DoesNotContain(run.Generator, d => d.Id.StartsWith("CS", StringComparison.Ordinal)); // no exception of the generator
+    }
+
+    [Fact]
+    public void Headers_of_one_name_in_two_folders_are_no_exception() =>
+        Assert.DoesNotContain(Run(new KernelGenerator(), Compile(), [.. Files(Source, Header, Stamped(Entry)), File("cu/old/common.cuh", Header)]).Generator, d => d.Id.StartsWith("CS", StringComparison.Ordinal));
 
     [Fact]
     public void Files_cut_anywhere_are_read_without_an_exception()

@@ -14,11 +14,11 @@ internal static class CppReader
     private static readonly Regex KernelHead = new(@"\bextern\s*""C""\s*__global__\b", RegexOptions.CultureInvariant);
 
     private static readonly Regex StructHead = new(
-        @"(?<!\btemplate\s*<[^<>;{}]*>\s*)\bstruct\s+(?:alignas\s*\(\s*(?<align>\d+)\s*\)\s*)?(?<name>[A-Za-z_]\w*)\s*\{(?<body>[^{}()]*)\}\s*;",
+        @"(?<!\btemplate\s*<[^<>;{}]*>\s*)\bstruct\s+(?:alignas\s*\(\s*(?<align>[1-9]\d{0,3})\s*\)\s*)?(?<name>[A-Za-z_]\w*)\s*\{(?<body>[^{}()]*)\}\s*;",
         RegexOptions.CultureInvariant);
 
     private static readonly Regex Field = new(
-        @"^(?<type>.+?[\s*])(?<name>[A-Za-z_]\w*)\s*(?:\[\s*(?<count>\d+)\s*\])?$", RegexOptions.Singleline | RegexOptions.CultureInvariant);
+        @"^(?<type>.+?[\s*])(?<name>[A-Za-z_]\w*)\s*(?:\[\s*(?<count>\d{1,6})\s*\])?$", RegexOptions.Singleline | RegexOptions.CultureInvariant);
 
     private static readonly Regex Parameter = new(@"^(?<type>.*[\s*&>])(?<name>[A-Za-z_]\w*)$", RegexOptions.Singleline | RegexOptions.CultureInvariant);
     private static readonly Regex Qualifier = new(@"\b(const|volatile|__restrict__|__restrict|struct|__grid_constant__)\b", RegexOptions.CultureInvariant);

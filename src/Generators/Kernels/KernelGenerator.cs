@@ -49,6 +49,7 @@ public sealed class KernelGenerator : IIncrementalGenerator
         {
             foreach (Finding finding in registry.Findings) output.ReportDiagnostic(finding.ToDiagnostic());
             output.AddSource("KernelRegistry.g.cs", LaunchEmitter.EmitRegistry(registry));
+            if (registry.Structs.Count > 0) output.AddSource("KernelStructs.g.cs", LaunchEmitter.EmitStructs(registry));
         });
     }
 
@@ -60,7 +61,7 @@ public sealed class KernelGenerator : IIncrementalGenerator
 internal sealed record RegisteredKernel(string Name, string Struct, string Module, int MaxThreads, bool DynamicShared);
 
 /// <summary>The list of all kernels, in the order of their names: a kernel's number is its place in it.</summary>
-internal sealed record KernelRegistry(EquatableArray<RegisteredKernel> Kernels, EquatableArray<Finding> Findings)
+internal sealed record KernelRegistry(EquatableArray<RegisteredKernel> Kernels, EquatableArray<LaunchStruct> Structs, EquatableArray<Finding> Findings)
 {
     public static KernelRegistry Of(IEnumerable<LaunchModule> modules)
     {
@@ -78,6 +79,26 @@ internal sealed record KernelRegistry(EquatableArray<RegisteredKernel> Kernels, 
             }
         }
 
-        return new KernelRegistry(new(kernels.OrderBy(k => k.Name, StringComparer.Ordinal)), new(findings));
+        return new KernelRegistry(new(kernels.OrderBy(k => k.Name, StringComparer.Ordinal)), new(DistinctStructs(modules, taken, findings)), new(findings));
+    }
+
+    /// <summary>Structures by name; one of another layout, or with a kernel's name, is refused.</summary>
+    private static IEnumerable<LaunchStruct> DistinctStructs(IEnumerable<LaunchModule> modules, Dictionary<string, string> kernels, List<Finding> findings)
+    {
+        var found = new Dictionary<string, LaunchStruct>(StringComparer.Ordinal);
+        foreach (LaunchModule module in modules.OrderBy(m => m.Module, StringComparer.Ordinal))
+        {
+            foreach (LaunchStruct structure in module.Structs)
+            {
+                if (kernels.TryGetValue(structure.Name, out string? kernel))
+                    findings.Add(new Finding(Rules.NameTaken, structure.Place, structure.CppName, structure.Name, kernel));
+                else if (!found.TryGetValue(structure.Name, out LaunchStruct? other))
+                    found[structure.Name] = structure;
+                else if (structure with { Place = other.Place } != other)
+                    findings.Add(new Finding(Rules.NameTaken, structure.Place, structure.CppName, structure.Name, $"another structure of {System.IO.Path.GetFileName(other.Place.Path)}"));
+            }
+        }
+
+        return found.OrderBy(f => f.Key, StringComparer.Ordinal).Select(f => f.Value);
     }
 }

@@ -66,7 +66,7 @@ internal sealed record LaunchKernel(string Name, string Struct, string Signature
 internal sealed record LaunchField(string CsType, string Name, string CppName, int Offset);
 
 /// <summary>A structure that kernels take by value, in C#.</summary>
-internal sealed record LaunchStruct(string Name, string CppName, int Bytes, EquatableArray<LaunchField> Fields);
+internal sealed record LaunchStruct(string Name, string CppName, int Bytes, EquatableArray<LaunchField> Fields, Place Place);
 
 /// <summary>What is written for one source.</summary>
 internal sealed record LaunchModule(

@@ -8,10 +8,18 @@ internal static class LaunchEmitter
     public static string EmitModule(LaunchModule module)
     {
         var w = new SourceWriter(Generator, $"cu/{module.Module}.cu");
-        w.Line("#pragma warning disable CS0649 // a field of a structure that no launch sets is 0");
         w.Line("using Foretoken.Backends.Cuda;").Line().Open($"namespace {Namespace}");
         foreach (LaunchKernel kernel in module.Kernels) EmitKernel(w, kernel, module);
-        foreach (LaunchStruct structure in module.Structs) EmitStruct(w, structure);
+        return w.Close().ToString();
+    }
+
+    /// <summary>The structures that kernels take by value, each once: several sources may share one of a header.</summary>
+    public static string EmitStructs(KernelRegistry registry)
+    {
+        var w = new SourceWriter(Generator, "all of cu/*.cu");
+        w.Line("#pragma warning disable CS0649 // a field of a structure that no launch sets is 0");
+        w.Line("using Foretoken.Backends.Cuda;").Line().Open($"namespace {Namespace}");
+        foreach (LaunchStruct structure in registry.Structs) EmitStruct(w, structure);
         return w.Close().ToString();
     }
 

@@ -11,7 +11,7 @@ internal static class ModuleResolver
     public static LaunchModule Resolve(CppFile source, IReadOnlyList<CppFile> headers, IReadOnlyList<PtxFile> ptxFiles)
     {
         var findings = new List<Finding>(source.Findings);
-        Dictionary<string, CppFile> byName = headers.ToDictionary(h => h.Name, StringComparer.Ordinal);
+        Dictionary<string, CppFile> byName = headers.GroupBy(h => h.Name).ToDictionary(g => g.Key, g => g.First(), StringComparer.Ordinal);
         IReadOnlyCollection<CppFile> closure = ContentHash.Closure(source, byName);
         foreach (CppFile file in closure.Append(source))
         {

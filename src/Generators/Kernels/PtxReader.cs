@@ -9,10 +9,10 @@ internal static class PtxReader
 {
     private static readonly Regex Stamp = new(@"^// source sha256: (?<hash>[0-9a-f]{64})\s*$", RegexOptions.Multiline | RegexOptions.CultureInvariant);
     private static readonly Regex Entry = new(@"^\s*(?:\.visible\s+|\.weak\s+)?\.entry\s+(?<name>[\w$]+)\s*(?:\((?<list>[^)]*)\))?(?<tail>[^{;]*)\{", RegexOptions.Multiline | RegexOptions.CultureInvariant);
-    private static readonly Regex MaxThreads = new(@"\.maxntid\s+(?<x>\d+)(?:\s*,\s*(?<y>\d+))?(?:\s*,\s*(?<z>\d+))?", RegexOptions.CultureInvariant);
+    private static readonly Regex MaxThreads = new(@"\.maxntid\s+(?<x>\d{1,9})(?:\s*,\s*(?<y>\d{1,9}))?(?:\s*,\s*(?<z>\d{1,9}))?", RegexOptions.CultureInvariant);
 
     private static readonly Regex Parameter = new(
-        @"\.param\s+(?:\.align\s+\d+\s+)?\.(?<type>[busf]\d+)(?:\s+\.ptr(?:\s+\.(?:global|const|shared|local))?(?:\s+\.align\s+\d+)?)?\s+[\w$]+\s*(?:\[(?<count>\d+)\])?\s*$",
+        @"\.param\s+(?:\.align\s+\d+\s+)?\.(?<type>[busf](?:8|16|32|64))(?:\s+\.ptr(?:\s+\.(?:global|const|shared|local))?(?:\s+\.align\s+\d+)?)?\s+[\w$]+\s*(?:\[(?<count>\d{1,7})\])?\s*$",
         RegexOptions.CultureInvariant);
 
     private static readonly Regex DynamicShared = new(@"^\s*\.extern\s+\.shared\b", RegexOptions.Multiline | RegexOptions.CultureInvariant);

@@ -55,7 +55,7 @@ internal sealed class StructMapper(IEnumerable<CppStruct> declared)
         string name = Names.Pascal(structure.Name);
         var mapped = new MappedType(name, new ParameterShape(ParameterKind.Bytes, size), alignment);
         _mapped[structure.Name] = mapped;
-        _used.Add(new LaunchStruct(name, structure.Name, size, new(fields)));
+        _used.Add(new LaunchStruct(name, structure.Name, size, new(fields), structure.Place));
         return mapped;
     }
 }
