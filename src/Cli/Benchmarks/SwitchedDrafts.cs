@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using Foretoken.Backends;
+using Foretoken.Models;
 using Foretoken.Sampling;
 using Foretoken.Speculation;
 
@@ -12,11 +13,13 @@ internal sealed record SwitchedDrafts(IReadOnlyList<DrafterOptions> Drafters) : 
 
     public override int MaxNodes => Drafters.Max(d => d.MaxNodes);
 
-    public override IDrafter Create(DrafterContext context) => new SwitchedDrafter([.. Drafters.Select(d => d.Create(context))]);
+    public override bool ReadsFeatures => Drafters.Any(d => d.ReadsFeatures);
+
+    public override IDrafter Create(DrafterContext context) => new SwitchedDrafter([.. Drafters.Select(d => d.Create(context))], [.. Drafters.Select(d => d.ReadsFeatures)], context.Taps);
 }
 
 /// <inheritdoc cref="SwitchedDrafts"/>
-internal sealed class SwitchedDrafter(IDrafter[] drafters) : IDrafter
+internal sealed class SwitchedDrafter(IDrafter[] drafters, bool[] readFeatures, FeatureTaps? taps) : IDrafter
 {
     private readonly NoDrafter _none = new();
     private long _begin;      // timestamp at which the step began
@@ -47,6 +50,7 @@ internal sealed class SwitchedDrafter(IDrafter[] drafters) : IDrafter
         long now = Stopwatch.GetTimestamp();
         if (_decodes) DecodeTicks += now - _begin;
         _begin = now;
+        if (taps is not null) taps.Paused = Selected < 0 || !readFeatures[Selected]; // others do not pay for what they do not read
         Current.Propose(requests, forest);
     }
 

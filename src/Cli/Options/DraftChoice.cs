@@ -14,6 +14,7 @@ internal sealed record DraftChoice(string Text, Func<CliHost, string, DrafterOpt
 
     private const Backends.WeightType DraftType = Backends.WeightType.Int8; // of draft models: what they get wrong costs a draft, never a token
     private const int DefaultDepth = 4, MaximumDepth = 64;
+    private const int AutoDepth = 12; // the Governor finds out how deep pays
     private static readonly string[] s_eagles = ["eagle3", "eagle", "mtp"]; // what directories beside a target are called
 
     public static DraftChoice None { get; } = new("none", null);
@@ -83,10 +84,10 @@ internal sealed record DraftChoice(string Text, Func<CliHost, string, DrafterOpt
     private static DrafterOptions Auto(CliHost host, string target)
     {
         string draft = Path.TrimEndingDirectorySeparator(target) + "-draft";
-        DrafterOptions[] model = Directory.Exists(draft) ? [new DraftModelOptions { Directory = draft, Tokens = 8, MinProbability = 0.4f, WeightType = DraftType }] : [];
+        DrafterOptions[] model = Directory.Exists(draft) ? [new DraftModelOptions { Directory = draft, Tokens = AutoDepth, MinProbability = 0.3f, WeightType = DraftType }] : [];
         List<DrafterOptions> heads = [];
         if (Beside(target, "medusa") is { } medusa) heads.Add(new MedusaOptions { Directory = medusa });
-        if (Beside(target, s_eagles) is { } eagle) heads.Add(new EagleOptions { Directory = eagle });
+        if (Beside(target, s_eagles) is { } eagle) heads.Add(new EagleOptions { Directory = eagle, Depth = AutoDepth, Width = 1, Nodes = AutoDepth }); // chains: trees cost more rows than they spare passes on a processor
         return new GovernorOptions([new NgramOptions(), new SuffixOptions(), new RecyclingOptions(), .. heads, .. model]);
     }
 
@@ -158,6 +159,8 @@ internal sealed record TracedDraft(DrafterOptions? Inner) : DrafterOptions
     public override string Name => Inner?.Name ?? "none";
 
     public override int MaxNodes => Inner?.MaxNodes ?? 0;
+
+    public override bool ReadsFeatures => Inner?.ReadsFeatures ?? false;
 
     public override IDrafter Create(DrafterContext context) => new Output.DraftTrace(Inner?.Create(context) ?? new NoDrafter());
 }

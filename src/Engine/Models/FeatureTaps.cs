@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using Foretoken.Backends;
 using Foretoken.Memory;
 
@@ -19,6 +20,12 @@ public sealed class FeatureTaps(TransformerShape shape, int maxRows, MemoryPlan 
 
     /// <summary>Most rows of a pass.</summary>
     public int MaxRows => maxRows;
+
+    /// <summary>Nothing is kept of the coming passes: nobody reads it.</summary>
+    public bool Paused { get; set; }
+
+    /// <summary>Ticks of <see cref="Stopwatch"/> that keeping the states of the last pass took.</summary>
+    internal long LastTicks { get; private set; }
 
     /// <summary>Points that are kept.</summary>
     public int Count => _taps.Count;
@@ -47,18 +54,27 @@ public sealed class FeatureTaps(TransformerShape shape, int maxRows, MemoryPlan 
     /// <summary>Keeps the residual stream where it enters layer <paramref name="point"/>, if that is asked for.</summary>
     internal void Read(IBackend backend, int point)
     {
+        if (point == 0) LastTicks = 0;
+        if (Paused) return;
         foreach ((int asked, float[] rows) in _taps)
         {
-            if (asked == point) backend.ReadHidden(rows);
+            if (asked != point) continue;
+            long start = Stopwatch.GetTimestamp();
+            backend.ReadHidden(rows);
+            LastTicks += Stopwatch.GetTimestamp() - start;
         }
     }
 
     /// <summary>Keeps what the final norm makes of the residual stream, if that is asked for.</summary>
     internal void ReadNormed(IBackend backend, TensorHandle finalNorm)
     {
+        if (Paused) return;
         foreach ((int asked, float[] rows) in _taps)
         {
-            if (asked == Normed) backend.ReadNormed(finalNorm, rows);
+            if (asked != Normed) continue;
+            long start = Stopwatch.GetTimestamp();
+            backend.ReadNormed(finalNorm, rows);
+            LastTicks += Stopwatch.GetTimestamp() - start;
         }
     }
 }

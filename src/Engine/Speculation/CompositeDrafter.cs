@@ -13,6 +13,9 @@ public sealed record CompositeOptions(params IReadOnlyList<DrafterOptions> Draft
     public override int MaxNodes => Math.Min(Drafters.Sum(d => d.MaxNodes), RowBatch.MaxTreeRows / 4);
 
     /// <inheritdoc/>
+    public override bool ReadsFeatures => Drafters.Any(d => d.ReadsFeatures);
+
+    /// <inheritdoc/>
     public override IDrafter Create(DrafterContext context)
     {
         if (Drafters.Count == 0) throw new ArgumentException("A composite needs at least one drafter.");

@@ -61,6 +61,9 @@ public sealed class DraftModelDrafter : IDrafter
     public int MaxNodes => _options.MaxNodes;
 
     /// <inheritdoc/>
+    public int MaxDepth => _options.Tokens;
+
+    /// <inheritdoc/>
     public bool RunsModel => true;
 
     /// <inheritdoc/>
@@ -268,7 +271,7 @@ public sealed class DraftModelDrafter : IDrafter
         {
             int token = _map.ToTarget(_top[i]);
             float confidence = MathF.Exp(_topLogits[i] - max) * scale;
-            if (a.Probability * confidence < _options.MinProbability) break;
+            if (a.Probability * confidence < Math.Max(_options.MinProbability, request.MinProbability)) break;
             if (token < 0) continue;
             int node = forest.Add(a.Node, token, confidence);
             if (node < 0) break;

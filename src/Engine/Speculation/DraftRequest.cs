@@ -12,4 +12,5 @@ namespace Foretoken.Speculation;
 /// <param name="Sampling">How the sequence chooses its tokens.</param>
 /// <param name="MaxNodes">Most drafted nodes that the tree may get.</param>
 /// <param name="MaxDepth">Most drafted nodes of one path.</param>
-public readonly record struct DraftRequest(int Tree, int Sequence, TokenHistory Path, SamplingOptions Sampling, int MaxNodes, int MaxDepth);
+/// <param name="MinProbability">Paths that a drafter thinks less likely than this are not worth a pass of a model.</param>
+public readonly record struct DraftRequest(int Tree, int Sequence, TokenHistory Path, SamplingOptions Sampling, int MaxNodes, int MaxDepth, float MinProbability = 0);

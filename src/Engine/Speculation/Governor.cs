@@ -1,63 +1,64 @@
 using System.Diagnostics;
-using System.Globalization;
 using Foretoken.Backends;
 using Foretoken.KvCache;
+using Foretoken.Models;
 using Foretoken.Sampling;
 
 namespace Foretoken.Speculation;
 
 /// <summary>
 /// Chooses, for every step and the whole batch at once, who drafts and which drafts are verified, "none" included, so that most tokens come per second:
-/// expected tokens, from the acceptance that each drafter has had, over the expected time, from what passes and drafters have cost. A drafter that does not
-/// pay is asked again now and then, within a fixed share of the time. It changes no token: costs are measured, so choices differ from run to run.
+/// expected tokens, from the acceptance that each drafter has had, over the expected time, from what passes and drafters have cost. Drafters that cost next to nothing are
+/// asked together; of those that run a model or heads, the one that is expected to bring most, as deep as pays. The others are asked again now and then, within a fixed
+/// share of the time, and whatever goes wrong, <see cref="SpendingLimit"/> bounds the loss. It changes no token: costs are measured, so choices differ from run to run.
 /// </summary>
 public sealed class Governor : IDrafter
 {
-    private const double ModelMargin = 1.01;    // by which a draft model must beat what is there already
-    private const int ProbeDepth = 2;
-    private const float DepthPrior = 0.6f;
-    private const int FirstCalls = 8;           // of a drafter: the fastest counts, as code is compiled and caches fill
-    private const int LongestInterval = 2048;
-    private const double CostRate = 1.0 / 16, ValueRate = 1.0 / 3;
+    private const double ModelMargin = 1.02;    // by which a costly drafter must beat what is there already
+    private const double Loyalty = 1.02;        // by which another one must beat the one that drafts
+    private const double Promise = 1.05;        // by which one that is handed nothing must be thought better to come into play
+    private const double LeastShare = 0.9;      // of what a draft must be likely to be worth its time
+    private const int TrialDepth = 3;
     private readonly GovernorOptions _options;
-    private readonly IDrafter[] _drafters;
-    private readonly TokenForest[] _forests;          // one per drafter
-    private readonly AcceptanceModel[] _acceptance;   // one per drafter
-    private readonly DrafterUse[] _uses;              // one per drafter
+    private readonly DrafterArm[] _arms;
     private readonly StepCostModel _costs;
+    private readonly SpendingLimit _limit;
     private readonly PagedKvCache _cache;
+    private readonly FeatureTaps? _taps;
     private readonly DraftSelection _selection;
     private readonly DraftRequest[] _limited;         // [sequences]
-    private readonly long[] _asked;                   // [drafters, sequences] step of the last call with the sequence
     private readonly long[] _accepted;                // one per drafter
-    private long _steps, _plainSteps, _draftedSteps;
+    private long _steps, _plainSteps, _draftedSteps, _withheldSteps, _extraTicks;
+    private double _keys, _keysPerRow, _plain;        // keys that the roots and a further row read; ticks of the step without drafts
+    private double _draftTicks;                       // of this step, without interruptions
+    private DrafterArm? _main;                        // the costly drafter that drafts for all sequences
+    private ArmPlan _plan;                            // what was expected of it; Depth 0 = it was not asked alone
+    private DrafterArm? _probed;                      // asked in this step to find out what it is worth
+    private double _otherRate;                        // tokens per tick that the step was expected to bring otherwise
     private Choice _choice;
+    private int _newTokens;
+    private bool _counts;                             // the step is no trial and nothing was withheld
 
-    internal Governor(GovernorOptions options, DrafterContext context, IDrafter[] drafters)
+    internal Governor(GovernorOptions options, DrafterContext context, IDrafter[] drafters, bool[] readHidden)
     {
-        (_options, _drafters, _cache) = (options, drafters, context.TargetCache);
+        (_options, _cache, _taps) = (options, context.TargetCache, context.Taps);
         MaxNodes = options.MaxNodes;
         Sources = [.. drafters.Select(d => d.Name)];
         int sequences = context.MaxSequences, nodes = 0;
-        _forests = new TokenForest[drafters.Length];
-        _acceptance = new AcceptanceModel[drafters.Length];
-        _uses = new DrafterUse[drafters.Length];
+        _arms = new DrafterArm[drafters.Length];
         for (int d = 0; d < drafters.Length; d++)
         {
             int perTree = Math.Min(drafters[d].MaxNodes, MaxNodes);
             nodes += perTree;
-            _forests[d] = new TokenForest(sequences, sequences * (1 + perTree), context.Plan);
-            _acceptance[d] = new AcceptanceModel(sequences);
-            _uses[d].Interval = 1;
+            _arms[d] = new DrafterArm(drafters[d], new TokenForest(sequences, sequences * (1 + perTree), context.Plan), perTree, sequences, readHidden[d]);
         }
 
         int maxRows = Math.Min(sequences * (1 + MaxNodes), 1024);
         _costs = new StepCostModel(maxRows) { PriorPerKey = StepCostModel.PriorFor(context.Target.Shape, context.TargetCache.Options.Layout) };
+        _limit = new SpendingLimit(1.5 * options.Curiosity);
         _selection = new DraftSelection(sequences, sequences * nodes, context.Plan);
         _limited = new DraftRequest[sequences];
         _accepted = new long[drafters.Length];
-        _asked = new long[drafters.Length * sequences];
-        _asked.AsSpan().Fill(-1);
     }
 
     /// <inheritdoc/>
@@ -70,71 +71,92 @@ public sealed class Governor : IDrafter
     public int MaxNodes { get; }
 
     /// <inheritdoc/>
-    public bool RunsModel => Array.Exists(_drafters, d => d.RunsModel);
+    public bool RunsModel => Array.Exists(_arms, a => a.Drafter.RunsModel);
 
     /// <summary>What it has learned and chosen so far.</summary>
     public GovernorReport Report => new(
-        _plainSteps, _draftedSteps, Microseconds(_costs.Fixed(1)), Microseconds(_costs.PerKey * 1000),
+        _plainSteps, _draftedSteps, _withheldSteps, Microseconds(_costs.Fixed(1)), Microseconds(_costs.PerKey * 1000),
         [.. Enumerable.Range(1, Math.Min(_costs.MaxRows, 32)).Where(r => _costs.Seen(r) > 0).Select(r => new RowCost(r, _costs.Seen(r), _costs.Fixed(r) / _costs.Fixed(1)))],
-        [.. _drafters.Select((d, i) => new DrafterReport(
-            d.Name, _uses[i].Calls, _uses[i].Proposed, _uses[i].Chosen, _accepted[i], Microseconds(_uses[i].Cost), _acceptance[i].AtDepth(1, DepthPrior)))]);
+        [.. _arms.Select((a, i) => new DrafterReport(a.Drafter.Name, a.Calls, a.Proposed, a.Chosen, _accepted[i], Microseconds(a.Cost), a.FirstAcceptance, a.LastPlan.Depth, a.LastPlan.Rate * _costs.Fixed(1)))]);
+
+    private double Share => _options.Curiosity / _arms.Length;
 
     /// <inheritdoc/>
     public void Propose(ReadOnlySpan<DraftRequest> requests, TokenForest forest)
     {
-        _choice = default;
+        (_choice, _plan, _probed, _counts, _newTokens, _extraTicks, _draftTicks) = (default, default, null, true, 0, 0, 0);
         _steps++;
-        for (int d = 0; d < _uses.Length; d++) _uses[d].Called = false;
-        bool room = false;
-        double keys = 0;
+        bool room = false, carried = false;
+        foreach (DrafterArm arm in _arms)
+        {
+            arm.BeginStep(_steps);
+            carried |= arm.IsCarried;
+        }
+
+        if (_taps is not null) _taps.Paused = !carried;
+        _keys = 0;
         foreach (DraftRequest r in requests)
         {
             room |= r.MaxNodes > 0 && r.MaxDepth > 0;
-            keys += StepCost.KeysOf(_cache, r.Sequence, rows: 1);
+            _keys += StepCost.KeysOf(_cache, r.Sequence, rows: 1);
         }
 
-        if (!room || !_costs.Ready) return; // the first step is plain: it says what a pass costs
+        if (!room || !_costs.Ready) return; // the first steps are plain: they say what a pass costs
+        _plain = _costs.Predict(requests.Length, _keys);
+        if (!_limit.Allows)
+        {
+            _withheldSteps++;
+            return;
+        }
+
         long start = Stopwatch.GetTimestamp();
-        double keysPerRow = StepCost.FurtherRow * keys / requests.Length;
+        _keysPerRow = StepCost.FurtherRow * _keys / requests.Length;
         _selection.Begin(requests);
-        for (int d = 0; d < _drafters.Length; d++)
+        for (int d = 0; d < _arms.Length; d++)
         {
-            if (!_drafters[d].RunsModel && IsDue(d)) Ask(d, requests, int.MaxValue);
+            if (!_arms[d].IsCostly && _arms[d].IsDue(requests, _steps)) Ask(d, requests, !_arms[d].Pays, int.MaxValue, 0);
         }
 
-        _choice = _selection.Choose(requests, _costs, keysPerRow, keys, Stopwatch.GetTimestamp() - start);
-        for (int d = 0; d < _drafters.Length; d++)
-        {
-            if (!_drafters[d].RunsModel) continue;
-            int depth = BestDepth(d, requests, keysPerRow, keys);
-            if (depth == 0 && !IsDue(d)) continue;
-            Ask(d, requests, depth > 0 ? depth : ProbeDepth);
-            _choice = _selection.Choose(requests, _costs, keysPerRow, keys, Stopwatch.GetTimestamp() - start);
-        }
-
+        Choose(requests, start);
+        AskCostly(requests, start);
         if (_choice.Nodes > 0) _selection.CopyTo(forest);
-        Credit(requests.Length, keys, keysPerRow);
+        Credit(requests.Length);
     }
 
     /// <inheritdoc/>
     public void Committed(int sequence, TokenHistory path, RowBatch rows, ReadOnlySpan<int> accepted)
     {
-        foreach (IDrafter drafter in _drafters) drafter.Committed(sequence, path, rows, accepted);
+        foreach (DrafterArm arm in _arms)
+        {
+            if (!arm.ReadsHidden)
+            {
+                arm.Drafter.Committed(sequence, path, rows, accepted);
+                continue;
+            }
+
+            arm.Committed(sequence);
+            if (!arm.IsCarried) continue;
+            long start = Stopwatch.GetTimestamp();
+            arm.Drafter.Committed(sequence, path, rows, accepted);
+            arm.CarriedNow += Stopwatch.GetTimestamp() - start;
+        }
     }
 
     /// <inheritdoc/>
     public void Observe(ReadOnlySpan<DraftRequest> requests, ReadOnlySpan<Acceptance> acceptances, TokenForest forest)
     {
-        for (int d = 0; d < _drafters.Length; d++)
+        foreach (DrafterArm arm in _arms)
         {
-            ref DrafterUse use = ref _uses[d];
-            if (!use.Called) continue; // what it would have learned is not worth the time while it is not asked
+            if (!arm.Called) continue; // what it would have learned is not worth the time while it is not asked
             long start = Stopwatch.GetTimestamp();
-            for (int t = 0; t < requests.Length; t++) Learn(d, requests[t], acceptances[t], t);
-            _drafters[d].Observe(requests, acceptances, forest);
-            use.LearnCost = Mean(use.LearnCost, Stopwatch.GetTimestamp() - start, use.Calls);
+            for (int t = 0; t < requests.Length; t++) Learn(arm, requests[t], acceptances[t], t);
+            arm.Drafter.Observe(requests, acceptances, forest);
+            long ticks = Stopwatch.GetTimestamp() - start;
+            arm.Learned(ticks);
+            _extraTicks += ticks;
         }
 
+        foreach (Acceptance a in acceptances) _newTokens += a.NewTokens;
         if (_choice.Nodes > 0)
         {
             _draftedSteps++;
@@ -153,136 +175,145 @@ public sealed class Governor : IDrafter
     /// <inheritdoc/>
     public void Measured(in StepCost cost)
     {
-        _costs.Observe(cost);
-        foreach (IDrafter drafter in _drafters) drafter.Measured(cost);
+        long taps = _taps is { Paused: false } ? _taps.LastTicks : 0, extra = _extraTicks + taps;
+        bool asked = false;
+        double usual = 0;
+        foreach (DrafterArm arm in _arms)
+        {
+            asked |= arm.Called;
+            extra += arm.CarriedNow;
+            usual += arm.ExtraTicks;
+            if (cost.PromptRows == 0 && arm.IsCarried) arm.Carried(taps + arm.CarriedNow);
+            arm.CarriedNow = 0;
+            arm.Drafter.Measured(cost);
+        }
+
+        int roots = cost.Rows - cost.PromptRows - _choice.Nodes;
+        _costs.Observe(cost with { VerifyTicks = Math.Max(cost.VerifyTicks - extra, cost.VerifyTicks / 4) });
+        if (cost.PromptRows > 0 || roots <= 0 || !(_plain > 0)) return;
+        if (_plan.Depth > 0) _main!.Compare(_plan, _newTokens);
+        double expected = _costs.Predict(roots + _choice.Nodes, _keys + _choice.Nodes * _keysPerRow) + usual;
+        _probed?.Lost(_draftTicks + Math.Min(cost.VerifyTicks, expected) - _newTokens / _otherRate);
+        if (!asked) _limit.Pass(cost.DraftTicks + cost.VerifyTicks, _plain);
+        else if (_counts) _limit.Count(_draftTicks, cost.VerifyTicks, expected, _plain, (double)_newTokens / roots - 1);
     }
 
     /// <inheritdoc/>
     public void Fork(int source, int sequence, int tokens)
     {
-        foreach (IDrafter drafter in _drafters) drafter.Fork(source, sequence, tokens);
+        foreach (DrafterArm arm in _arms)
+        {
+            arm.Fork(source, sequence);
+            arm.Drafter.Fork(source, sequence, tokens);
+        }
     }
 
     /// <inheritdoc/>
     public void Release(int sequence)
     {
-        for (int d = 0; d < _drafters.Length; d++)
+        foreach (DrafterArm arm in _arms)
         {
-            _acceptance[d].Release(sequence);
-            _asked[d * _limited.Length + sequence] = -1;
-            _drafters[d].Release(sequence);
+            arm.Release(sequence);
+            arm.Drafter.Release(sequence);
         }
     }
 
     /// <inheritdoc/>
     public void Dispose()
     {
-        foreach (IDrafter drafter in _drafters) drafter.Dispose();
+        foreach (DrafterArm arm in _arms) arm.Drafter.Dispose();
     }
 
     /// <summary>
-    /// Whether to ask a drafter: always one that pays or is not known yet, one that does not pay after a while. A model is then asked twice: the first time it has to
-    /// read what it missed, and only the second tells what it costs.
+    /// Asks the costly drafter that is expected to beat what is chosen already by most, if any does. One that is due is asked in its place, or beside it about one of many
+    /// sequences; what its drafts are worth is then part of what finding out costs.
     /// </summary>
-    private bool IsDue(int d)
+    private void AskCostly(ReadOnlySpan<DraftRequest> requests, long start)
     {
-        ref DrafterUse use = ref _uses[d];
-        if (use.SteadyCalls < FirstCalls || use.Value > use.Cost + use.LearnCost) return true;
-        if (use.Again)
+        int best = -1, due = -1;
+        double bestRate = _choice.Rate * ModelMargin;
+        for (int d = 0; d < _arms.Length; d++)
         {
-            use.Again = false;
-            return true;
+            DrafterArm arm = _arms[d];
+            if (!arm.IsCostly) continue;
+            if (!arm.IsTried)
+            {
+                due = due < 0 || _arms[due].IsTried ? d : due;
+                continue;
+            }
+
+            arm.LastPlan = arm.Best(requests, _costs, _keys, _keysPerRow);
+            if (due < 0 && arm != _main && arm.IsDue(requests, _steps)) due = d;
+            double rate = arm.LastPlan.Rate * (arm == _main ? Loyalty : 1);
+            if (rate <= bestRate) continue;
+            if (!arm.ReadsHidden || arm.WasCarried) (best, bestRate) = (d, rate);
+            else if (rate > Promise * bestRate) arm.Want(_steps);
         }
 
-        if (++use.Skipped < use.Interval) return false;
-        use.Again = _drafters[d].RunsModel;
-        return true;
+        if (best >= 0 && (due < 0 || requests.Length > 1))
+        {
+            (_main, _plan) = (_arms[best], _arms[best].LastPlan);
+            Ask(best, requests, one: false, _plan.Depth, _main.Acceptance.Stated((float)Math.Min(0.95, LeastShare * _plan.Rate * _plan.DraftTicks)));
+        }
+
+        if (due >= 0 && due != best)
+        {
+            _plan = default; // of two that drafted nobody knows whose the tokens are
+            (_probed, _otherRate) = (_arms[due], Math.Max(bestRate, requests.Length / _plain));
+            _counts = _arms[due].IsTried;
+            Ask(due, requests, one: true, Math.Max(TrialDepth, _arms[due].LastPlan.Depth), 0);
+        }
+
+        if (best >= 0 || due >= 0) Choose(requests, start);
     }
 
-    private void Ask(int d, ReadOnlySpan<DraftRequest> requests, int depth)
+    private void Choose(ReadOnlySpan<DraftRequest> requests, long start) =>
+        _choice = _selection.Choose(requests, _costs, _keysPerRow, _keys, Stopwatch.GetTimestamp() - start);
+
+    /// <summary>Lets a drafter fill its trees, of all requests or of the one that it can begin with soonest, and merges them.</summary>
+    private void Ask(int d, ReadOnlySpan<DraftRequest> requests, bool one, int depth, float least)
     {
-        TokenForest forest = _forests[d];
-        ref DrafterUse use = ref _uses[d];
+        DrafterArm arm = _arms[d];
+        TokenForest forest = arm.Forest;
         long start = Stopwatch.GetTimestamp();
         forest.Clear();
-        int nodes = Math.Min(_drafters[d].MaxNodes, MaxNodes);
+        int only = one && requests.Length > 1 ? arm.Readiest(requests) : -1;
         for (int t = 0; t < requests.Length; t++)
         {
             DraftRequest r = requests[t];
-            _limited[t] = r with { Tree = t, MaxNodes = Math.Min(r.MaxNodes, nodes), MaxDepth = Math.Min(r.MaxDepth, depth) };
+            bool included = only < 0 || t == only;
+            _limited[t] = r with { Tree = t, MaxNodes = included ? Math.Min(r.MaxNodes, arm.Nodes) : 0, MaxDepth = included ? Math.Min(r.MaxDepth, depth) : 0, MinProbability = least };
             forest.AddTree(r.Path.Last, _limited[t].MaxNodes, _limited[t].MaxDepth);
         }
 
-        _drafters[d].Propose(_limited.AsSpan(0, requests.Length), forest);
-        _selection.Merge(requests, forest, _acceptance[d], (byte)d);
-        double ticks = Stopwatch.GetTimestamp() - start;
-        use.Called = true;
-        use.Skipped = 0;
-        use.Calls++;
-        use.Proposed += forest.Count - requests.Length;
-        use.Depth = 1;
-        for (int t = 0; t < requests.Length; t++) use.Depth = Math.Max(use.Depth, forest.DepthOf(t));
-        bool steady = true;
-        foreach (DraftRequest r in requests)
-        {
-            ref long asked = ref _asked[d * _limited.Length + r.Sequence];
-            steady &= !_drafters[d].RunsModel || asked == _steps - 1;
-            asked = _steps;
-        }
-
-        if (!steady)
-        {
-            use.Return = use.Return == 0 ? ticks : use.Return + (ticks - use.Return) * ValueRate;
-            return;
-        }
-
-        use.SteadyCalls++;
-        use.CostPerDepth = Mean(use.CostPerDepth, ticks / use.Depth, use.SteadyCalls);
-        use.Cost = Mean(use.Cost, ticks, use.SteadyCalls);
-    }
-
-    /// <summary>Depth at which a draft model brings most tokens per tick, by the acceptance that it has had; 0 if it does not beat what is chosen already.</summary>
-    private int BestDepth(int d, ReadOnlySpan<DraftRequest> requests, double keysPerRow, double keys)
-    {
-        ref DrafterUse use = ref _uses[d];
-        if (use.SteadyCalls == 0) return 0;
-        int limit = Math.Min(_drafters[d].MaxNodes, AcceptanceModel.MaxDepth), best = 0;
-        double bestRate = _choice.Rate * ModelMargin, tokens = requests.Length, all = 1, ratio = 0;
-        foreach (DraftRequest r in requests) ratio += _acceptance[d].Ratio(r.Sequence) / requests.Length;
-        for (int depth = 1; depth <= limit; depth++)
-        {
-            all *= Math.Min(0.985, _acceptance[d].AtDepth(depth, DepthPrior) * ratio);
-            tokens += requests.Length * all;
-            int rows = requests.Length * (1 + depth);
-            double rate = tokens / (depth * use.CostPerDepth + _costs.Predict(rows, keys + requests.Length * depth * keysPerRow));
-            if (rate > bestRate) (bestRate, best) = (rate, depth);
-        }
-
-        return best;
+        ReadOnlySpan<DraftRequest> limited = _limited.AsSpan(0, requests.Length);
+        arm.Drafter.Propose(limited, forest);
+        _selection.Merge(requests, forest, arm.Acceptance, (byte)d);
+        _draftTicks += arm.Asked(limited, Stopwatch.GetTimestamp() - start, _steps, _costs);
     }
 
     /// <summary>What the drafters that were asked were worth: time that their chosen drafts are expected to spare, less what verifying them takes.</summary>
-    private void Credit(int roots, double keys, double keysPerRow)
+    private void Credit(int roots)
     {
-        double plain = _costs.Predict(roots, keys), perToken = plain / roots, perNode = 0;
-        if (_choice.Nodes > 0) perNode = (_costs.Predict(roots + _choice.Nodes, keys + _choice.Nodes * keysPerRow) - plain) / _choice.Nodes;
-        for (int d = 0; d < _drafters.Length; d++)
+        double perToken = _plain / roots, perNode = 0;
+        if (_choice.Nodes > 0)
         {
-            ref DrafterUse use = ref _uses[d];
-            if (!use.Called) continue;
+            perNode = (_costs.Predict(roots + _choice.Nodes, _keys + _choice.Nodes * _keysPerRow) - _plain) / _choice.Nodes;
+            perToken = Math.Min(perToken, _choice.Ticks / _choice.Tokens); // what a token takes where others draft too
+        }
+
+        for (int d = 0; d < _arms.Length; d++)
+        {
+            if (!_arms[d].Called) continue;
             (double tokens, int nodes) = _selection.ChosenOf((byte)d);
-            use.Chosen += nodes;
-            double value = tokens * perToken - nodes * perNode;
-            use.Value += (value - use.Value) * ValueRate;
-            int longest = (int)Math.Clamp(Math.Ceiling((use.Cost + use.LearnCost + use.Return) / (_options.Curiosity * plain)), 1, LongestInterval);
-            use.Interval = use.Value > use.Cost + use.LearnCost ? 1 : Math.Min(longest, use.Interval * 2);
+            _arms[d].Credit(tokens * perToken - nodes * perNode, nodes, Share, Math.Max(_plain, _choice.Ticks));
         }
     }
 
     /// <summary>Compares a drafter's tree with the tokens that came, as far as they go.</summary>
-    private void Learn(int d, in DraftRequest request, in Acceptance acceptance, int tree)
+    private static void Learn(DrafterArm arm, in DraftRequest request, in Acceptance acceptance, int tree)
     {
-        TokenForest forest = _forests[d];
+        TokenForest forest = arm.Forest;
         int node = forest.Root(tree);
         foreach (int token in request.Path.Tokens[^acceptance.NewTokens..])
         {
@@ -291,73 +322,14 @@ public sealed class Governor : IDrafter
             {
                 bool hit = forest.Token(child) == token;
                 if (hit) right = child;
-                _acceptance[d].Observe(forest.Confidence(child), depth, request.Sequence, hit);
+                arm.Acceptance.Observe(forest.Confidence(child), depth, request.Sequence, hit);
             }
 
-            if (forest.FirstChild(node) >= 0) _acceptance[d].ObserveDepth(depth, right >= 0);
+            if (forest.FirstChild(node) >= 0) arm.Acceptance.ObserveDepth(depth, right >= 0);
             if (right < 0) return;
             node = right;
         }
     }
 
-    private static double Mean(double mean, double value, long count)
-    {
-        if (count <= FirstCalls) return count == 1 ? value : Math.Min(mean, value);
-        return mean + (Math.Min(value, 3 * mean) - mean) * CostRate; // what took longer was interrupted
-    }
-
     private static double Microseconds(double ticks) => ticks * 1e6 / Stopwatch.Frequency;
-
-    private struct DrafterUse
-    {
-        public double Value;        // ticks that a call spares, by what was chosen of it
-        public double Cost;         // ticks of a call
-        public double CostPerDepth; // ticks of a call per depth of its deepest tree
-        public double LearnCost;    // ticks of learning from a call
-        public double Return;       // ticks of a model's call after it was not asked for some steps
-        public long SteadyCalls;    // calls that cost what they cost when made every step
-        public bool Again;          // to be asked in the next step too
-        public int Interval;        // steps between calls while it does not pay
-        public int Skipped;         // steps since the last call
-        public int Depth;           // of its deepest tree in the last call
-        public bool Called;         // in this step
-        public long Calls;
-        public long Proposed;       // nodes
-        public long Chosen;         // nodes
-    }
 }
-
-/// <summary>What a <see cref="Governor"/> has learned and chosen.</summary>
-/// <param name="PlainSteps">Steps without drafts.</param>
-/// <param name="DraftedSteps">Steps with drafts.</param>
-/// <param name="RowMicroseconds">A pass of one row, without its keys.</param>
-/// <param name="ThousandKeysMicroseconds">Reading a thousand keys of every head.</param>
-/// <param name="Rows">What passes of more rows cost.</param>
-/// <param name="Drafters">What each drafter did.</param>
-public sealed record GovernorReport(
-    long PlainSteps, long DraftedSteps, double RowMicroseconds, double ThousandKeysMicroseconds, IReadOnlyList<RowCost> Rows, IReadOnlyList<DrafterReport> Drafters)
-{
-    /// <summary>Why it chose as it did, in a few lines.</summary>
-    public string Explain()
-    {
-        IEnumerable<string> drafters = Drafters.Select(d => d.Calls == 0
-            ? $"{d.Name} never asked"
-            : string.Create(CultureInfo.InvariantCulture, $"{d.Name} asked {d.Calls} times at {d.Microseconds:F0} us, first drafts right {d.FirstAcceptance:P0}, {d.Accepted} of {d.Chosen} chosen drafts accepted"));
-        string rows = string.Join(", ", Rows.Where(r => r.Rows > 1 && r.Seen > 1).Take(8).Select(r => string.Create(CultureInfo.InvariantCulture, $"{r.Rows} rows {r.Cost:F2}")));
-        return string.Create(CultureInfo.InvariantCulture, $"{DraftedSteps} steps with drafts, {PlainSteps} plain: ") + string.Join("; ", drafters)
-            + string.Create(CultureInfo.InvariantCulture, $"; a plain pass takes {RowMicroseconds:F0} us") + (rows.Length > 0 ? $", passes of {rows} times that" : "");
-    }
-}
-
-/// <summary>What a pass of several rows costs in passes of one.</summary>
-public sealed record RowCost(int Rows, int Seen, double Cost);
-
-/// <summary>What one drafter did under a <see cref="Governor"/>.</summary>
-/// <param name="Name">The drafter.</param>
-/// <param name="Calls">Steps in which it was asked.</param>
-/// <param name="Proposed">Nodes that it drafted.</param>
-/// <param name="Chosen">Nodes of its that were verified.</param>
-/// <param name="Accepted">Nodes of its that became part of an answer.</param>
-/// <param name="Microseconds">Mean time of a call.</param>
-/// <param name="FirstAcceptance">Share of its trees whose first level held the right token.</param>
-public sealed record DrafterReport(string Name, long Calls, long Proposed, long Chosen, long Accepted, double Microseconds, double FirstAcceptance);

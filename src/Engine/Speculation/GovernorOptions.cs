@@ -5,25 +5,23 @@ namespace Foretoken.Speculation;
 /// <summary>A <see cref="Governor"/> over several drafters, cheap ones first: equal drafts count as the first drafter's.</summary>
 public sealed record GovernorOptions(params IReadOnlyList<DrafterOptions> Drafters) : DrafterOptions
 {
-    /// <summary>
-    /// Most sequences at a time for which drafters that read hidden states take part: those of every row of every pass are handed on, asked or not, which for 32 sequences
-    /// of the shipped reasoner took a tenth of the time and brought nothing.
-    /// </summary>
-    public const int FeatureSequences = 16;
-
     /// <inheritdoc/>
     public override string Name => "auto";
 
     /// <inheritdoc/>
     public override int MaxNodes => Math.Min(Nodes, Math.Max(1, Drafters.Sum(d => d.MaxNodes)));
 
+    /// <inheritdoc/>
+    public override bool ReadsFeatures => Drafters.Any(d => d.ReadsFeatures);
+
     /// <summary>Most drafted nodes of one tree.</summary>
     public int Nodes { get; init; } = 24;
 
     /// <summary>
-    /// Share of the time that may go, per drafter, into asking one that did not pay: how soon a change of the text is noticed against what noticing costs.
+    /// Share of the time that may go into asking drafters that do not pay, and into drafts that turn out wrong beyond what others gain: how soon a change of the text is
+    /// noticed against what noticing costs. 1 asks whatever it costs.
     /// </summary>
-    public double Curiosity { get; init; } = 0.003;
+    public double Curiosity { get; init; } = 0.01;
 
     /// <inheritdoc/>
     public override IDrafter Create(DrafterContext context)
@@ -33,11 +31,12 @@ public sealed record GovernorOptions(params IReadOnlyList<DrafterOptions> Drafte
         if (!(Curiosity > 0 && Curiosity <= 1)) throw new ArgumentException($"Curiosity is {Curiosity}: it must be above 0 and at most 1.");
         IBackend backend = context.Target.Backend;
         DrafterOptions[] used = [.. Drafters.Where(d => (backend.LogitsOnHost || d is not RecyclingOptions) // every logit would have to be fetched
-            && ((backend.GivesHidden && context.MaxSequences <= FeatureSequences) || !d.ReadsFeatures))];
-        IDrafter[] drafters = DrafterSet.Create(used.Length > 0 ? used : Drafters, context);
+            && (backend.GivesHidden || !d.ReadsFeatures))];
+        if (used.Length == 0) used = [.. Drafters];
+        IDrafter[] drafters = DrafterSet.Create(used, context);
         try
         {
-            return new Governor(this, context, drafters);
+            return new Governor(this, context, drafters, [.. used.Select(d => d.ReadsFeatures)]);
         }
         catch
         {

@@ -23,6 +23,9 @@ public interface IDrafter : IDisposable
     /// <summary>Most drafted nodes of one tree; plans rows, logits and cache slots. 0 for a drafter that never proposes.</summary>
     int MaxNodes { get; }
 
+    /// <summary>Most drafted nodes of one path.</summary>
+    int MaxDepth => MaxNodes;
+
     /// <summary>Whether every depth of a draft costs a pass of a model, so that depth is worth deciding beforehand.</summary>
     bool RunsModel => false;
 

@@ -95,6 +95,9 @@ public sealed class SwiftDrafter : IDrafter
     public int MaxNodes => _options.MaxNodes;
 
     /// <inheritdoc/>
+    public int MaxDepth => _options.Tokens;
+
+    /// <inheritdoc/>
     public bool RunsModel => true;
 
     /// <summary>Share of drafted tokens that were right lately.</summary>

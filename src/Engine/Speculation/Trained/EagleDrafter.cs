@@ -78,6 +78,9 @@ public sealed class EagleDrafter : IDrafter
     public int MaxNodes => _options.MaxNodes;
 
     /// <inheritdoc/>
+    public int MaxDepth => _options.Depth;
+
+    /// <inheritdoc/>
     public bool RunsModel => true;
 
     /// <summary>Position whose feature a running sequence begins with: 0, or behind a prefix that this drafter did not have.</summary>
@@ -303,7 +306,7 @@ public sealed class EagleDrafter : IDrafter
             ref Active active = ref _active[a];
             if (!active.GoesOn) continue;
             DraftRequest r = requests[active.Request];
-            active.GoesOn = depth < Math.Min(_options.Depth, Math.Min(r.MaxDepth, r.MaxNodes)) && _trees[a].EndLevel(_options.MinProbability) > 0;
+            active.GoesOn = depth < Math.Min(_options.Depth, Math.Min(r.MaxDepth, r.MaxNodes)) && _trees[a].EndLevel(Math.Max(_options.MinProbability, r.MinProbability)) > 0;
             goesOn |= active.GoesOn;
         }
 

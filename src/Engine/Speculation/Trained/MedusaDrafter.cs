@@ -62,6 +62,9 @@ public sealed class MedusaDrafter : IDrafter
     /// <inheritdoc/>
     public int MaxNodes => _options.MaxNodes;
 
+    /// <inheritdoc/>
+    public int MaxDepth => _depth;
+
     /// <summary>How often the candidate of each rank was right so far, whether or not it was verified: what <see cref="MedusaTree.Build"/> takes. // [heads][ranks]</summary>
     public IReadOnlyList<IReadOnlyList<double>> RankAccuracies =>
         [.. Enumerable.Range(0, _depth).Select(d => (IReadOnlyList<double>)[.. Enumerable.Range(0, _ranks).Select(r => _right[d * _ranks + r] / Math.Max(1.0, _tried[d]))])];
