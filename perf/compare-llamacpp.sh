@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Foretoken and llama.cpp on the same GGUF files, alternated, so that both see the same moments of the machine.
 #
-#   perf/compare-llamacpp.sh PATH_TO_BUILD [--models DIR] [--out DIR] [--case PATTERN]… [--rounds N] [--seconds N] [--threads N] [--label NAME] [--foreign PERCENT] [--list] [--report]
+#   perf/compare-llamacpp.sh PATH_TO_BUILD [--models DIR] [--out DIR] [--case PATTERN]… [--rounds N] [--seconds N] [--threads N] [--type TYPE] [--label NAME] [--foreign PERCENT] [--list] [--report]
 #
 # PATH_TO_BUILD holds bin/llama-bench, bin/llama-batched-bench and the static libraries of a CMake build (for decoding at a depth, see llama-depth.cpp).
 # A case is MODEL/WORK, for example llama-3.2-1b-q8_0/tg128; --case takes shell patterns, --list shows all. Files that are missing are made by
@@ -9,10 +9,11 @@
 # OUT/results[-LABEL].jsonl as soon as it ends; rounds that are there already are not run again, and after --seconds no new round begins: so the whole
 # comparison can be made piece by piece. --report, or the end, writes OUT/compare[-LABEL].md and .json: medians, spread, ratios and targets.
 # A run during which other programs took more than --foreign percent of the processors (or the host, as steal) is thrown away and repeated, twice at most.
-# The environment reaches both engines: FORETOKEN_EMITTER=0 … --label emitter-off makes a table of its own.
+# The environment reaches both engines: FORETOKEN_EMITTER=0 … --label emitter-off makes a table of its own; so does --type TYPE --label NAME, with which
+# Foretoken holds the weights of the files in another type.
 set -euo pipefail
 here="$(cd "$(dirname "$0")" && pwd)"
-build="" models="artifacts/models" out="artifacts/compare" rounds=3 seconds=1000000 threads="$(nproc)" label="" foreign=5 list=0 only_report=0 patterns=()
+build="" models="artifacts/models" out="artifacts/compare" rounds=3 seconds=1000000 threads="$(nproc)" label="" type="" foreign=5 list=0 only_report=0 patterns=()
 app="${FORETOKEN:-$here/../src/Cli/bin/Release/net10.0/foretoken}"
 while [ $# -gt 0 ]; do
     case "$1" in
@@ -22,6 +23,7 @@ while [ $# -gt 0 ]; do
         --rounds) rounds="$2"; shift 2 ;;
         --seconds) seconds="$2"; shift 2 ;;
         --threads) threads="$2"; shift 2 ;;
+        --type) type="$2"; shift 2 ;;
         --label) label="-$2"; shift 2 ;;
         --foreign) foreign="$2"; shift 2 ;;
         --list) list=1; shift ;;
@@ -47,9 +49,11 @@ cases() {
             echo "$shape-$type/x32 2"
         done
     done
-    echo "llama-3.2-1b-f16/tg128 0"
-    echo "llama-3.2-1b-f16/pp512 2"
-    echo "llama-3.2-1b-f16/pp2048 2"
+    for type in f16 bf16; do
+        echo "llama-3.2-1b-$type/tg128 0"
+        echo "llama-3.2-1b-$type/pp512 2"
+        echo "llama-3.2-1b-$type/pp2048 2"
+    done
 }
 selected() {
     [ ${#patterns[@]} -gt 0 ] || { cat; return; }
@@ -128,7 +132,7 @@ ours() { # FILE WORK → one object
         x*) kind="batched --sequences ${2#x} --tokens 32 --repeat 2" ;;
     esac
     # shellcheck disable=SC2086
-    "$app" bench $kind --model "$1" --threads "$threads" --kv-type f16 --json 2> /dev/null | jq -c '{engine: "foretoken", backend: .backend,
+    "$app" bench $kind --model "$1" --threads "$threads" --kv-type f16 ${type:+--type $type} --json 2> /dev/null | jq -c '{engine: "foretoken", backend: .backend,
         tokens_per_second: (.results[0] | [.tokens / .seconds[]]), share_of_probe: .results[0].share_of_probe, probe_gb_per_second: .results[0].probe_gb_per_second}'
 }
 

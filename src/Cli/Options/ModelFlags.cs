@@ -19,13 +19,14 @@ internal static class ModelFlags
         new("--model", "DIR|FILE.gguf", "Hugging Face directory, GGUF file, or the name of a shipped model. Without it, the shipped reasoner.", Parse.NotEmpty, null);
 
     public static Flag<WeightType?> Type() => new(
-        "--type", "TYPE", "Weights in memory: f32, bf16, f16, int8 (q8_0), int4 (q4_0), q4_k or q6_k. Without it, the type that loses nothing of the file.",
+        "--type", "TYPE", "Weights in memory: f32, bf16, f16, bf16-rounded (activations too), int8 (q8_0), int4 (q4_0), q4_k or q6_k. Without it, the type that loses nothing of the file.",
         Parse.Choice(
             new Dictionary<string, WeightType?>
             {
                 ["f32"] = WeightType.F32,
                 ["bf16"] = WeightType.BF16,
                 ["f16"] = WeightType.F16,
+                ["bf16-rounded"] = WeightType.BF16Rounded,
                 ["int8"] = WeightType.Int8,
                 ["q8_0"] = WeightType.Int8,
                 ["int4"] = WeightType.Int4,

@@ -13,6 +13,12 @@ public enum WeightType
     F16,
 
     /// <summary>
+    /// bfloat16 weights and activations rounded to bfloat16, f32 accumulation: twice the speed of <see cref="BF16"/> in prompts where the processor
+    /// multiplies bfloat16 pairs, at the precision of engines that compute in bfloat16. Never chosen unless asked for.
+    /// </summary>
+    BF16Rounded,
+
+    /// <summary>
     /// Signed 8-bit weights, one f16 scale per 32 weights along K (Q8_0); activations quantised per row and per 32-element block along K, as for all
     /// integer types.
     /// </summary>
@@ -43,7 +49,7 @@ public static class WeightTypes
     public static double BitsPerWeight(this WeightType type) => type switch
     {
         WeightType.F32 => 32,
-        WeightType.BF16 or WeightType.F16 => 16,
+        WeightType.BF16 or WeightType.F16 or WeightType.BF16Rounded => 16,
         WeightType.Int8 => 8.5,
         WeightType.Int4 => 4.5,
         WeightType.Q4K => 4.625,

@@ -67,6 +67,7 @@ public class AssemblerTests
         ("vpmovzxbd zmm16,XMMWORD PTR [rdx+0x30]", "62E27D48314203", a => a.Vpmovzxbd(new Zmm(16), new Address(Gpr.Rdx, 48))),
         ("vpmovsxbd zmm16,XMMWORD PTR [rdx+0x30]", "62E27D48214203", a => a.Vpmovsxbd(new Zmm(16), new Address(Gpr.Rdx, 48))),
         ("vcvtdq2ps zmm13,zmm26", "62117C485BEA", a => a.Vcvtdq2ps(new Zmm(13), new Zmm(26))),
+        ("vaddps zmm3,zmm19,zmm30", "6291644058DE", a => a.Vaddps(new Zmm(3), new Zmm(19), new Zmm(30))),
         ("vmulps zmm31,zmm1,zmm21", "6221744859FD", a => a.Vmulps(new Zmm(31), new Zmm(1), new Zmm(21))),
         ("vmulps zmm30,zmm29,DWORD BCST [rbx+0x20]", "62611450597308", a => a.VmulpsBroadcast(new Zmm(30), new Zmm(29), new Address(Gpr.Rbx, 32))),
         ("vfmadd231ps zmm27,zmm13,zmm30", "62021548B8DE", a => a.Vfmadd231ps(new Zmm(27), new Zmm(13), new Zmm(30))),

@@ -12,6 +12,7 @@ internal static class ScalarProduct
         WeightType.F32 => DotFloats(x, w),
         WeightType.BF16 => DotFloats(x, RoundToBFloat16(w)),
         WeightType.F16 => DotFloats(x, RoundToHalf(w)),
+        WeightType.BF16Rounded => DotPairs(RoundToFactors(x), RoundToFactors(w)),
         WeightType.Int8 => DotInt8(x, w),
         _ => DotBlocks(type, x, w),
     };
@@ -31,6 +32,7 @@ internal static class ScalarProduct
         if (type == WeightType.F32) return w.ToArray();
         if (type == WeightType.BF16) return RoundToBFloat16(w);
         if (type == WeightType.F16) return RoundToHalf(w);
+        if (type == WeightType.BF16Rounded) return RoundToFactors(w);
         if (type != WeightType.Int8) return Dequantized(type, w);
         var values = new float[w.Length];
         for (int k = 0; k < w.Length; k += 32)
@@ -61,6 +63,29 @@ internal static class ScalarProduct
         }
 
         return sum;
+    }
+
+    // Of each pair the odd element before the even one; every other pair onto the running sum, the rest beside it, joined every 2048 elements and at the end.
+    private static float DotPairs(ReadOnlySpan<float> x, ReadOnlySpan<float> w)
+    {
+        var sums = new float[2];
+        for (int k = 0; k < x.Length; k += 2)
+        {
+            ref float sum = ref sums[k / 2 % 2];
+            if (k + 1 < x.Length) sum = MathF.FusedMultiplyAdd(w[k + 1], x[k + 1], sum);
+            sum = MathF.FusedMultiplyAdd(w[k], x[k], sum);
+            if ((k + 2) % 2048 == 0) (sums[0], sums[1]) = (sums[0] + sums[1], 0f);
+        }
+
+        return sums[0] + sums[1];
+    }
+
+    /// <summary>bfloat16, with nothing below 2^−50.</summary>
+    private static float[] RoundToFactors(ReadOnlySpan<float> values)
+    {
+        float[] rounded = RoundToBFloat16(values);
+        for (int i = 0; i < rounded.Length; i++) rounded[i] = MathF.Abs(rounded[i]) < MathF.ScaleB(1f, -50) ? 0f : rounded[i];
+        return rounded;
     }
 
     private static float DotInt8(ReadOnlySpan<float> x, ReadOnlySpan<float> w)

@@ -44,9 +44,13 @@ internal abstract class CpuKernels<TLanes> : CpuKernels
             case WeightType.F32: PanelProduct<TLanes, FloatPanelKernel<TLanes, F32Weights>>.Run(arguments, team); break;
             case WeightType.BF16: PanelProduct<TLanes, FloatPanelKernel<TLanes, BFloat16Weights>>.Run(arguments, team); break;
             case WeightType.F16: PanelProduct<TLanes, FloatPanelKernel<TLanes, HalfWeights>>.Run(arguments, team); break;
+            case WeightType.BF16Rounded: MultiplyRounded(arguments, team); break;
             default: MultiplyIntegers(arguments, team); break;
         }
     }
+
+    protected virtual void MultiplyRounded(in ProductArguments arguments, ThreadTeam team) =>
+        PanelProduct<TLanes, RoundedPanelKernel<TLanes>>.Run(arguments, team);
 
     /// <summary>4-bit products by 512-bit multiplications of bytes, where the lanes are as wide.</summary>
     /// <returns>False if the product is none of these.</returns>
@@ -115,9 +119,15 @@ internal sealed class PortableKernels : CpuKernels<Lanes128>
     }
 }
 
-/// <summary>Integer products by machine code written at the first use of a type.</summary>
+/// <summary>Integer and bfloat16 products by machine code written at the first use of a type.</summary>
 internal sealed class EmittedKernels : CpuKernels<Lanes512>
 {
+    protected override void MultiplyRounded(in ProductArguments arguments, ThreadTeam team)
+    {
+        if (EmitterSupport.HasBFloat16) PanelProduct<Lanes512, EmittedKernel<BFloat16TileCode>>.Run(arguments, team);
+        else base.MultiplyRounded(arguments, team);
+    }
+
     protected override void MultiplyIntegers(in ProductArguments arguments, ThreadTeam team)
     {
         switch (arguments.Matrix.Type)

@@ -44,7 +44,7 @@ internal readonly record struct PanelFormat
     public static PanelFormat Of(WeightType type) => type switch
     {
         WeightType.F32 => new(32 * 16 * 4, 0, 0),
-        WeightType.BF16 or WeightType.F16 => new(32 * 16 * 2, 0, 0),
+        WeightType.BF16 or WeightType.F16 or WeightType.BF16Rounded => new(32 * 16 * 2, 0, 0),
         WeightType.Int8 => new(512, 32, 128),
         WeightType.Int4 => new(256, 32, 8),
         WeightType.Q4K => new(256, 40, 0, minimum: true),

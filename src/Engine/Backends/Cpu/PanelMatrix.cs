@@ -9,7 +9,7 @@ namespace Foretoken.Backends.Cpu;
 /// Features are padded to whole panels and K to whole steps of 32 with zero weights.
 /// <code>
 /// F32         step = 32 lines of 64 bytes; line k: {w[n][k], n = 0..15}
-/// BF16, F16   step = 16 lines; line j: 16 × {w[n][2j], w[n][2j+1]}
+/// BF16*, F16  step = 16 lines; line j: 16 × {w[n][2j], w[n][2j+1]}
 /// integers    step = 8 lines of 16 × {w[n][4j..4j+3]}, packed as <see cref="PanelFormat"/> says; scales behind all steps of the panel
 /// </code>
 /// </summary>
@@ -91,7 +91,7 @@ internal sealed unsafe class PanelMatrix : IDisposable
             case WeightType.F32:
                 for (int k = 0; k < InFeatures; k++) destination[k] = ((float*)data)[k * PanelRows + lane];
                 break;
-            case WeightType.BF16:
+            case WeightType.BF16 or WeightType.BF16Rounded:
                 for (int k = 0; k < InFeatures; k++) destination[k] = BFloat16Bits.ToSingle(((ushort*)data)[(k / 2 * PanelRows + lane) * 2 + k % 2]);
                 break;
             case WeightType.F16:

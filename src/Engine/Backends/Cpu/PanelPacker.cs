@@ -154,6 +154,7 @@ internal static unsafe class PanelPacker
             {
                 case WeightType.F32: Buffer.MemoryCopy(row, encoded, _padded * 4L, _padded * 4L); break;
                 case WeightType.BF16: BFloat16Bits.FromSingle(values, new Span<ushort>(encoded, _padded)); break;
+                case WeightType.BF16Rounded: BFloat16Factors.Round(values, new Span<ushort>(encoded, _padded)); break;
                 case WeightType.F16: fits = ToHalves(values, new Span<Half>(encoded, _padded)); break;
                 default: fits = Int8Quantizer.QuantizeWeights(row, _matrix.Steps, encoded, scales); break;
             }

@@ -55,6 +55,9 @@ internal sealed partial class Assembler
     /// <summary>vcvtdq2ps zmm, zmm</summary>
     public void Vcvtdq2ps(Zmm destination, Zmm source) => Evex(Map0F, NoPrefix, 0x5B, destination.Index, 0, source.Index);
 
+    /// <summary>vaddps zmm, zmm, zmm</summary>
+    public void Vaddps(Zmm destination, Zmm a, Zmm b) => Evex(Map0F, NoPrefix, 0x58, destination.Index, a.Index, b.Index);
+
     /// <summary>vmulps zmm, zmm, zmm</summary>
     public void Vmulps(Zmm destination, Zmm a, Zmm b) => Evex(Map0F, NoPrefix, 0x59, destination.Index, a.Index, b.Index);
 

@@ -9,14 +9,14 @@ namespace Foretoken.Backends.Cpu.Emitter;
 /// </summary>
 internal sealed unsafe class EmittedTiles
 {
-    // A panel has 544 bytes per step of 8-bit weights (nine lines), 420 of 6-bit and 296 or less of 4-bit ones; the tiles of rows share its prefetching.
-    private static readonly int[] s_prefetchLines = [0, 1, 2, 3, 5, 7, 9];
-    private static readonly byte[] s_variants = [0, 1, 2, 3, 4, 4, 5, 5, 6, 6]; // by lines
+    // A panel has 544 bytes per step of 8-bit weights (nine lines), 420 of 6-bit and 296 or less of 4-bit ones; bfloat16 has sixteen lines. The tiles of rows share its prefetching.
+    private static readonly int[] s_prefetchLines = [0, 1, 2, 3, 5, 7, 9, 16];
+    private static readonly byte[] s_variants = [0, 1, 2, 3, 4, 4, 5, 5, 6, 6, 7]; // by lines
     private readonly nint[] _functions; // [rows of one panel, then of two; variants of prefetching]
 
     /// <param name="code">Writes the functions of a type.</param>
     /// <exception cref="PlatformNotSupportedException">The system has no memory for code.</exception>
-    public EmittedTiles(TileCode code)
+    public EmittedTiles(ITileCode code)
     {
         MaxRows = code.MaxRows;
         MaxPairRows = code.MaxPairRows;

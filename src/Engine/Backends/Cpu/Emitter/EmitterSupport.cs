@@ -20,6 +20,9 @@ internal static unsafe class EmitterSupport
 
     public static bool IsSupported => WhyNot is null;
 
+    /// <summary>Whether products of bfloat16 pairs (AVX512_BF16) can be emitted too.</summary>
+    public static bool HasBFloat16 { get; } = IsSupported && X86Base.CpuId(7, 0).Eax >= 1 && (X86Base.CpuId(7, 1).Eax >> 5 & 1) != 0;
+
     private static string? Examine()
     {
         if (Environment.GetEnvironmentVariable(Variable) is { Length: > 0 } value && value != "1") return $"switched off by {Variable}={value}";

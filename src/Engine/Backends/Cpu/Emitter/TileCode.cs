@@ -23,11 +23,9 @@ namespace Foretoken.Backends.Cpu.Emitter;
 /// </code>
 /// A format is one subclass: how lines, the scales and the minimums come into registers.
 /// </summary>
-internal abstract class TileCode
+internal abstract class TileCode : ITileCode
 {
     private protected const int LineBytes = 64;
-    private const int RowsPerBase = 3;
-    private static readonly Gpr[] s_bases = [Gpr.Rsi, Gpr.R10, Gpr.R11, Gpr.Rbx, Gpr.Rbp];
     private static readonly Zmm s_broadcast = new(26);
 
     private protected TileCode(WeightType type, int maxRows, int maxPairRows = 0)
@@ -37,7 +35,7 @@ internal abstract class TileCode
         MaxRows = maxRows;
     }
 
-    /// <summary>Most rows of a tile of two panels, or 0 where the format's registers leave no room for a second panel.</summary>
+    /// <summary>0 where the format's registers leave no room for a second panel.</summary>
     public int MaxPairRows { get; }
 
     /// <summary>Most rows of a tile: two registers per row and the format's own make at most 32.</summary>
@@ -48,11 +46,7 @@ internal abstract class TileCode
     /// <summary>Bytes of a group of scales.</summary>
     private int GroupBytes => Format.ScaleBytes * Format.StepsPerScales;
 
-    /// <summary>Writes the function void(PanelTile*) in the calling convention of System V.</summary>
-    /// <param name="a">Receives the code.</param>
-    /// <param name="panels">1 or 2.</param>
-    /// <param name="rows">1..<see cref="MaxRows"/>; of two panels 1..<see cref="MaxPairRows"/>.</param>
-    /// <param name="prefetchLines">Lines of 64 bytes to prefetch per step.</param>
+    /// <inheritdoc/>
     public void Write(Assembler a, int panels, int rows, int prefetchLines)
     {
         var registers = new TileRegisters(panels, rows);
@@ -71,7 +65,7 @@ internal abstract class TileCode
         WriteStep(a, registers, prefetchLines);
         a.Add(Gpr.Rax, Format.StepBytes);
         if (prefetchLines > 0) a.Add(Gpr.R8, prefetchLines * LineBytes);
-        for (int i = 0; i < Bases(rows); i++) a.Add(s_bases[i], ActivationBlock.BytesOf(Format.HasHalves));
+        TileRows.WriteAdvance(a, rows, ActivationBlock.BytesOf(Format.HasHalves));
         if (grouped)
         {
             a.Add(Gpr.R13, 2 * PanelMatrix.PanelRows); // two bytes per feature and step
@@ -131,12 +125,9 @@ internal abstract class TileCode
         a.Vpandd(destination, destination, mask);
     }
 
-    private static int Bases(int rows) => (rows + RowsPerBase - 1) / RowsPerBase;
-
     private void WriteProlog(Assembler a, TileRegisters registers)
     {
-        int rows = registers.Rows;
-        foreach (Gpr register in SavedRegisters(rows)) a.Push(register);
+        WriteSaves(a, registers.Rows);
         a.Mov(Gpr.Rax, new Address(Gpr.Rdi, PanelTile.SumsOffset));
         ForSums(registers, (register, offset) => a.Vmovups(register, new Address(Gpr.Rax, offset)));
         WriteConstants(a);
@@ -144,14 +135,7 @@ internal abstract class TileCode
         a.Mov(Gpr.Rdx, new Address(Gpr.Rdi, PanelTile.ScalesOffset));
         a.Movsxd(Gpr.Rcx, new Address(Gpr.Rdi, PanelTile.StepsOffset));
         a.Mov(Gpr.R8, new Address(Gpr.Rdi, PanelTile.PrefetchOffset));
-        a.Mov(Gpr.R9, new Address(Gpr.Rdi, PanelTile.StrideOffset));
-        a.Mov(Gpr.Rsi, new Address(Gpr.Rdi, PanelTile.ActivationsOffset));
-        for (int i = 1; i < Bases(rows); i++) // three rows further on
-        {
-            a.Lea(s_bases[i], new Address(s_bases[i - 1], Gpr.R9, 2));
-            a.Add(s_bases[i], Gpr.R9);
-        }
-
+        TileRows.WriteBases(a, registers.Rows);
         if (registers.Panels == 2) a.Mov(PanelOperands.Stride, new Address(Gpr.Rdi, PanelTile.PanelStrideOffset));
     }
 
@@ -185,20 +169,20 @@ internal abstract class TileCode
         {
             var c = new Zmm(i);
             if (Format.HasMinimum || i >= registers.Panels * registers.Rows) a.Vpxord(c, c, c);
-            else a.Vpbroadcastd(c, Row(i % registers.Rows, ActivationBlock.CorrectionOffset + 4 * half));
+            else a.Vpbroadcastd(c, TileRows.Row(i % registers.Rows, ActivationBlock.CorrectionOffset + 4 * half));
         }
     }
 
     private static void WriteProducts(Assembler a, TileRegisters registers, int chain, int line, Zmm weights)
     {
-        for (int r = 0; r < registers.Rows; r++) a.VpdpbusdBroadcast(registers.Integer(chain, 0, r), weights, Row(r, 4 * line));
+        for (int r = 0; r < registers.Rows; r++) a.VpdpbusdBroadcast(registers.Integer(chain, 0, r), weights, TileRows.Row(r, 4 * line));
     }
 
     private static void WriteProducts(Assembler a, TileRegisters registers, int chain, int line, Zmm first, Zmm second)
     {
         for (int r = 0; r < registers.Rows; r++)
         {
-            a.Vpbroadcastd(s_broadcast, Row(r, 4 * line));
+            a.Vpbroadcastd(s_broadcast, TileRows.Row(r, 4 * line));
             a.Vpdpbusd(registers.Integer(chain, 0, r), first, s_broadcast);
             a.Vpdpbusd(registers.Integer(chain, 1, r), second, s_broadcast);
         }
@@ -213,21 +197,21 @@ internal abstract class TileCode
             Zmm c = registers.Integer(0, panel.Index, r);
             if (registers.Chains == 2) a.Vpaddd(c, c, registers.Integer(1, panel.Index, r));
             a.Vcvtdq2ps(c, c);
-            a.VmulpsBroadcast(product, scales, Row(r, ActivationBlock.ScaleOffset));
+            a.VmulpsBroadcast(product, scales, TileRows.Row(r, ActivationBlock.ScaleOffset));
             a.Vfmadd231ps(registers.Float(panel.Index, r), c, product);
         }
 
         if (!Format.HasMinimum) return;
         Zmm minimums = WriteMinimums(a, panel);
         for (int r = 0; r < registers.Rows; r++)
-            a.Vfmadd231psBroadcast(registers.Float(panel.Index, r), minimums, Row(r, ActivationBlock.CorrectionOffset));
+            a.Vfmadd231psBroadcast(registers.Float(panel.Index, r), minimums, TileRows.Row(r, ActivationBlock.CorrectionOffset));
     }
 
     private void WriteEpilog(Assembler a, TileRegisters registers)
     {
         a.Mov(Gpr.Rax, new Address(Gpr.Rdi, PanelTile.SumsOffset));
         ForSums(registers, (register, offset) => a.Vmovups(new Address(Gpr.Rax, offset), register));
-        foreach (Gpr register in SavedRegisters(registers.Rows).Reverse()) a.Pop(register);
+        WriteRestores(a, registers.Rows);
         a.Vzeroupper();
         a.Ret();
     }
@@ -241,21 +225,23 @@ internal abstract class TileCode
         }
     }
 
-    /// <summary>Registers in use that belong to the caller.</summary>
-    private IEnumerable<Gpr> SavedRegisters(int rows)
+    /// <summary>Saves the registers in use that belong to the caller.</summary>
+    private void WriteSaves(Assembler a, int rows)
     {
-        if (Bases(rows) > 3) yield return Gpr.Rbx;
-        if (Bases(rows) > 4) yield return Gpr.Rbp;
-        if (Format.StepsPerScales == 1) yield break;
-        yield return Gpr.R12;
-        yield return Gpr.R13;
+        TileRows.WriteSaves(a, rows);
+        if (Format.StepsPerScales == 1) return;
+        a.Push(Gpr.R12);
+        a.Push(Gpr.R13);
     }
 
-    /// <summary>Byte <paramref name="offset"/> of the current block of a row: a base register, plus the stride once or twice.</summary>
-    private static Address Row(int row, int offset) => (row % RowsPerBase) switch
+    private void WriteRestores(Assembler a, int rows)
     {
-        0 => new Address(s_bases[row / RowsPerBase], offset),
-        1 => new Address(s_bases[row / RowsPerBase], Gpr.R9, 1, offset),
-        _ => new Address(s_bases[row / RowsPerBase], Gpr.R9, 2, offset),
-    };
+        if (Format.StepsPerScales > 1)
+        {
+            a.Pop(Gpr.R13);
+            a.Pop(Gpr.R12);
+        }
+
+        TileRows.WriteRestores(a, rows);
+    }
 }

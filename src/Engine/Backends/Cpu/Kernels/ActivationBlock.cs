@@ -12,10 +12,22 @@ internal static class ActivationBlock
 {
     public const int ScaleOffset = 32, CorrectionOffset = 36;
 
+    /// <summary>Bytes of 32 activations rounded to bfloat16, which have nothing beside them.</summary>
+    public const int RoundedBytes = 64;
+
     /// <summary>Bytes of the largest block.</summary>
-    public const int MaxBytes = 44;
+    public const int MaxBytes = RoundedBytes;
 
-    public static int BytesOf(bool halves) => halves ? MaxBytes : 40;
+    public static int BytesOf(bool halves) => halves ? 44 : 40;
 
-    public static int BytesOf(WeightType type) => BytesOf(PanelFormat.Of(type).HasHalves);
+    /// <summary>Bytes of a step of activations in the form that a matrix takes.</summary>
+    public static int BytesOf(WeightType type) => type switch
+    {
+        WeightType.BF16Rounded => RoundedBytes,
+        _ when type.IsInteger() => BytesOf(PanelFormat.Of(type).HasHalves),
+        _ => PanelMatrix.StepLength * sizeof(float),
+    };
+
+    /// <summary>Whether a matrix takes its activations from blocks: quantised or rounded.</summary>
+    public static bool Serves(WeightType type) => type == WeightType.BF16Rounded || type.IsInteger();
 }

@@ -3,9 +3,9 @@ using Foretoken.Backends.Cpu.Emitter;
 
 namespace Foretoken.Backends.Cpu.Kernels;
 
-/// <summary>Integer panels by machine code that is written at the first use: see <see cref="TileCode"/>.</summary>
+/// <summary>Panels by machine code that is written at the first use: see <see cref="TileCode"/> and <see cref="BFloat16TileCode"/>.</summary>
 internal readonly unsafe struct EmittedKernel<TCode> : IPanelKernel
-    where TCode : TileCode, new()
+    where TCode : ITileCode, new()
 {
     private static readonly EmittedTiles s_tiles = new(new TCode());
 

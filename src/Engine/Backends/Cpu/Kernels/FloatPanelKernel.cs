@@ -6,8 +6,7 @@ namespace Foretoken.Backends.Cpu.Kernels;
 /// <summary>
 /// Panels of f32 or bfloat16 weights times f32 activations. Contract, per call: even elements of K are added to the incoming sum one after the other,
 /// odd ones to a second sum that starts at zero, each by a fused multiply-add; both are added at the end. The caller cuts K at fixed places.
-/// <c>vdpbf16ps</c>, twice as fast in prefill, cannot keep it: it takes activations rounded to bfloat16, flushes denormals and rounds in between, which no
-/// other instruction set can follow at speed; so one row of a pass would depend on the machine and on the level.
+/// <c>vdpbf16ps</c>, twice as fast in prefill, takes activations rounded to bfloat16: that is a weight type of its own (<see cref="RoundedPanelKernel{TLanes}"/>).
 /// </summary>
 internal readonly unsafe struct FloatPanelKernel<TLanes, TWeights> : IPanelKernel
     where TLanes : struct, ILanes<TLanes>

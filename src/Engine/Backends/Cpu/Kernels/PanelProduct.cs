@@ -154,7 +154,7 @@ internal unsafe struct PanelProduct<TLanes, TKernel> : IParallelJob
         PanelMatrix matrix = _p.Matrix;
         int most = panels == 2 ? TKernel.MaxPairRows : TKernel.MaxRows, tiles = (rows + most - 1) / most;
         long bytes = panels * matrix.PanelBytes, perStep = (bytes / ((long)matrix.Steps * tiles) + 63) & ~63L;
-        int activationStep = matrix.Type.IsInteger() ? ActivationBlock.BytesOf(matrix.Format.HasHalves) : PanelMatrix.StepLength * sizeof(float);
+        int activationStep = ActivationBlock.BytesOf(matrix.Type);
         long prefetched = next is null ? bytes : 0;
         var tile = new PanelTile { ActivationStride = _p.ActivationStride, PanelStride = matrix.PanelBytes };
         int segment = panels == 2 ? PairSegmentSteps : SegmentSteps;

@@ -1,5 +1,6 @@
 using System.Runtime.CompilerServices;
 using Foretoken.Backends.Cpu.Lanes;
+using Foretoken.Numerics;
 
 namespace Foretoken.Backends.Cpu.Kernels;
 
@@ -58,7 +59,7 @@ internal unsafe struct RowInput<TLanes> : IParallelJob
         PanelMatrix matrix = arguments.Matrix;
         bool copies = arguments.Gain is not null || arguments.Gather is not null
             || (!arguments.SourceIsPadded && arguments.Width % PanelMatrix.StepLength != 0);
-        bool quantizes = matrix.Type.IsInteger();
+        bool quantizes = ActivationBlock.Serves(matrix.Type);
         product.Activations = quantizes ? arguments.Blocks : (byte*)(copies ? arguments.Floats : arguments.Source);
         product.ActivationStride = quantizes ? arguments.BlockStride : (copies ? arguments.FloatStride : arguments.SourceStride) * sizeof(float);
         if (!copies && !quantizes) return;
@@ -85,8 +86,16 @@ internal unsafe struct RowInput<TLanes> : IParallelJob
             source = row;
         }
 
-        if (_p.Matrix.Type.IsInteger())
-            Int8Quantizer.QuantizeActivations<TLanes>(source, _p.Matrix.Steps, _factor, _p.Matrix.Format, _p.Blocks + chunk * _p.BlockStride);
+        byte* blocks = _p.Blocks + chunk * _p.BlockStride;
+        if (_p.Matrix.Type == WeightType.BF16Rounded)
+        {
+            int padded = _p.Matrix.Steps * PanelMatrix.StepLength;
+            BFloat16Factors.Round(new ReadOnlySpan<float>(source, padded), new Span<ushort>(blocks, padded));
+        }
+        else if (_p.Matrix.Type.IsInteger())
+        {
+            Int8Quantizer.QuantizeActivations<TLanes>(source, _p.Matrix.Steps, _factor, _p.Matrix.Format, blocks);
+        }
     }
 }
 
