@@ -19,6 +19,10 @@ public sealed class HostileInputTests : IDisposable
     [InlineData("--length-penalty 2", "--length-penalty", "--beams")]
     [InlineData("--draft ngram+ngram=3", "--draft ngram+ngram=3", "names ngram twice")]
     [InlineData("--draft ngram+suffix+ngram", "names ngram twice")]
+    [InlineData("--draft eagle=,64", "the depth of eagle must be an integer from 1 to 32", "eagle=,8")]
+    [InlineData("--draft eagle=,32,64", "expands 1984 nodes")]
+    [InlineData("--draft eagle=,6,4,3", "takes a directory, a depth and a width")]
+    [InlineData("--activations f32", "--activations", "--device cuda")]
     public void Flags_that_contradict_each_other_are_refused(string flags, params string[] parts) => Run([.. flags.Split(' '), "abc"]).FailsWith(ExitCode.Usage, parts);
 
     [Fact]

@@ -62,7 +62,9 @@ internal sealed record DraftChoice(string Text, Func<CliHost, string, DrafterOpt
             case "medusa" when settings.Length <= 2:
                 return Heads(settings, ["medusa"], text, source, d => new MedusaOptions { Directory = d, Nodes = Count(settings, 1, MedusaTree.Default.Count, source, name) });
             case "eagle" when settings.Length <= 3:
-                (int depth, int width) = (Count(settings, 1, 6, source, name), Count(settings, 2, 4, source, name));
+                (int depth, int width) = (Count(settings, 1, 6, source, name, EagleOptions.MaxDepth), Count(settings, 2, 4, source, name));
+                if (width * (depth - 1) > Backends.RowBatch.MaxTreeRows)
+                    throw Refused(source, text, $"expands {width * (depth - 1)} nodes, and at most {Backends.RowBatch.MaxTreeRows} are possible: lower its depth or width");
                 return Heads(settings, s_eagles, text, source, d => new EagleOptions { Directory = d, Depth = depth, Width = width });
             case var path when settings.Length == 0 && (path.Contains('/', StringComparison.Ordinal) || Directory.Exists(path)):
                 return (host, _) => TrainedDrafters.Recognise(ModelLocator.Find(path, host));
@@ -77,6 +79,7 @@ internal sealed record DraftChoice(string Text, Func<CliHost, string, DrafterOpt
             name == "oracle" ? "needs an acceptance, for example oracle=0.8"
             : name == "model" ? "needs the directory of a draft model, for example model=models/reasoner-draft"
             : name is "none" or "auto" ? "takes no settings and joins no others"
+            : name is "medusa" or "eagle" ? $"takes a directory, {(name == "medusa" ? "and nodes" : "a depth and a width")}"
             : name is "ngram" or "suffix" or "recycling" or "swift" ? "takes one setting, the most drafts of a step" : "is unknown");
     }
 
@@ -132,10 +135,10 @@ internal sealed record DraftChoice(string Text, Func<CliHost, string, DrafterOpt
     private static Func<CliHost, string, DrafterOptions> Model(string directory, int tokens, int width) => (host, _) =>
         new DraftModelOptions { Directory = ModelLocator.Find(directory, host), Tokens = tokens, Width = width, WeightType = DraftType };
 
-    private static int Count(string[] settings, int index, int fallback, string source, string name) => settings.Length <= index
+    private static int Count(string[] settings, int index, int fallback, string source, string name, int most = MaximumDepth) => settings.Length <= index
         ? fallback
-        : Cli.Options.Parse.Integer(1, MaximumDepth, $"the drafts of a step, for example {(name == "oracle" ? "oracle=0.8,4" : name + "=8")}.")(
-            settings[index], $"{source}: the {(name == "model" && index == 2 ? "width" : "depth")} of {name}");
+        : Cli.Options.Parse.Integer(1, most, $"the drafts of a step, for example {name switch { "oracle" => "oracle=0.8,4", "model" => "model=DIR,8", "medusa" or "eagle" => name + "=,8", _ => name + "=8" }}.")(
+            settings[index], $"{source}: the {(index == 2 ? "width" : name == "medusa" ? "tree" : "depth")} of {name}");
 
     private static UsageException Refused(string source, string text, string rule) =>
         new($"{source} {Cli.Options.Parse.Shown(text)} {rule}: available are {Syntax}.");

@@ -31,6 +31,8 @@ internal sealed class LanguageModelFlags
     {
         AcceptChoice accept = _accept.Get(context);
         DraftChoice draft = _draft.Get(context);
+        if (_activations.GivenOnLine(context) && _device.Get(context) != ComputeDevice.Cuda)
+            throw new UsageException($"{_activations.Name} says how {_device.Name} cuda computes: give that too, or leave it out.");
         accept.CheckWith(draft);
         if (accept.Note(draft) is { } note) context.Host.Error.WriteLine(note);
         return new LanguageModelOptions

@@ -202,7 +202,7 @@ public sealed class InferenceEngine
         {
             throw new InvalidRequestException(
                 "prompt",
-                $"The prompt has {prompt.Length} tokens and the context holds {ContextLength}, the answer included: shorten the prompt or raise the context.");
+                $"The prompt has {prompt.Length} tokens and the context holds {ContextLength}, the answer included: shorten the prompt or raise the context (context, at most the model's).");
         }
 
         foreach (int token in prompt)

@@ -186,7 +186,7 @@ public sealed class Scheduler
         if (needed <= _cache.Options.BudgetBytes) return;
         throw new InvalidRequestException(
             "prompt",
-            $"Prompt and answer need {needed:N0} bytes of KV cache, its budget is {_cache.Options.BudgetBytes:N0}: ask for fewer tokens or raise it.");
+            $"Prompt and answer need {needed:N0} bytes of KV cache, its budget is {_cache.Options.BudgetBytes:N0}: ask for fewer tokens (max-tokens) or raise the budget (kv-budget).");
     }
 
     private static FinishReason EndingReason(Sequence s, long now)

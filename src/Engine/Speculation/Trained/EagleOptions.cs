@@ -39,11 +39,14 @@ public sealed record EagleOptions : DrafterOptions
     /// <summary>How the drafter's keys and values are stored.</summary>
     public KvType KvType { get; init; } = KvType.BF16;
 
+    /// <summary>Deepest tree.</summary>
+    public const int MaxDepth = 32;
+
     /// <inheritdoc/>
     public override IDrafter Create(DrafterContext context)
     {
         CheckNodes();
-        if (Depth is < 1 or > 32) throw new ArgumentException($"Depth is {Depth}: it must be between 1 and 32.");
+        if (Depth is < 1 or > MaxDepth) throw new ArgumentException($"Depth is {Depth}: it must be between 1 and {MaxDepth}.");
         if (Width < 1 || Width * (Depth - 1) > RowBatch.MaxTreeRows)
             throw new ArgumentException($"A tree of width {Width} and depth {Depth} expands {Width * (Depth - 1)} nodes: at most {RowBatch.MaxTreeRows} are possible.");
         if (!(MinProbability >= 0 && MinProbability <= 1)) throw new ArgumentException($"MinProbability is {MinProbability}: it must be between 0 and 1.");
