@@ -63,7 +63,7 @@ public class DmsRecipeTests
             const string Score = "\"group\": \"needle\", \"examples\": 100, \"token_accuracy\": 1, \"divergence\": 0.01, \"compression\": 8";
             string path = Path.Combine(root, "experiment.json"), output = Path.Combine(root, "run");
             File.WriteAllText(path, """
-                {"kind": "dms-experiment", "retrofit": "missing.json", "results": "results.json", "runs": [{"name": "delayed", "target_cr": 8, "seed": 1}, {"name": "more", "eviction": "dense"}]}
+                {"kind": "dms-experiment", "retrofit": "missing.json", "results": "results.json", "compressions": [], "runs": [{"name": "delayed", "target_cr": 8, "seed": 1}, {"name": "more", "eviction": "dense"}]}
                 """);
             string all = $"[{{\"variant\": \"dense\", \"target_cr\": 1, \"seed\": 0, \"exact_count\": 99, {Score}}}, {{\"variant\": \"delayed\", \"target_cr\": 8, \"seed\": 1, \"exact_count\": 80, {Score}}}";
             File.WriteAllText(Path.Combine(root, "results.json"), $"{all}]");

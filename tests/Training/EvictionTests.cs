@@ -84,6 +84,25 @@ public unsafe class EvictionTests
     }
 
     [Fact]
+    public void SnapKV_reads_the_prompt_densely_and_answers_from_its_best_keys()
+    {
+        TransformerShape one = Shape with { Layers = 1 };
+        using var single = new TransformerModel(one);
+        single.Initialize(7, new Initialization { EmbeddingDeviation = 0.5, ResidualGain = 0.7 });
+        var none = new EvictionSettings { Source = DecisionSource.None };
+        float[] dense = Outputs(single, none, DecisionMode.Off, null), window = Outputs(single, none, DecisionMode.Off, new KeyPolicy(KeyPolicyKind.Window, 24, one));
+        float[] snap = Outputs(single, none, DecisionMode.Off, new KeyPolicy(KeyPolicyKind.SnapKv, 24, one) { PromptLength = 100 });
+        int prompt = 100 * one.HiddenSize;
+        AssertClose(dense[..prompt], snap[..prompt]);
+        Assert.True(Distance(snap) > 1e-3);
+        Assert.True(Distance(snap) < 0.9 * Distance(window), $"{Distance(snap):g3} from dense, a window {Distance(window):g3}");
+        var policy = new KeyPolicy(KeyPolicyKind.SnapKv, 24, one) { PromptLength = 100 };
+        Assert.Equal((100 * 101 / 2 + Enumerable.Range(25, 30).Sum()) * one.KeyValueHeads, policy.VisibleKeys(130));
+
+        double Distance(float[] rows) => Math.Sqrt(dense[prompt..].Zip(rows[prompt..], (a, b) => Math.Pow(a - b, 2)).Average());
+    }
+
+    [Fact]
     public void The_last_window_of_the_search_is_the_widest_that_reaches_the_compression()
     {
         TrainingExample[] examples = [new([.. new int[100]], 50, 0, 0), new([.. new int[40]], 20, 0, 0)];

@@ -88,6 +88,7 @@ internal sealed unsafe class DistillationWorker : IDisposable
     /// <summary>Compares student and teacher on one example with hard decisions, with none in <see cref="DecisionMode.Off"/>, or under a policy.</summary>
     public EvictionResult Measure(TrainingExample example, DecisionMode mode, float channelFactor, KeyPolicy? policy = null)
     {
+        if (policy is not null) policy.PromptLength = example.PromptLength;
         _eviction.Policy = policy;
         ReadOnlySpan<ulong> streams = [0];
         Chunk([example], [0], 0, 0, 1, new ulong[1], 0);

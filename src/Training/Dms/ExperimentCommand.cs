@@ -22,13 +22,8 @@ public static class ExperimentCommand
         ExperimentRecipe experiment = ExperimentRecipe.Read(recipePath);
         string retrofitPath = Path.GetFullPath(Path.Combine(Path.GetDirectoryName(Path.GetFullPath(recipePath))!, experiment.Retrofit));
         TrainCommand.CreateDirectory(outDir);
-        string policies = Path.Combine(outDir, "policies");
         List<ExperimentScore> known = Known(experiment, recipePath);
-        if (!Done(policies) && known.TrueForAll(s => s.Seed > 0))
-        {
-            using DmsRun run = Open(retrofitPath, new ExperimentRun(), threads);
-            Store(policies, MeasurePolicies(experiment, run, progress));
-        }
+        MeasurePolicies(experiment, known, Path.Combine(outDir, "policies"), () => Open(retrofitPath, new ExperimentRun(), threads), progress);
         WriteTable(experiment, known, outDir);
         foreach (ExperimentRun variant in experiment.Runs)
         {
@@ -59,7 +54,7 @@ public static class ExperimentCommand
         if (experiment.Results.Length == 0) return [];
         string path = Path.GetFullPath(Path.Combine(Path.GetDirectoryName(Path.GetFullPath(recipePath))!, experiment.Results));
         return File.Exists(path)
-            ? RecipeFile.Read(path, ExperimentJson.Default.ListExperimentScore, "perf/results/dms-experiment.json")
+            ? Read(path)
             : throw new RecipeException($"{recipePath}: key results names {path}, which is not there; leave it empty to run everything.");
     }
 
@@ -100,33 +95,40 @@ public static class ExperimentCommand
         return groups;
     }
 
-    private static List<ExperimentScore> MeasurePolicies(ExperimentRecipe experiment, DmsRun run, TextWriter progress)
+    /// <summary>Measures the dense model and every untrained policy that is not known yet; each is kept as soon as it is measured.</summary>
+    private static void MeasurePolicies(ExperimentRecipe experiment, List<ExperimentScore> known, string directory, Func<DmsRun> open, TextWriter progress)
     {
-        var scores = new List<ExperimentScore>();
+        List<ExperimentScore> scores = Done(directory) ? Read(Path.Combine(directory, ScoresFile)) : [];
+        (KeyPolicyKind? Policy, double Compression)[] missing =
+        [
+            .. ((KeyPolicyKind? Policy, double Compression)[])[(null, 1), .. experiment.Compressions.SelectMany(c => Enum.GetValues<KeyPolicyKind>().Select(p => ((KeyPolicyKind?)p, c)))],
+        ];
+        missing = [.. missing.Where(m => !known.Concat(scores).Any(s => s.Variant == Name(m.Policy) && s.TargetCr == m.Compression))];
+        if (missing.Length == 0) return;
+        using DmsRun run = open();
         List<(string Group, List<TrainingExample> Examples)> groups = Groups(experiment, run);
-        foreach ((string group, List<TrainingExample> examples) in groups)
-            scores.Add(Score("dense", 1, 0, group, run.Trainer.Measure(examples, dense: true)));
-        foreach (double compression in experiment.Compressions)
+        foreach ((KeyPolicyKind? policy, double compression) in missing)
         {
-            foreach (KeyPolicyKind policy in Enum.GetValues<KeyPolicyKind>())
+            progress.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{Name(policy)} at compression {compression}"));
+            foreach ((string group, List<TrainingExample> examples) in groups)
             {
-                progress.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{policy} at CR {compression}"));
-                foreach ((string group, List<TrainingExample> examples) in groups)
-                {
-                    int budget = DmsTrainer.MatchedWindow(run.HeldOut, compression) + 1;
-                    scores.Add(Score(Name(policy), compression, 0, group, run.Trainer.Measure(examples, policy, budget)));
-                }
+                EvictionResult[] results = policy is { } kind
+                    ? run.Trainer.Measure(examples, kind, DmsTrainer.MatchedWindow(run.HeldOut, compression) + 1)
+                    : run.Trainer.Measure(examples, dense: true);
+                scores.Add(Score(Name(policy), compression, 0, group, results));
             }
+            Store(directory, scores);
         }
-        return scores;
     }
 
-    private static string Name(KeyPolicyKind policy) => policy switch
+    private static string Name(KeyPolicyKind? policy) => policy switch
     {
+        null => "dense",
         KeyPolicyKind.Window => "window",
         KeyPolicyKind.Sinks => "sinks and window",
         KeyPolicyKind.Tova => "TOVA",
         KeyPolicyKind.H2O => "H2O",
+        KeyPolicyKind.SnapKv => "SnapKV",
         _ => "random",
     };
 
@@ -145,6 +147,8 @@ public static class ExperimentCommand
         Write(Path.Combine(directory, ScoresFile), scores);
     }
 
+    private static List<ExperimentScore> Read(string path) => RecipeFile.Read(path, ExperimentJson.Default.ListExperimentScore, "perf/results/dms-experiment.json");
+
     private static void Write(string path, List<ExperimentScore> scores)
     {
         IEnumerable<string> lines = scores.Select(s => JsonSerializer.Serialize(s, ExperimentJson.Default.ExperimentScore)); // one per line, for readable changes
@@ -158,7 +162,7 @@ public static class ExperimentCommand
         foreach (string directory in (string[])["policies", .. experiment.Runs.Select(Folder)])
         {
             string path = Path.Combine(outDir, directory, ScoresFile);
-            if (File.Exists(path)) scores.AddRange(JsonSerializer.Deserialize(File.ReadAllBytes(path), ExperimentJson.Default.ListExperimentScore) ?? []);
+            if (File.Exists(path)) scores.AddRange(Read(path));
         }
         var own = scores.Select(s => (s.Variant, s.TargetCr, s.Seed)).ToHashSet();
         scores.AddRange(known.Where(s => !own.Contains((s.Variant, s.TargetCr, s.Seed))));

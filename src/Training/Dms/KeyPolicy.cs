@@ -19,23 +19,34 @@ public enum KeyPolicyKind
 
     /// <summary>Any key but the latest goes.</summary>
     Random,
+
+    /// <summary>
+    /// The prompt is read with all its keys; then the latest ones stay (64, or half of the budget) and of the others those with the most attention of as many
+    /// last queries, averaged over five neighbours (SnapKV). What comes after the prompt stays.
+    /// </summary>
+    SnapKv,
 }
 
 /// <summary>
-/// Attention token by token in which a policy keeps at most <c>budget</c> keys per KV head, the newest included, from the first row on: what a cache with that
-/// policy would do in prompt and answer alike. For measuring only; it has no backward pass.
+/// Attention token by token in which a policy keeps at most <c>budget</c> keys per KV head, the newest included, from the first row on (SnapKV: of the prompt, from
+/// its end on): what a cache with that policy would do in prompt and answer alike. For measuring only; it has no backward pass.
 /// </summary>
 public sealed unsafe class KeyPolicy(KeyPolicyKind kind, int budget, TransformerShape shape)
 {
-    private const int Sinks = 4;
+    private const int Sinks = 4, SnapWindow = 64, SnapPool = 5;
     private readonly List<int>[] _live = [.. Enumerable.Range(0, shape.KeyValueHeads).Select(_ => new List<int>(budget + 1))]; // ascending positions
     private readonly double[] _attention = new double[shape.KeyValueHeads * shape.MaxPositions]; // [KV heads, positions], by the latest query, summed over the group
-    private readonly double[] _total = new double[shape.KeyValueHeads * shape.MaxPositions];     // [KV heads, positions], over all queries
+    private readonly double[] _total = new double[shape.KeyValueHeads * shape.MaxPositions];     // [KV heads, positions], over all queries (SnapKV: those that count)
     private readonly float[] _scores = new float[shape.MaxPositions];
 
+    /// <summary>Tokens of the prompt with which a sequence begins; SnapKV acts at its end.</summary>
+    public int PromptLength { get; set; } = int.MaxValue;
+
     /// <summary>Keys that the rows of a sequence see, summed over rows, layers and KV heads.</summary>
-    public long VisibleKeys(int length) =>
-        Enumerable.Range(1, length).Sum(rows => (long)Math.Min(rows, budget)) * shape.Layers * shape.KeyValueHeads;
+    public long VisibleKeys(int length) => Enumerable.Range(1, length).Sum(Visible) * shape.Layers * shape.KeyValueHeads;
+
+    private long Visible(int rows) =>
+        kind != KeyPolicyKind.SnapKv ? Math.Min(rows, budget) : rows <= PromptLength ? rows : Math.Min(PromptLength, budget) + rows - PromptLength;
 
     /// <summary>Output of one layer for one sequence; layouts as in <see cref="CausalAttention.Forward"/>.</summary>
     internal void Attend(int layer, float* q, float* k, long qkStride, float* v, long vStride, float* output, long outputStride, int length)
@@ -53,6 +64,13 @@ public sealed unsafe class KeyPolicy(KeyPolicyKind kind, int budget, Transformer
                 {
                     AttendRow(q + row * qkStride + head * dim, k + kvHead * dim, qkStride, v + kvHead * dim, vStride, output + row * outputStride + head * dim, kvHead);
                 }
+            }
+            if (kind == KeyPolicyKind.SnapKv)
+            {
+                if (row < PromptLength - SnapQueries) Array.Clear(_total); // the last queries alone count
+                if (row == PromptLength - 1 && row >= budget)
+                    for (int kvHead = 0; kvHead < shape.KeyValueHeads; kvHead++) Snap(kvHead);
+                continue;
             }
             if (row + 1 < budget) continue;
             for (int kvHead = 0; kvHead < shape.KeyValueHeads; kvHead++) _live[kvHead].RemoveAt(Victim(layer, kvHead, row));
@@ -75,6 +93,19 @@ public sealed unsafe class KeyPolicy(KeyPolicyKind kind, int budget, Transformer
             _attention[kvHead * shape.MaxPositions + live[i]] += probability;
             _total[kvHead * shape.MaxPositions + live[i]] += probability;
         }
+    }
+
+    private int SnapQueries => Math.Min(SnapWindow, budget - budget / 2);
+
+    /// <summary>Keeps the budget's keys of the prompt.</summary>
+    private void Snap(int kvHead)
+    {
+        List<int> live = _live[kvHead];
+        int others = live.Count - SnapQueries, half = SnapPool / 2;
+        double[] pooled = [.. Enumerable.Range(0, others).Select(i => Enumerable.Range(Math.Max(0, i - half), Math.Min(others, i + half + 1) - Math.Max(0, i - half))
+            .Average(position => _total[kvHead * shape.MaxPositions + position]))];
+        HashSet<int> kept = [.. Enumerable.Range(0, others).OrderByDescending(i => pooled[i]).Take(budget - SnapQueries)];
+        live.RemoveAll(position => position < others && !kept.Contains(position));
     }
 
     /// <summary>Index in the live keys of the one that goes, now that as many live as may.</summary>
