@@ -47,3 +47,30 @@ extern "C" __global__ void residual_norm(
         store_activation(form, values, scales, row, padded, part, f, y);
     }
 }
+
+// The hidden state as it is now, what is pending included, for drafters that read it: output[r][f] = h[f] as above, normalised where there is a gain.
+// Changes nothing. output: [rows, width]. Grid: rows; threads: a multiple of 32.
+extern "C" __global__ void read_hidden(
+    const float* hidden, int width, const float* pieces, int count, long long piece, int stride, const float* bias, const float* gain, float epsilon,
+    const int* rows, float* output) {
+    __shared__ float scratch[32];
+    int row = block_x();
+    if (row >= rows[0]) return;
+    float* to = output + (long long)row * width;
+    float sum = 0.0f;
+    for (int f = thread_x(); f < width; f += block_size_x()) {
+        float x = hidden[(long long)row * width + f];
+        if (count > 0) {
+            float added = pieces[(long long)row * stride + f];
+            for (int s = 1; s < count; s++) added += pieces[s * piece + (long long)row * stride + f];
+            x += bias ? added + bias[f] : added;
+        }
+
+        to[f] = x;
+        sum = fused(x, x, sum);
+    }
+
+    if (!gain) return;
+    float factor = 1.0f / root(block_sum(sum, scratch) / (float)width + epsilon);
+    for (int f = thread_x(); f < width; f += block_size_x()) to[f] = to[f] * factor * gain[f];
+}

@@ -89,15 +89,21 @@ public interface IBackend : IDisposable
     void Mlp(int layer, LayerWeights weights);
 
     /// <summary>Copies the residual stream of all rows as it is now, between two layers.</summary>
-    /// <param name="destination">// [rows, hidden]</param>
+    /// <param name="destination">Filled when <see cref="Logits"/> returns. // [rows, hidden]</param>
     /// <exception cref="NotSupportedException">The backend keeps it where the host cannot read it (<see cref="GivesHidden"/>).</exception>
-    void ReadHidden(Span<float> destination) => throw new NotSupportedException($"{Name} does not give its hidden states.");
+    void ReadHidden(Memory<float> destination) => throw new NotSupportedException($"{Name} does not give its hidden states.");
 
     /// <summary>Writes the RMSNorm of the residual stream of all rows.</summary>
     /// <param name="norm">Its gain. // [hidden]</param>
-    /// <param name="destination">// [rows, hidden]</param>
+    /// <param name="destination">Filled when <see cref="Logits"/> returns. // [rows, hidden]</param>
     /// <exception cref="NotSupportedException">See <see cref="ReadHidden"/>.</exception>
-    void ReadNormed(TensorHandle norm, Span<float> destination) => throw new NotSupportedException($"{Name} does not give its hidden states.");
+    void ReadNormed(TensorHandle norm, Memory<float> destination) => throw new NotSupportedException($"{Name} does not give its hidden states.");
+
+    /// <summary>A loaded matrix as the backend holds it, for another backend that needs a copy. To be disposed where it is <see cref="IDisposable"/>.</summary>
+    /// <param name="matrix">From <see cref="LoadMatrix"/>.</param>
+    /// <param name="type">The type in which it is held.</param>
+    /// <exception cref="NotSupportedException">The backend does not read weights back.</exception>
+    IRowSource RowsOf(TensorHandle matrix, out WeightType type) => throw new NotSupportedException($"{Name} does not read weights back.");
 
     /// <summary>Final norm and head for the rows that asked for logits. // [logitRows, vocab]</summary>
     void Logits(TensorHandle finalNorm, TensorHandle head);

@@ -10,8 +10,8 @@ public interface IFeatureBackend : IBackend
     /// <param name="width">Widest input, in elements.</param>
     void PrepareInput(int width);
 
-    /// <summary>Uses a weight of another backend without copying it. It stays the owner's and must outlive this backend.</summary>
-    /// <exception cref="NotSupportedException">This backend cannot read the owner's weights.</exception>
+    /// <summary>Uses a weight of another backend: without copying it where that is of the same kind (it stays the owner's and must outlive this backend), else as a copy.</summary>
+    /// <exception cref="NotSupportedException">The owner does not give its weights.</exception>
     TensorHandle Borrow(IBackend owner, TensorHandle weight);
 
     /// <summary>Starts a pass without attention over <paramref name="rows"/>.</summary>

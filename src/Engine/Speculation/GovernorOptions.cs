@@ -31,7 +31,7 @@ public sealed record GovernorOptions(params IReadOnlyList<DrafterOptions> Drafte
         if (!(Curiosity > 0 && Curiosity <= 1)) throw new ArgumentException($"Curiosity is {Curiosity}: it must be above 0 and at most 1.");
         IBackend backend = context.Target.Backend;
         DrafterOptions[] used = [.. Drafters.Where(d => (backend.LogitsOnHost || d is not RecyclingOptions) // every logit would have to be fetched
-            && (backend.GivesHidden || !d.ReadsFeatures))];
+            && ((backend.GivesHidden && backend.LogitsOnHost) || !d.ReadsFeatures))]; // heads compute on the processor
         if (used.Length == 0) used = [.. Drafters];
         IDrafter[] drafters = DrafterSet.Create(used, context);
         try

@@ -30,6 +30,24 @@ public sealed class CudaSeamTests(CudaSeamModels models, ITestOutputHelper outpu
     [Trait("Category", "Slow")]
     public void Any_three_ways_to_serve_give_the_bits_of_plain_decoding_alone_on_the_device() => CheckAll(s_slow, 3);
 
+    [Theory]
+    [InlineData("model tree")]
+    [InlineData("medusa")]
+    [InlineData("eagle")]
+    [InlineData("mtp+ngram")]
+    public void Shipped_drafters_on_the_processor_give_the_bits_of_plain_decoding_alone_on_the_device(string drafter)
+    {
+        var totals = new SeamTotals();
+        SeamDrafts drafts = SeamDrafts.Shipped.Single(d => d.Name == drafter);
+        foreach ((WeightType weights, bool sampled) in new[] { (WeightType.BF16, false), (WeightType.Int8, true) })
+        {
+            SeamCombination c = Covering(s_fast, 2).First(c => c.Sampled == sampled && !c.Penalties && !c.Preempted);
+            SeamRun.Check(c with { Drafts = drafts, Weights = weights, Batch = SeamBatch.Four, Forked = false, Threads = 1 }, models, totals);
+        }
+
+        Assert.True(totals.Drafted > totals.Accepted && totals.Accepted > 0, $"{totals}");
+    }
+
     [Fact]
     [Trait("Category", "Slow")]
     public void Thirty_two_requests_in_random_order_get_the_bits_of_plain_decoding_alone_on_the_device() => SeamRun.Check(

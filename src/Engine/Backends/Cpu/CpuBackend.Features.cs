@@ -15,17 +15,17 @@ public sealed unsafe partial class CpuBackend : IFeatureBackend
     public bool GivesHidden => true;
 
     /// <inheritdoc/>
-    public void ReadHidden(Span<float> destination)
+    public void ReadHidden(Memory<float> destination)
     {
         int width = Shape.HiddenSize;
-        for (int r = 0; r < Rows.Count; r++) HiddenOf(r).CopyTo(destination.Slice(r * width, width));
+        for (int r = 0; r < Rows.Count; r++) HiddenOf(r).CopyTo(destination.Span.Slice(r * width, width));
     }
 
     /// <inheritdoc/>
-    public void ReadNormed(TensorHandle norm, Span<float> destination)
+    public void ReadNormed(TensorHandle norm, Memory<float> destination)
     {
         int width = Shape.HiddenSize;
-        for (int r = 0; r < Rows.Count; r++) RmsNorm(HiddenOf(r), norm, destination.Slice(r * width, width));
+        for (int r = 0; r < Rows.Count; r++) RmsNorm(HiddenOf(r), norm, destination.Span.Slice(r * width, width));
     }
 
     /// <inheritdoc/>
@@ -43,7 +43,12 @@ public sealed unsafe partial class CpuBackend : IFeatureBackend
     public TensorHandle Borrow(IBackend owner, TensorHandle weight)
     {
         if (!weight.Exists) return weight;
-        if (owner is not CpuBackend cpu) throw new NotSupportedException($"{Name} cannot read weights of {owner.Name}.");
+        if (owner is not CpuBackend cpu)
+        {
+            IRowSource rows = owner.RowsOf(weight, out WeightType type);
+            using (rows as IDisposable) return LoadMatrix($"copy of {rows.Name}", type, [rows]);
+        }
+
         return Own(new PanelStack(cpu.Matrices(weight).Parts, Owns: false));
     }
 

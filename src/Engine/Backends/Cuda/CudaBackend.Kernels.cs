@@ -31,6 +31,9 @@ public sealed unsafe partial class CudaBackend
                 case PassOperation.Mlp:
                     EnqueueMlp(step.Weights!, bucket);
                     break;
+                case PassOperation.Tap:
+                    EnqueueTap(step.Layer, Vector(step.First), bucket);
+                    break;
                 case PassOperation.Logits:
                     EnqueueLogits(Vector(step.First), Matrix(step.Second), bucket);
                     break;

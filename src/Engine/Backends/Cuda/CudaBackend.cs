@@ -151,6 +151,7 @@ public sealed unsafe partial class CudaBackend : IBackend
         if (_loader is not null) ReleaseLoader();
         _rows = rows;
         _steps.Clear();
+        _destinations.Clear();
         _logitRows = 0;
         _store!.Settle();
         _passRead!.Synchronize(); // the last pass has read its rows
@@ -199,6 +200,7 @@ public sealed unsafe partial class CudaBackend : IBackend
         _graphs.Run(bucket, _steps, _enqueue);
         _logitRows = logitRows;
         _hasLogits = _hasSamples = false;
+        TakeTaps();
         if (_deviceCommits) TakeSamples();
     }
 

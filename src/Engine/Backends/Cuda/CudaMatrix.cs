@@ -55,6 +55,12 @@ internal sealed class CudaMatrix
     /// <summary>f16 bits of 8-bit weights. // [strips, units, 2, 8, 2, 2]</summary>
     public DevicePointer<ushort> Scales { get; init; }
 
+    /// <summary>Bytes of <see cref="Data"/>.</summary>
+    public long DataBytes => (long)Shape.Strips * Shape.Units * ProductShape.UnitBytes;
+
+    /// <summary>Bytes of <see cref="Scales"/>; 0 where the type has none.</summary>
+    public long ScaleBytes => Type == WeightType.Int8 ? (long)Shape.Strips * Shape.Units * FragmentPacker.UnitScales * sizeof(ushort) : 0;
+
     public int PaddedLength => ProductShape.PaddedLength(InFeatures);
 
     /// <summary>Floats of a row of the output.</summary>

@@ -8,6 +8,9 @@ internal enum PassOperation
     Attend,
     OutResidual,
     Mlp,
+
+    /// <summary>The residual stream for the host.</summary>
+    Tap,
     Logits,
 
     /// <summary>A token for every asked row.</summary>
@@ -19,9 +22,9 @@ internal enum PassOperation
 
 /// <summary>An operation with its weights.</summary>
 /// <param name="Operation">What is done.</param>
-/// <param name="Layer">Its layer; −1 for operations of the whole model.</param>
+/// <param name="Layer">Its layer; of Tap, its number; −1 or 0 for operations of the whole model.</param>
 /// <param name="Weights">The layer's weights, or null.</param>
-/// <param name="First">The table of Embed, the norm of Logits.</param>
+/// <param name="First">The table of Embed, the norm of Logits or Tap.</param>
 /// <param name="Second">The head of Logits.</param>
 internal readonly record struct PassStep(PassOperation Operation, int Layer, LayerWeights? Weights, TensorHandle First, TensorHandle Second);
 
