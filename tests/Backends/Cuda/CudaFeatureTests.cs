@@ -61,7 +61,7 @@ public sealed class CudaFeatureTests : IDisposable
             for (int k = 0; k < 48; k++)
             {
                 double largest = Enumerable.Range(k / 32 * 32, Math.Min(32, 48 - k / 32 * 32)).Max(i => Math.Abs(expected[r * 48 + i])); // of the block
-                Assert.Equal(expected[r * 48 + k], row[k], type == WeightType.BF16 ? Math.Abs(expected[r * 48 + k]) / 256 + 1e-9 : largest / 250);
+                Assert.Equal(expected[r * 48 + k], row[k], type == WeightType.BF16 ? Math.Abs(expected[r * 48 + k]) / 256 + 1e-9 : largest / 200); // half a step of the block, and its scale rounded to f16
             }
         }
 
