@@ -142,6 +142,12 @@ public sealed record SeamCombination
         Index = index,
     };
 
-    /// <summary>Whether the combination belongs to part <paramref name="part"/> of <paramref name="parts"/>, drawn so that every part has all values of every axis.</summary>
-    public static bool IsIn(int index, int part, int parts) => (int)(CounterRandom.Bits(1, (ulong)index) % (ulong)parts) == part;
+    /// <summary>
+    /// Part <paramref name="part"/> of <paramref name="parts"/>. Members with the same plain answers stay together, so that these are computed once, and each policy
+    /// is dealt out evenly: every part has all values of every axis (up to 96 parts).
+    /// </summary>
+    public static IEnumerable<SeamCombination> Part(IEnumerable<SeamCombination> all, int part, int parts) => all
+        .GroupBy(c => c.Model).GroupBy(model => model.Key.Item1)
+        .SelectMany(policy => policy.OrderBy(model => CounterRandom.Bits(1, (ulong)model.First().Index)).Where((_, rank) => rank % parts == part))
+        .SelectMany(members => members);
 }

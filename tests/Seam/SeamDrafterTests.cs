@@ -27,7 +27,7 @@ public sealed class SeamDrafterTests(DeepSeamModels models, ITestOutputHelper ou
     {
         Assert.Equal(13 * 4 * 5 * 4 * 3, Count);
         (int part, int parts) = SeamTests.Part(Environment.GetEnvironmentVariable(SeamTests.PartVariable), "0/1");
-        CheckAll(Enumerable.Range(0, Count).Where(i => SeamCombination.IsIn(i, part, parts)).Select(Member), $"part {part}/{parts} of the product of {Count}");
+        CheckAll(SeamCombination.Part(Enumerable.Range(0, Count).Select(Member), part, parts), $"part {part}/{parts} of the product of {Count}");
     }
 
     private static SeamCombination Member(int index)
@@ -48,7 +48,7 @@ public sealed class SeamDrafterTests(DeepSeamModels models, ITestOutputHelper ou
     {
         var totals = new SeamTotals();
         long start = Stopwatch.GetTimestamp();
-        foreach (SeamCombination c in combinations) SeamRun.Check(c, models, totals);
+        models.InLanes(combinations, (lane, c) => SeamRun.Check(c, lane, totals));
         output.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{what}: {totals}; {Stopwatch.GetElapsedTime(start).TotalSeconds:F1} s"));
         output.WriteLine(string.Join(", ", totals.ByDrafter.Select(d => $"{d.Key} {d.Value.Accepted} of {d.Value.Drafted}")));
         Assert.Equal(SeamDrafts.Shipped.Select(d => d.Name).Order(), totals.ByDrafter.Keys.Order());

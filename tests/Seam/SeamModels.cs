@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using Foretoken.Backends;
 using Foretoken.Backends.Cpu;
 using Foretoken.Generation;
@@ -11,15 +12,16 @@ namespace Foretoken.Tests.Seam;
 
 /// <summary>
 /// One tiny random model, loaded once per weight type and thread count; caches and loops around it, one per combination; and the answers of plain
-/// decoding alone, computed when they are asked for.
+/// decoding alone, computed when they are asked for. What asks for one thread runs beside others, in a lane with a loaded model of its own.
 /// </summary>
 public class SeamModels : IDisposable
 {
     public const int Vocab = 61, Context = 320, SlotsPerPage = 16;
     private const int MaxRows = SeamCombination.WholePrompt + SeamRequest.Count * RowBatch.MaxTreeRows;
-    private readonly TempDirectory _directory = new();
+    private readonly TempDirectory _directory;
     private readonly Dictionary<(WeightType Weights, int Threads), (CpuBackend Backend, Transformer Model)> _loaded = [];
-    private readonly Dictionary<((SeamPolicy, int, KvType, WeightType, bool, bool, int) Model, int Request, int Sample), SeamAnswer> _answers = [];
+    private readonly List<SeamModels> _lanes = []; // all but the first, which is this
+    private readonly ConcurrentDictionary<((SeamPolicy, int, KvType, WeightType, bool, bool, int) Model, int Request, int Sample), SeamAnswer> _answers;
 
     public SeamModels()
         : this(layers: 2)
@@ -28,11 +30,14 @@ public class SeamModels : IDisposable
 
     protected SeamModels(int layers)
     {
+        (_directory, _answers) = (new TempDirectory(), new());
         var model = new TinyModel { Layers = layers, Hidden = 32, HeadDim = 8, Intermediate = 48, Vocab = Vocab, MaxPositions = Context, Seed = 8 };
         model.Write(_directory.Path);
         new TinyHeads().Medusa(SeamDrafts.HeadsOf(_directory.Path, "medusa"), "medusa", model);
         foreach (string layout in new[] { "eagle3", "mtp-deepseek" }) new TinyHeads().Eagle(SeamDrafts.HeadsOf(_directory.Path, layout), layout, model);
     }
+
+    private SeamModels(SeamModels first) => (_directory, _answers) = (first._directory, first._answers);
 
     /// <summary>Where the model lies.</summary>
     public string Directory => _directory.Path;
@@ -93,9 +98,32 @@ public class SeamModels : IDisposable
         return SeamAnswer.Of(sequence);
     }
 
+    /// <summary>Checks all combinations, as many at a time as the processor has threads for.</summary>
+    public void InLanes(IEnumerable<SeamCombination> combinations, Action<SeamModels, SeamCombination> check)
+    {
+        foreach (IGrouping<int, SeamCombination> sameThreads in combinations.GroupBy(c => c.Threads))
+        {
+            int lanes = Math.Max(1, Environment.ProcessorCount / sameThreads.Key);
+            while (_lanes.Count < lanes - 1) _lanes.Add(new SeamModels(this));
+            var waiting = new ConcurrentQueue<SeamCombination>(sameThreads);
+            Parallel.For(0, lanes, lane =>
+            {
+                try
+                {
+                    while (waiting.TryDequeue(out SeamCombination? c)) check(lane == 0 ? this : _lanes[lane - 1], c);
+                }
+                catch
+                {
+                    waiting.Clear();
+                    throw;
+                }
+            });
+        }
+    }
+
     public void Dispose()
     {
-        foreach ((CpuBackend backend, _) in _loaded.Values) backend.Dispose();
+        foreach ((CpuBackend backend, _) in _lanes.Append(this).SelectMany(lane => lane._loaded.Values)) backend.Dispose();
         _directory.Dispose();
         GC.SuppressFinalize(this);
     }

@@ -24,7 +24,7 @@ public sealed class SeamTests(SeamModels models, ITestOutputHelper output) : ICl
     {
         (int part, int parts) = Part(Environment.GetEnvironmentVariable(PartVariable), "0/32");
         CheckAll(
-            Enumerable.Range(0, SeamCombination.Count).Where(i => SeamCombination.IsIn(i, part, parts)).Select(SeamCombination.FromIndex),
+            SeamCombination.Part(Enumerable.Range(0, SeamCombination.Count).Select(SeamCombination.FromIndex), part, parts),
             $"part {part}/{parts} of the product of {SeamCombination.Count}");
     }
 
@@ -56,7 +56,11 @@ public sealed class SeamTests(SeamModels models, ITestOutputHelper output) : ICl
         SeamCombination[] some = [.. Enumerable.Range(0, SeamCombination.Count / 97).Select(i => SeamCombination.FromIndex(97 * i))];
         Assert.Equal(some.Length, some.Select(c => c with { Index = 0, Penalties = false, Forked = false, Window = 0, SharedTokens = 0 }).Distinct().Count());
         Assert.Equal(2 * 2 * 4 * 2, some.Select(c => (c.Penalties, c.Forked, c.Window, c.SharedTokens)).Distinct().Count());
-        Assert.Equal(SeamCombination.Count, Enumerable.Range(0, 7).Sum(k => Enumerable.Range(0, SeamCombination.Count).Count(i => SeamCombination.IsIn(i, k, 7))));
+        SeamCombination[] all = [.. Enumerable.Range(0, SeamCombination.Count).Select(SeamCombination.FromIndex)];
+        SeamCombination[][] parts = [.. Enumerable.Range(0, 32).Select(k => SeamCombination.Part(all, k, 32).ToArray())];
+        Assert.Equal(Enumerable.Range(0, SeamCombination.Count), parts.SelectMany(p => p).Select(c => c.Index).Order());
+        Assert.All(parts, p => Assert.Equal(5 * 4 * 3 * 2, p.Select(c => (c.Drafts, c.Batch, c.Weights, c.Sampled)).Distinct().Count()));
+        Assert.All(parts, p => Assert.Equal(5 * 4, p.Select(c => (c.Policy, c.Chunk)).Distinct().Count()));
         Assert.Equal((3, 8), Part("3/8", ""));
         foreach (string wrong in new[] { "8/8", "-1/4", "1", "a/b", "0/0" }) Assert.Throws<ArgumentException>(() => Part(wrong, ""));
     }
@@ -113,7 +117,7 @@ public sealed class SeamTests(SeamModels models, ITestOutputHelper output) : ICl
     {
         var totals = new SeamTotals();
         long start = Stopwatch.GetTimestamp();
-        foreach (SeamCombination c in combinations) SeamRun.Check(c, models, totals);
+        models.InLanes(combinations, (lane, c) => SeamRun.Check(c, lane, totals));
         output.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{what}: {totals}; {Stopwatch.GetElapsedTime(start).TotalSeconds:F1} s"));
         Assert.True(totals.Preemptions > 0 && totals.ReusedTokens > 0 && totals.SharedTokens > 0 && totals.Counted.Forgotten > 0);
     }

@@ -29,7 +29,18 @@ public sealed class SeamTotals
     /// <summary>Drafts, and of them accepted ones, by drafter.</summary>
     public Dictionary<string, (long Drafted, long Accepted)> ByDrafter { get; } = [];
 
+    /// <summary>Adds a run. Several threads may.</summary>
     public void Add(SeamCombination c, IEnumerable<Sequence> sequences, long passes, long heads, long forgotten)
+    {
+        lock (ByDrafter) AddRun(c, sequences, passes, heads, forgotten);
+    }
+
+    public override string ToString() =>
+        $"{Combinations} combinations: {Sequences} answers of {Tokens} tokens equal to plain decoding alone, tokens and log-probability bits; {Passes} passes, "
+        + $"{Drafted} drafts ({Accepted} accepted), {Preemptions} preemptions, {ReusedTokens} tokens from stored prefixes, {SharedTokens} from other samples; "
+        + $"{Counted.Heads} heads held what they should, {Counted.Forgotten} tokens forgotten";
+
+    private void AddRun(SeamCombination c, IEnumerable<Sequence> sequences, long passes, long heads, long forgotten)
     {
         Combinations++;
         Passes += passes;
@@ -48,9 +59,4 @@ public sealed class SeamTotals
             SharedTokens += s.SharedTokens;
         }
     }
-
-    public override string ToString() =>
-        $"{Combinations} combinations: {Sequences} answers of {Tokens} tokens equal to plain decoding alone, tokens and log-probability bits; {Passes} passes, "
-        + $"{Drafted} drafts ({Accepted} accepted), {Preemptions} preemptions, {ReusedTokens} tokens from stored prefixes, {SharedTokens} from other samples; "
-        + $"{Counted.Heads} heads held what they should, {Counted.Forgotten} tokens forgotten";
 }

@@ -1,3 +1,4 @@
+using System.Numerics;
 using System.Runtime.Intrinsics;
 
 namespace Foretoken.Backends.Cpu;
@@ -82,11 +83,14 @@ internal readonly unsafe ref struct AttentionMasks
     private void SetAncestors(ulong* mask, int chunk, int row, int first, int end, int aligned, int oldest)
     {
         ReadOnlySpan<ulong> ancestors = _rows.AncestorMask(row);
-        int committed = _head->Committed;
-        for (int slot = Math.Max(first, committed); slot < end; slot++)
+        int committed = _head->Committed, from = Math.Max(first - committed, 0), to = end - committed; // rows of the segment
+        for (int word = from >> 6; word * 64 < to; word++)
         {
-            int index = slot - committed, at = *_kv.PositionOf(_head, slot);
-            if ((ancestors[index >> 6] >> (index & 63) & 1) != 0 && at / CpuAttention.ChunkPositions == chunk && at >= oldest) Set(mask, slot - aligned);
+            for (ulong bits = ancestors[word] & Bits(from - word * 64, to - word * 64); bits != 0; bits &= bits - 1)
+            {
+                int slot = committed + word * 64 + BitOperations.TrailingZeroCount(bits), at = *_kv.PositionOf(_head, slot);
+                if (at / CpuAttention.ChunkPositions == chunk && at >= oldest) Set(mask, slot - aligned);
+            }
         }
     }
 
