@@ -43,7 +43,7 @@ public sealed class BenchCommandTests : IDisposable
     {
         JsonElement root = Json("bench", "kv", "--depths", "5,40", "--tree-rows", "6", "--kv-types", "f32,int8", "--repeat", "1");
         JsonElement[] results = [.. root.GetProperty("results").EnumerateArray()];
-        string[] names = ["attention6@5", "attention6@40"];
+        string[] names = ["tree6@5", "tree6@40"];
         Assert.Equal(names.Concat(names), results.Select(r => r.GetProperty("test").GetString()));
         Assert.Equal(["f32", "int8"], results.Select(r => r.GetProperty("kv").GetString()).Distinct());
         Assert.All(results, r => Assert.False(r.TryGetProperty("tokens_per_second", out _)));

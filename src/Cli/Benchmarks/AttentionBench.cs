@@ -1,3 +1,4 @@
+using System.Numerics;
 using Foretoken.Backends;
 using Foretoken.Backends.Cpu;
 using Foretoken.KvCache;
@@ -24,10 +25,10 @@ internal sealed unsafe class AttentionBench : IDisposable
     private readonly int _slotBytes;
     private readonly List<(int Depth, int[] Sequences)> _filled = [];
 
-    public AttentionBench(TransformerShape shape, KvType type, IReadOnlyList<int> depths, IReadOnlyList<int> rows, ThreadTeam team, CancellationToken cancel)
+    public AttentionBench(TransformerShape shape, KvType type, IReadOnlyList<int> depths, int maxRows, ThreadTeam team, CancellationToken cancel)
     {
         (_shape, _type, _cancel) = (shape, type, cancel);
-        _maxRows = Math.Max(rows.Max(), 256);
+        _maxRows = Math.Max(maxRows, 256);
         var layout = new KvLayout(shape.LayerCount, shape.KvHeadCount, shape.HeadDim, type);
         _slotBytes = new KvPageFormat(layout).SlotBytes;
         int[] each = [.. depths.Distinct()];
@@ -47,9 +48,10 @@ internal sealed unsafe class AttentionBench : IDisposable
         foreach (int depth in each) _filled.Add((depth, [.. Enumerable.Range(0, Copies(depth)).Select(_ => NewSequence(depth))]));
     }
 
-    /// <summary>One case per depth and number of rows.</summary>
-    public IEnumerable<BenchCase> Cases(IReadOnlyList<int> rows) =>
-        _filled.SelectMany(filled => rows.Select(n => Case(filled.Depth, filled.Sequences, n)));
+    /// <summary>One case per depth and number of rows: trees, and chunks of a prompt.</summary>
+    public IEnumerable<BenchCase> Cases(IReadOnlyList<int> trees, IReadOnlyList<int> chunks) => _filled.SelectMany(filled => trees
+        .Select(rows => Case(filled.Depth, filled.Sequences, rows, chain: false))
+        .Concat(chunks.Select(rows => Case(filled.Depth, filled.Sequences, rows, chain: true))));
 
     public void Dispose()
     {
@@ -58,29 +60,31 @@ internal sealed unsafe class AttentionBench : IDisposable
         _output.Dispose();
     }
 
-    private BenchCase Case(int depth, int[] sequences, int rows)
+    private BenchCase Case(int depth, int[] sequences, int rows, bool chain)
     {
         double bytes = PassBytes(depth + rows);
+        double keys = Enumerable.Range(0, rows).Sum(i => depth + 1.0 + (chain ? i : BitOperations.Log2((uint)i + 1))); // visible ones, over all rows
         int passes = (int)Math.Clamp(BytesPerRepeat / bytes, 1, 1000);
-        return new BenchCase(rows == 1 ? $"attention@{depth}" : $"attention{rows}@{depth}", passes, passes * rows, passes * bytes, () => { }, () =>
+        return new BenchCase(rows == 1 ? $"attention@{depth}" : $"{(chain ? "chunk" : "tree")}{rows}@{depth}", passes, passes * rows, passes * bytes, () => { }, () =>
         {
-            for (int i = 0; i < passes; i++) Pass(sequences[i % sequences.Length], rows);
+            for (int i = 0; i < passes; i++) Pass(sequences[i % sequences.Length], rows, chain);
         })
         {
+            Operations = passes * keys * _shape.LayerCount * _shape.HeadCount * _shape.HeadDim * 4, // scores and values, a multiplication and an addition each
             Kv = _type,
             WholeModel = false,
         };
     }
 
-    /// <summary>All layers attend with a binary tree of rows behind the committed tokens; then the rows are taken back.</summary>
-    private void Pass(int sequence, int rows)
+    /// <summary>All layers attend with a chain or a binary tree of rows behind the committed tokens; then the rows are taken back.</summary>
+    private void Pass(int sequence, int rows, bool chain)
     {
         _cancel.ThrowIfCancellationRequested();
         _rows.Clear();
         int position = _cache.Length(sequence);
         for (int i = 0; i < rows; i++)
         {
-            int parent = i == 0 ? -1 : (i - 1) / 2;
+            int parent = chain ? i - 1 : i == 0 ? -1 : (i - 1) / 2;
             _rows.Add(0, parent < 0 ? position : _rows.Positions[parent] + 1, sequence, parent, wantsLogits: false);
         }
 

@@ -26,6 +26,9 @@ internal sealed record BenchSizes
     /// <summary>Rows of the trees of <c>kv</c>; 1 is plain decoding.</summary>
     public required IReadOnlyList<int> TreeRows { get; init; }
 
+    /// <summary>Rows of the prompt chunks of <c>kv</c>.</summary>
+    public IReadOnlyList<int> ChunkRows { get; init; } = [];
+
     /// <summary>Numbers of sequences of <c>batched</c>.</summary>
     public IReadOnlyList<int> Sequences { get; init; } = [1];
 
@@ -77,6 +80,9 @@ internal sealed record BenchCase(string Name, int Passes, int Tokens, double Byt
 
     /// <summary>Storage of keys and values, where it is not the model's; else null.</summary>
     public KvType? Kv { get; init; }
+
+    /// <summary>Multiplications and additions of one repeat, where arithmetic is probed too; else 0.</summary>
+    public double Operations { get; init; }
 
     /// <summary>False where only a part of the model runs, so that tokens per second would mislead.</summary>
     public bool WholeModel { get; init; } = true;

@@ -12,8 +12,8 @@ internal static class BenchReport
 {
     public static void WriteTable(TextWriter output, TableFormat format, BenchSubject subject, IReadOnlyList<BenchResult> results)
     {
-        var table = new Table("test", "model", "weights", "kv", "threads", "tok/s", "ms/pass", "spread %", "GB/s", "probe GB/s", "% of probe", "plain steps",
-            "matrices %", "attention %", "p99/p50");
+        var table = new Table("test", "model", "weights", "kv", "threads", "tok/s", "ms/pass", "spread %", "GB/s", "probe GB/s", "% of probe", "Gop/s", "probe Gop/s",
+            "% of roofline", "plain steps", "matrices %", "attention %", "p99/p50");
         foreach (BenchResult r in results)
         {
             table.Add(
@@ -21,6 +21,7 @@ internal static class BenchReport
                 r.Case.WholeModel ? Text(r.TokensPerSecond, 2) : "",
                 Text(r.MillisecondsPerPass, 3), Text(100 * r.Spread, 1), Text(r.GigabytesPerSecond, 2),
                 Text(r.ProbeGigabytesPerSecond, 2), Text(100 * r.ShareOfProbe, 1),
+                r.ProbeGigaops == 0 ? "" : Text(r.Gigaops, 1), r.ProbeGigaops == 0 ? "" : Text(r.ProbeGigaops, 1), r.ProbeGigaops == 0 ? "" : Text(100 * r.ShareOfRoofline, 1),
                 r.PlainSteps == 0 ? "" : Text(r.PlainSteps, 2),
                 r.Passes is null ? "" : Text(100 * r.Passes.MatrixShare, 1), r.Passes is null ? "" : Text(100 * r.Passes.AttentionShare, 1),
                 r.Passes is null ? "" : Text(r.Passes.SlowMilliseconds / r.Passes.MedianMilliseconds, 2));
@@ -62,6 +63,13 @@ internal static class BenchReport
         w.WriteRounded("gb_per_second", r.GigabytesPerSecond, 3);
         w.WriteRounded("probe_gb_per_second", r.ProbeGigabytesPerSecond, 3);
         w.WriteRounded("share_of_probe", r.ShareOfProbe, 4);
+        if (r.ProbeGigaops > 0)
+        {
+            w.WriteRounded("gigaops_per_second", r.Gigaops, 2);
+            w.WriteRounded("probe_gigaops_per_second", r.ProbeGigaops, 2);
+            w.WriteRounded("share_of_roofline", r.ShareOfRoofline, 4);
+        }
+
         if (r.PlainSteps > 0) w.WriteRounded("plain_steps", r.PlainSteps, 4);
         if (r.Passes is { } passes)
         {

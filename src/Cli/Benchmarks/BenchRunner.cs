@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using Foretoken.Backends;
 using Foretoken.Backends.Cpu;
 
 namespace Foretoken.Cli.Benchmarks;
@@ -8,10 +9,12 @@ namespace Foretoken.Cli.Benchmarks;
 /// <param name="Seconds">Per repeat, ascending.</param>
 /// <param name="ProbeGigabytesPerSecond">Median of the roofline probes around the case's repeats.</param>
 /// <param name="ShareOfProbe">Median over repeats of (bytes per second) / (probe around that repeat).</param>
+/// <param name="ProbeGigaops">Median of the arithmetic probes before the repeats, or 0.</param>
+/// <param name="ShareOfRoofline">Median over repeats of (least time by either probe) / time, or 0 where arithmetic is not probed.</param>
 /// <param name="PlainSteps">Cost of a pass in passes of one row (median over repeats), or 0.</param>
 /// <param name="Passes">Medians over repeats of what single passes show, or null where no whole model runs.</param>
 internal sealed record BenchResult(
-    BenchCase Case, double[] Seconds, double ProbeGigabytesPerSecond, double ShareOfProbe, double PlainSteps, PassFigures? Passes)
+    BenchCase Case, double[] Seconds, double ProbeGigabytesPerSecond, double ShareOfProbe, double ProbeGigaops, double ShareOfRoofline, double PlainSteps, PassFigures? Passes)
 {
     public double MedianSeconds => BenchRunner.Median(Seconds);
 
@@ -20,6 +23,9 @@ internal sealed record BenchResult(
     public double MillisecondsPerPass => MedianSeconds * 1000 / Case.Passes;
 
     public double GigabytesPerSecond => Case.Bytes / MedianSeconds / 1e9;
+
+    /// <summary>10^9 multiplications and additions per second.</summary>
+    public double Gigaops => Case.Operations / MedianSeconds / 1e9;
 
     /// <summary>(slowest − fastest) / median.</summary>
     public double Spread => (Seconds[^1] - Seconds[0]) / MedianSeconds;
@@ -32,6 +38,7 @@ internal sealed record BenchResult(
 internal sealed class BenchRunner(ThreadTeam team, int repeats, CancellationToken cancel, PassClock? clock = null)
 {
     private const double WarmUpSeconds = 0.5;
+    private const int ArithmeticProbes = 3; // the fastest counts: a milliseconds' run is easily disturbed
 
     /// <summary>Runs every case <c>repeats</c> times.</summary>
     /// <param name="cases">At least one.</param>
@@ -40,9 +47,11 @@ internal sealed class BenchRunner(ThreadTeam team, int repeats, CancellationToke
     {
         var seconds = new double[cases.Count, repeats];
         var probes = new double[cases.Count, repeats];
+        var arithmetic = new double[cases.Count, repeats];
         var passes = new List<PassFigures>[cases.Count];
         for (int i = 0; i < passes.Length; i++) passes[i] = [];
         using var probe = new MemoryProbe(team);
+        var multiply = new ArithmeticProbe(team);
         probe.Run();
         foreach (BenchCase c in cases) WarmUp(c, report);
         for (int r = 0; r < repeats; r++)
@@ -53,6 +62,7 @@ internal sealed class BenchRunner(ThreadTeam team, int repeats, CancellationToke
                 report($"{cases[i].Name}, repeat {r + 1} of {repeats}", ((double)r * cases.Count + i) / (repeats * cases.Count));
                 cases[i].Prepare();
                 clock?.Take();
+                if (cases[i].Operations > 0) arithmetic[i, r] = Enumerable.Range(0, ArithmeticProbes).Max(_ => multiply.Run(cases[i].Kv ?? KvType.F32));
                 double before = probe.Run();
                 long start = Stopwatch.GetTimestamp();
                 cases[i].Run();
@@ -64,7 +74,7 @@ internal sealed class BenchRunner(ThreadTeam team, int repeats, CancellationToke
 
         int plain = -1;
         for (int i = 0; i < cases.Count && plain < 0; i++) plain = cases[i].Rows == 1 ? i : -1;
-        return [.. cases.Select((c, i) => Summarise(c, Row(seconds, i), Row(probes, i), plain < 0 || c.Rows == 0 ? null : Row(seconds, plain), passes[i]))];
+        return [.. cases.Select((c, i) => Summarise(c, Row(seconds, i), Row(probes, i), Row(arithmetic, i), plain < 0 || c.Rows == 0 ? null : Row(seconds, plain), passes[i]))];
     }
 
     public static double Median(IEnumerable<double> values)
@@ -74,14 +84,15 @@ internal sealed class BenchRunner(ThreadTeam team, int repeats, CancellationToke
         return sorted.Length % 2 == 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
     }
 
-    private static BenchResult Summarise(BenchCase c, double[] seconds, double[] probes, double[]? plain, List<PassFigures> passes)
+    private static BenchResult Summarise(BenchCase c, double[] seconds, double[] probes, double[] arithmetic, double[]? plain, List<PassFigures> passes)
     {
         double share = Median(seconds.Select((s, r) => c.Bytes / s / 1e9 / probes[r]));
+        double roofline = c.Operations == 0 ? 0 : Median(seconds.Select((s, r) => Math.Max(c.Bytes / probes[r], c.Operations / arithmetic[r]) / 1e9 / s));
         double steps = plain is null ? 0 : Median(seconds.Select((s, r) => s / plain[r]));
         PassFigures? figures = passes.Count == 0 ? null : new PassFigures(
             Median(passes.Select(p => p.MatrixShare)), Median(passes.Select(p => p.AttentionShare)), Median(passes.Select(p => p.MedianMilliseconds)),
             Median(passes.Select(p => p.SlowMilliseconds)));
-        return new BenchResult(c, [.. seconds.Order()], Median(probes), share, steps, figures);
+        return new BenchResult(c, [.. seconds.Order()], Median(probes), share, Median(arithmetic), roofline, steps, figures);
     }
 
     /// <summary>Runs a case until the compiler's tiers have settled: at least once, and for at least half a second.</summary>

@@ -31,6 +31,7 @@ internal sealed class BenchCommand : CliCommand
     private readonly Flag<int[]> _rows;
     private readonly Flag<int[]?> _depths;
     private readonly Flag<int[]> _treeRows;
+    private readonly Flag<int[]?> _chunkRows;
     private readonly Flag<int[]> _sequences;
     private readonly Flag<int> _kvBudget;
     private readonly Flag<KvType[]> _kvTypes = ModelFlags.KvTypes();
@@ -61,6 +62,8 @@ internal sealed class BenchCommand : CliCommand
         _depths = Add(new Flag<int[]?>("--depths", "N,N,…", "Depths of depth (0,1024,4096) and kv (4096,16384).", (text, source) => depths(text, source), null));
         _treeRows = Add(new Flag<int[]>(
             "--tree-rows", "N,N,…", "Rows of the trees of kv.", Parse.IntegerList(1, RowBatch.MaxTreeRows, "for example 1,8."), [1, 8]));
+        FlagParser<int[]> chunkRows = Parse.IntegerList(2, 4096, "for example 64,512.");
+        _chunkRows = Add(new Flag<int[]?>("--chunk-rows", "N,N,…", "Rows of the prompt chunks of kv; without it none.", (text, source) => chunkRows(text, source), null));
         _sequences = Add(new Flag<int[]>(
             "--sequences", "N,N,…", "Numbers of sequences of batched.", Parse.IntegerList(1, 1024, "for example 16,32."), [1, 4, 16, 32]));
         _kvBudget = Add(new Flag<int>(
@@ -89,6 +92,7 @@ internal sealed class BenchCommand : CliCommand
             Rows = _rows.Get(context),
             Depths = _depths.Get(context) ?? (kinds.Contains(BenchKind.Kv) ? [4096, 16384] : [0, 1024, 4096]),
             TreeRows = _treeRows.Get(context),
+            ChunkRows = _chunkRows.Get(context) ?? [],
             Sequences = _sequences.Get(context),
             KvTypes = _kvTypes.Get(context),
         };
@@ -221,10 +225,10 @@ internal sealed class BenchCommand : CliCommand
         var results = new List<BenchResult>();
         foreach (KvType type in sizes.KvTypes)
         {
-            using var attention = new AttentionBench(shape, type, sizes.Depths, sizes.TreeRows, backend.Team, host.Interrupt);
+            using var attention = new AttentionBench(shape, type, sizes.Depths, sizes.TreeRows.Concat(sizes.ChunkRows).Max(), backend.Team, host.Interrupt);
             using var progress = new ProgressLine(host);
             results.AddRange(new BenchRunner(backend.Team, repeats, host.Interrupt).Run(
-                [.. attention.Cases(sizes.TreeRows)], (text, fraction) => progress.Report(($"{type} {text}", fraction))));
+                [.. attention.Cases(sizes.TreeRows, sizes.ChunkRows)], (text, fraction) => progress.Report(($"{type} {text}", fraction))));
         }
 
         var subject = new BenchSubject(name, "none", "", backend.Name, backend.Team.Threads, 0, repeats);

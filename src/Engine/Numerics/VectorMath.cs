@@ -11,9 +11,9 @@ public static class VectorMath
 {
     // exp(x) = 2^n · exp(r), n = round(x / ln 2), |r| ≤ ln 2 / 2. Adding 1.5 · 2^23 rounds to an integer that then stands in the low mantissa bits;
     // ln 2 is split so that n · Ln2High is exact. exp(r) = 1 + r + r² · q(r) with q fitted to the least maximal relative error (3.1e-9).
-    private const float Rounder = 12582912f;
-    private const float Log2E = 1.44269504f, Ln2High = 0.693145752f, Ln2Low = 1.42860682e-6f;
-    private const float Q0 = 0.499999933728f, Q1 = 0.166665196395f, Q2 = 0.0416683954148f, Q3 = 0.00836883835549f, Q4 = 0.00138147825258f;
+    internal const float Rounder = 12582912f;
+    internal const float Log2E = 1.44269504f, Ln2High = 0.693145752f, Ln2Low = 1.42860682e-6f;
+    internal const float Q0 = 0.499999933728f, Q1 = 0.166665196395f, Q2 = 0.0416683954148f, Q3 = 0.00836883835549f, Q4 = 0.00138147825258f;
 
     /// <summary>Smallest argument whose exponential is a normal number; below it the result is exactly 0.</summary>
     public const float ExpMinimum = -87.33654f;

@@ -85,7 +85,7 @@ internal readonly unsafe struct AttentionWeights(float* memory)
 internal unsafe struct AttentionPlace
 {
     /// <summary>Offsets of fields, for emitted code.</summary>
-    public const int ValuesOffset = 8, AheadOfValuesOffset = 40;
+    public const int ValuesOffset = 8, ValueScalesOffset = 24, AheadOfValuesOffset = 40;
 
     public sbyte* Keys;        // [headDim/2 pairs, 16, 2]
     public sbyte* Values;      // [8 pairs of slots, ValueDim, 2]

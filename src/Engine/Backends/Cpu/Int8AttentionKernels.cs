@@ -1,4 +1,5 @@
 using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
 using System.Runtime.Intrinsics.X86;
 using Foretoken.Backends.Cpu.Emitter;
 using Foretoken.Backends.Cpu.Kernels;
@@ -27,7 +28,7 @@ internal sealed unsafe partial class Int8AttentionKernels<TLanes, TWords>(Emitte
     /// <summary>Adding it rounds a number to the nearest integer, ties to even, whose two's complement then stands in the low mantissa bits.</summary>
     private const float Rounder = 12582912f;
 
-    private const float SumUnits = 1 << 22;
+    private const float SumUnits = WeighCall.SumUnits;
 
     /// <summary>Columns whose accumulators fit the registers of the level.</summary>
     private static int ColumnsAtOnce => typeof(TLanes) == typeof(Lanes512) ? 4 : typeof(TLanes) == typeof(Lanes256) ? 2 : 1;
@@ -81,6 +82,12 @@ internal sealed unsafe partial class Int8AttentionKernels<TLanes, TWords>(Emitte
     public override void Softmax(in AttentionSlots slots, int columns, in AttentionWeights weights, in AttentionPartial partial)
     {
         int count = slots.AlignedCount;
+        if (emitted is not null)
+        {
+            Softmax(emitted, count, columns, slots.Prefetches ? slots.Format.ValueDim / 8 / columns : 1, weights, partial);
+            return;
+        }
+
         for (int c = 0; c < columns; c++)
         {
             float* s = weights.Floats + c * Stride;
@@ -88,13 +95,60 @@ internal sealed unsafe partial class Int8AttentionKernels<TLanes, TWords>(Emitte
             partial.Maximum[c] = largest;
             int lines = slots.Prefetches ? slots.Format.ValueDim / 8 / columns : 0;
             float scaled = Weigh(weights.Places, s, count, Reference(largest), c * lines * Line, lines, out partial.Sum[c]);
-            bool zero = scaled < Int8Quantizer.ZeroBelow;
-            weights.Units[c] = zero ? 0f : scaled / Largest16;
             short* words = weights.Words + c * Stride;
-            TLanes factor = TLanes.Broadcast(zero ? 0f : Largest16 / scaled), rounder = TLanes.Broadcast(Rounder);
+            TLanes factor = TLanes.Broadcast(FactorOf(scaled, out weights.Units[c])), rounder = TLanes.Broadcast(Rounder);
             for (int i = 0; i < count; i += Tile) TLanes.MultiplyAdd(TLanes.Load(s + i), factor, rounder).StoreLowWords(words + i);
         }
     }
+
+    /// <summary>The same, emitted; <paramref name="lines"/> are fetched per tile and column.</summary>
+    private static void Softmax(EmittedAttention code, int count, int columns, int lines, in AttentionWeights weights, in AttentionPartial partial)
+    {
+        float* factors = stackalloc float[Block];
+        int* sums = stackalloc int[Block * Tile];
+        uint* largest = stackalloc uint[Block * Tile];
+        for (int c = 0; c < columns; c++)
+        {
+            partial.Maximum[c] = Largest<TLanes>(weights.Floats + c * Stride, count);
+            factors[c] = -Reference(partial.Maximum[c]);
+        }
+
+        var weigh = new WeighCall
+        {
+            Places = weights.Places, Tiles = count / Tile, Columns = columns, Scores = weights.Floats, References = factors, Sums = sums,
+            Largest = largest, Lines = lines, LineBytes = lines * Line,
+        };
+        code.Weigh(&weigh);
+        for (int c = 0; c < columns; c++)
+        {
+            partial.Sum[c] = SumOf(TLanes.Load((float*)sums + c * Tile).SumBits(), count);
+            float scaled = BitConverter.UInt32BitsToSingle(LargestBits(largest + c * Tile));
+            if (!float.IsFinite(scaled)) partial.Sum[c] = scaled = float.NaN;
+            factors[c] = FactorOf(scaled, out weights.Units[c]);
+        }
+
+        var words = new WordCall { Tiles = count / Tile, Columns = columns, Products = weights.Floats, Words = weights.Words, Factors = factors };
+        code.Words(&words);
+    }
+
+    /// <summary>The largest of sixteen: what is not a number, of either sign, counts above numbers.</summary>
+    private static uint LargestBits(uint* lanes)
+    {
+        Vector128<uint> most = Vector128.Max(Vector128.Max(Vector128.Load(lanes), Vector128.Load(lanes + 4)), Vector128.Max(Vector128.Load(lanes + 8), Vector128.Load(lanes + 12)));
+        most = Vector128.Max(most, Vector128.Shuffle(most, Vector128.Create(2u, 3, 0, 1)));
+        return Math.Max(most[0], most[1]);
+    }
+
+    /// <summary>What products with the values' scales are multiplied by to become words; <paramref name="unit"/> is what a word counts.</summary>
+    private static float FactorOf(float scaled, out float unit)
+    {
+        bool zero = scaled < Int8Quantizer.ZeroBelow;
+        unit = zero ? 0f : scaled / Largest16;
+        return zero ? 0f : Largest16 / scaled;
+    }
+
+    /// <summary>l, from sums of bits that wrap around, and back.</summary>
+    private static float SumOf(int bits, int count) => (bits - count * BitConverter.SingleToInt32Bits(Rounder)) * (1f / SumUnits);
 
     /// <summary>Turns scores into weights times the values' scales, in place.</summary>
     /// <param name="place">Where the tiles lie.</param>
@@ -119,7 +173,7 @@ internal sealed unsafe partial class Int8AttentionKernels<TLanes, TWords>(Emitte
             largest = TLanes.LargerBits(largest, w);
         }
 
-        sum = (sums.SumBits() - count * BitConverter.SingleToInt32Bits(Rounder)) * (1f / SumUnits); // bits wrap around, and back
+        sum = SumOf(sums.SumBits(), count);
         float most = BitConverter.Int32BitsToSingle(largest.MaxBits());
         if (float.IsFinite(most)) return most;
         sum = float.NaN;

@@ -1,11 +1,12 @@
 namespace Foretoken.Backends.Cpu.Emitter;
 
 /// <summary>
-/// Instructions with the EVEX prefix, 512 bits wide and without masks:
+/// Instructions with the EVEX prefix, 512 bits wide:
 /// <code>
 /// 62 | R̄ X̄ B̄ R̄' 0 m m m | W v̄ v̄ v̄ v̄ 1 p p | z L' L b V̄' a a a | opcode | ModRM …
 /// </code>
 /// mmm selects the opcode map (1: 0F, 2: 0F 38), pp a legacy prefix (1: 66, 2: F3), L'L = 2 is 512 bits, b broadcasts a 32-bit memory operand.
+/// With a mask (aaa: k1 to k7) and z, lanes whose bit is not set become zero.
 /// </summary>
 internal sealed partial class Assembler
 {
@@ -18,6 +19,9 @@ internal sealed partial class Assembler
 
     /// <summary>vmovups [memory], zmm</summary>
     public void Vmovups(Address destination, Zmm source) => Evex(Map0F, NoPrefix, 0x11, source.Index, 0, destination, Full);
+
+    /// <summary>vmovaps zmm, zmm</summary>
+    public void Vmovaps(Zmm destination, Zmm source) => Evex(Map0F, NoPrefix, 0x28, destination.Index, 0, source.Index);
 
     /// <summary>vpbroadcastd zmm, dword [memory]</summary>
     public void Vpbroadcastd(Zmm destination, Address source) => Evex(Map0F38, Prefix66, 0x58, destination.Index, 0, source, Element);
@@ -64,6 +68,40 @@ internal sealed partial class Assembler
     /// <summary>vmulps zmm, zmm, dword [memory]{1to16}</summary>
     public void VmulpsBroadcast(Zmm destination, Zmm a, Address b) => Evex(Map0F, NoPrefix, 0x59, destination.Index, a.Index, b, Element, broadcast: true);
 
+    /// <summary>vmulps zmm{k}{z}, zmm, [memory]</summary>
+    public void VmulpsMasked(Zmm destination, Mask mask, Zmm a, Address b) => Evex(Map0F, NoPrefix, 0x59, destination.Index, a.Index, b, Full, mask: mask);
+
+    /// <summary>vaddps zmm, zmm, zmm</summary>
+    public void Vaddps(Zmm destination, Zmm a, Zmm b) => Evex(Map0F, NoPrefix, 0x58, destination.Index, a.Index, b.Index);
+
+    /// <summary>vaddps zmm, zmm, [memory]</summary>
+    public void Vaddps(Zmm destination, Zmm a, Address b) => Evex(Map0F, NoPrefix, 0x58, destination.Index, a.Index, b, Full);
+
+    /// <summary>vcmpnltps k, zmm, zmm: lanes where a is not less than b, those that are not numbers included</summary>
+    public void Vcmpnltps(Mask destination, Zmm a, Zmm b)
+    {
+        Evex(Map0F, NoPrefix, 0xC2, (int)destination, a.Index, b.Index);
+        _code.Add(5);
+    }
+
+    /// <summary>vscalefps zmm{k}{z}, zmm, zmm: a · 2^b for whole b</summary>
+    public void VscalefpsMasked(Zmm destination, Mask mask, Zmm a, Zmm b) => Evex(Map0F38, Prefix66, 0x2C, destination.Index, a.Index, b.Index, mask);
+
+    /// <summary>vpaddd zmm, zmm, zmm</summary>
+    public void Vpaddd(Zmm destination, Zmm a, Zmm b) => Evex(Map0F, Prefix66, 0xFE, destination.Index, a.Index, b.Index);
+
+    /// <summary>vpmaxud zmm, zmm, zmm</summary>
+    public void Vpmaxud(Zmm destination, Zmm a, Zmm b) => Evex(Map0F38, Prefix66, 0x3F, destination.Index, a.Index, b.Index);
+
+    /// <summary>vpmovdw ymmword [memory], zmm: the lower word of each lane</summary>
+    public void Vpmovdw(Address destination, Zmm source) => Evex(Map0F38, PrefixF3, 0x33, source.Index, 0, destination, Half);
+
+    /// <summary>vfmadd213ps zmm, zmm, zmm: a = a · b + c, rounded once</summary>
+    public void Vfmadd213ps(Zmm a, Zmm b, Zmm c) => Evex(Map0F38, Prefix66, 0xA8, a.Index, b.Index, c.Index);
+
+    /// <summary>vfmadd231ps zmm, zmm, [memory]</summary>
+    public void Vfmadd231ps(Zmm sum, Zmm a, Address b) => Evex(Map0F38, Prefix66, 0xB8, sum.Index, a.Index, b, Full);
+
     /// <summary>vfmadd231ps zmm, zmm, zmm: sum += a · b, rounded once</summary>
     public void Vfmadd231ps(Zmm sum, Zmm a, Zmm b) => Evex(Map0F38, Prefix66, 0xB8, sum.Index, a.Index, b.Index);
 
@@ -95,26 +133,26 @@ internal sealed partial class Assembler
         _code.Add(count);
     }
 
-    private void Evex(int map, int prefix, byte opcode, int reg, int vvvv, int rm)
+    private void Evex(int map, int prefix, byte opcode, int reg, int vvvv, int rm, Mask mask = Mask.None)
     {
-        EvexPrefix(map, prefix, reg, vvvv, rm >> 4 & 1, rm >> 3 & 1, broadcast: false);
+        EvexPrefix(map, prefix, reg, vvvv, rm >> 4 & 1, rm >> 3 & 1, broadcast: false, mask);
         _code.Add(opcode);
         _code.Add((byte)(0xC0 | (reg & 7) << 3 | rm & 7));
     }
 
-    private void Evex(int map, int prefix, byte opcode, int reg, int vvvv, Address memory, int unit, bool broadcast = false)
+    private void Evex(int map, int prefix, byte opcode, int reg, int vvvv, Address memory, int unit, bool broadcast = false, Mask mask = Mask.None)
     {
         int index = memory.Index is { } i ? (int)i : 0;
-        EvexPrefix(map, prefix, reg, vvvv, index >> 3 & 1, (int)memory.Base >> 3 & 1, broadcast);
+        EvexPrefix(map, prefix, reg, vvvv, index >> 3 & 1, (int)memory.Base >> 3 & 1, broadcast, mask);
         _code.Add(opcode);
         Operand(reg, memory, unit);
     }
 
-    private void EvexPrefix(int map, int prefix, int reg, int vvvv, int x, int b, bool broadcast)
+    private void EvexPrefix(int map, int prefix, int reg, int vvvv, int x, int b, bool broadcast, Mask mask)
     {
         _code.Add(0x62);
         _code.Add((byte)((~reg >> 3 & 1) << 7 | (~x & 1) << 6 | (~b & 1) << 5 | (~reg >> 4 & 1) << 4 | map));
         _code.Add((byte)((~vvvv & 15) << 3 | 4 | prefix));
-        _code.Add((byte)(2 << 5 | (broadcast ? 1 : 0) << 4 | (~vvvv >> 4 & 1) << 3));
+        _code.Add((byte)((mask == Mask.None ? 0 : 1) << 7 | 2 << 5 | (broadcast ? 1 : 0) << 4 | (~vvvv >> 4 & 1) << 3 | (int)mask));
     }
 }

@@ -12,6 +12,9 @@ internal static class AttentionCode
     /// <summary>Dims of one call of the values.</summary>
     public const int ValueDims = 64;
 
+    /// <summary>Instructions of a round of the probe.</summary>
+    public const int ProbeSums = 16;
+
     private const int Columns = 4;
     private const int VectorBytes = 64;
     private const int PairBytes = 2 * KvPageFormat.TileSlots;                  // of a pair of dims or slots in one vector of sixteen lanes
@@ -107,6 +110,19 @@ internal static class AttentionCode
         a.Jnz(loop);
         WriteValueEnd(a);
         a.Pop(Gpr.Rbx);
+        a.Vzeroupper();
+        a.Ret();
+    }
+
+    /// <summary>Writes void(long rounds): so many rounds of independent sums. // zmm 0..15 sums   16, 17 factors   rdi rounds left</summary>
+    public static void WriteProbe(Assembler a)
+    {
+        for (int i = 0; i < ProbeSums + 2; i++) Clear(a, new Zmm(i));
+        a.Align(64);
+        int loop = a.Position;
+        for (int i = 0; i < ProbeSums; i++) a.Vpdpwssd(new Zmm(i), new Zmm(ProbeSums), new Zmm(ProbeSums + 1));
+        a.Dec(Gpr.Rdi);
+        a.Jnz(loop);
         a.Vzeroupper();
         a.Ret();
     }

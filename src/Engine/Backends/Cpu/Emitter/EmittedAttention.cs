@@ -38,24 +38,62 @@ internal unsafe struct ValueCall
     public long OutputStride; // bytes from column to column
 }
 
-/// <summary>The functions of <see cref="AttentionCode"/>, written at the first use. See <see cref="EmittedTiles"/> on how they are called.</summary>
+/// <summary>What <see cref="SoftmaxCode.WriteWeigh"/> reads.</summary>
+[StructLayout(LayoutKind.Sequential)]
+internal unsafe struct WeighCall
+{
+    public const int PlacesOffset = 0, TilesOffset = 8, ColumnsOffset = 16, ScoresOffset = 24, ReferencesOffset = 32, SumsOffset = 40, LargestOffset = 48, LinesOffset = 56, LineBytesOffset = 64;
+
+    /// <summary>What a weight of 1 adds to the sums.</summary>
+    public const float SumUnits = 1 << 22;
+
+    public AttentionPlace* Places;
+    public long Tiles;
+    public long Columns;
+    public float* Scores;     // [4, Slots]
+    public float* References; // [4] what is added to the scores: −m
+    public int* Sums;         // [4, 16] receives sums of bits
+    public uint* Largest;     // [4, 16] receives bits
+    public long Lines;        // to prefetch per tile and column, at least one
+    public long LineBytes;    // what they hold
+}
+
+/// <summary>What <see cref="SoftmaxCode.WriteWords"/> reads.</summary>
+[StructLayout(LayoutKind.Sequential)]
+internal unsafe struct WordCall
+{
+    public const int TilesOffset = 0, ColumnsOffset = 8, ProductsOffset = 16, WordsOffset = 24, FactorsOffset = 32;
+
+    public long Tiles;
+    public long Columns;
+    public float* Products; // [4, Slots]
+    public short* Words;    // [4, Slots]
+    public float* Factors;  // [4]
+}
+
+/// <summary>The functions of <see cref="AttentionCode"/> and <see cref="SoftmaxCode"/>, written at the first use. See <see cref="EmittedTiles"/> on how they are called.</summary>
 internal sealed unsafe class EmittedAttention
 {
     private static readonly Lazy<EmittedAttention> s_instance = new(() => new EmittedAttention());
     private readonly delegate* unmanaged[SuppressGCTransition]<ScoreCall*, void> _scores;
     private readonly delegate* unmanaged[SuppressGCTransition]<ValueCall*, void> _values;
+    private readonly delegate* unmanaged[SuppressGCTransition]<WeighCall*, void> _weigh;
+    private readonly delegate* unmanaged[SuppressGCTransition]<WordCall*, void> _words;
+    private readonly delegate* unmanaged[SuppressGCTransition]<long, void> _probe;
 
     private EmittedAttention()
     {
         var a = new Assembler();
         AttentionCode.WriteScores(a);
-        a.Align(64);
-        int values = a.Position;
-        AttentionCode.WriteValues(a);
+        int values = Aligned(a, AttentionCode.WriteValues), weigh = Aligned(a, SoftmaxCode.WriteWeigh), words = Aligned(a, SoftmaxCode.WriteWords);
+        int probe = Aligned(a, AttentionCode.WriteProbe);
         byte* installed = CodeMemory.TryInstall(a.ToArray());
         if (installed is null) throw new PlatformNotSupportedException($"The system refuses executable memory: set {EmitterSupport.Variable}=0.");
         _scores = (delegate* unmanaged[SuppressGCTransition]<ScoreCall*, void>)installed;
         _values = (delegate* unmanaged[SuppressGCTransition]<ValueCall*, void>)(installed + values);
+        _weigh = (delegate* unmanaged[SuppressGCTransition]<WeighCall*, void>)(installed + weigh);
+        _words = (delegate* unmanaged[SuppressGCTransition]<WordCall*, void>)(installed + words);
+        _probe = (delegate* unmanaged[SuppressGCTransition]<long, void>)(installed + probe);
     }
 
     public static EmittedAttention Instance => s_instance.Value;
@@ -65,4 +103,21 @@ internal sealed unsafe class EmittedAttention
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public void Values(ValueCall* call) => _values(call);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public void Weigh(WeighCall* call) => _weigh(call);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public void Words(WordCall* call) => _words(call);
+
+    /// <summary>So many rounds of <see cref="AttentionCode.WriteProbe"/>.</summary>
+    public void Probe(long rounds) => _probe(rounds);
+
+    private static int Aligned(Assembler a, Action<Assembler> write)
+    {
+        a.Align(64);
+        int position = a.Position;
+        write(a);
+        return position;
+    }
 }

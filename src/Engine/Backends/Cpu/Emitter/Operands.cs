@@ -33,6 +33,14 @@ internal readonly record struct Zmm
     public int Index { get; }
 }
 
+/// <summary>A mask register; k0 as an operand means none.</summary>
+internal enum Mask
+{
+    None,
+    K1,
+    K2,
+}
+
 /// <summary>A memory operand: [Base + Index · Scale + Displacement].</summary>
 internal readonly record struct Address
 {
