@@ -53,6 +53,47 @@ public sealed unsafe class Int8AttentionTests
         Assert.All(after.Skip(2 * test.HeadDim), x => Assert.True(float.IsFinite(x)));
     }
 
+    /// <summary>Scores that lie hundreds apart, so that weights underflow, and what is no number, with any payload: the softmax of every instruction set says the same.</summary>
+    [Fact]
+    public void Scores_far_apart_and_no_numbers_are_the_same_on_every_instruction_set()
+    {
+        foreach (int headDim in new[] { 32, 64, 128 })
+        {
+            (float[] Far, float[][] None)[] answers = [.. Enum.GetValues<IsaLevel>().Where(IsaLevels.IsSupported).Select(level => Run(headDim, level))];
+            foreach ((float[] far, float[][] none) in answers)
+            {
+                Assert.Equal(answers[0].Far.Select(BitConverter.SingleToInt32Bits), far.Select(BitConverter.SingleToInt32Bits));
+                Assert.All(far, x => Assert.True(float.IsFinite(x)));
+                Assert.True(far.Count(x => x != 0) > far.Length / 2);
+                foreach (float[] row in none) Assert.All(row, x => Assert.True(float.IsNaN(x)));
+            }
+        }
+
+        static (float[] Far, float[][] None) Run(int headDim, IsaLevel level)
+        {
+            var test = new AttentionCase { Heads = 4, KvHeads = 1, HeadDim = headDim, Type = KvType.Int8, Level = level };
+            using var harness = new AttentionHarness(test);
+            int s = harness.NewSequence(), inPage = harness.View.Format.SlotsPerPage;
+            harness.RunChain(s, CpuAttentionTests.RandomTokens(5, 600));
+            KvHeadSlots* head = harness.View.Head(s, AttentionHarness.Layer, 0);
+            float* Scale(int slot, bool ofValue) =>
+                (float*)(harness.View.PageOf(head, slot) + (ofValue ? harness.View.Format.ValueScaleOffset : harness.View.Format.KeyScaleOffset)) + slot % inPage;
+            for (int slot = 0; slot < 600; slot++)
+            {
+                *Scale(slot, false) *= 1 << slot * 7 % 11;
+                *Scale(slot, true) *= slot % 13 == 0 ? 0 : 1 + slot % 3;
+            }
+
+            float[] far = harness.RunChain(s, [7])[0];
+            *Scale(300, true) = float.PositiveInfinity;
+            *Scale(300, false) = 0; // its weight is no zero, whatever the largest score is
+            *Scale(301, false) = BitConverter.Int32BitsToSingle(0x7FC00123);
+            float[] payload = harness.RunChain(s, [7])[0];
+            *Scale(301, false) = BitConverter.Int32BitsToSingle(unchecked((int)0xFFC001FF));
+            return (far, [payload, harness.RunChain(s, [7])[0]]);
+        }
+    }
+
     [Fact]
     public void Products_of_words_are_the_same_on_every_instruction_set()
     {

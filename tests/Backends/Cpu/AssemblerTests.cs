@@ -81,6 +81,8 @@ public class AssemblerTests
         ("vaddps zmm2,zmm1,zmm18", "62B1744858D2", a => a.Vaddps(new Zmm(2), new Zmm(1), new Zmm(18))),
         ("vaddps zmm0,zmm29,ZMMWORD PTR [rsi]", "62F114405806", a => a.Vaddps(new Zmm(0), new Zmm(29), new Address(Gpr.Rsi))),
         ("vaddps zmm17,zmm2,ZMMWORD PTR [r13+0x40]", "62C16C48584D01", a => a.Vaddps(new Zmm(17), new Zmm(2), new Address(Gpr.R13, 64))),
+        ("vmaxps zmm4,zmm14,ZMMWORD PTR [rbx+0x80]", "62F10C485F6302", a => a.Vmaxps(new Zmm(4), new Zmm(14), new Address(Gpr.Rbx, 128))),
+        ("kmovw k2,k1", "C5F890D1", a => a.Kmovw(Mask.K2, Mask.K1)),
         ("vcmpnltps k1,zmm0,zmm27", "62917C48C2CB05", a => a.Vcmpnltps(Mask.K1, new Zmm(0), new Zmm(27))),
         ("vcmpnltps k2,zmm30,zmm9", "62D10C40C2D105", a => a.Vcmpnltps(Mask.K2, new Zmm(30), new Zmm(9))),
         ("vscalefps zmm5{k1}{z},zmm3,zmm2", "62F265C92CEA", a => a.VscalefpsMasked(new Zmm(5), Mask.K1, new Zmm(3), new Zmm(2))),

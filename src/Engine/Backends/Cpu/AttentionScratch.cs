@@ -85,16 +85,19 @@ internal readonly unsafe struct AttentionWeights(float* memory)
 internal unsafe struct AttentionPlace
 {
     /// <summary>Offsets of fields, for emitted code.</summary>
-    public const int ValuesOffset = 8, ValueScalesOffset = 24, AheadOfValuesOffset = 40;
+    public const int ValuesOffset = 8, ValueScalesOffset = 24, AheadOfWeightsOffset = 40, AheadOfValuesOffset = 48;
 
     public sbyte* Keys;        // [headDim/2 pairs, 16, 2]
     public sbyte* Values;      // [8 pairs of slots, ValueDim, 2]
     public float* KeyScales;   // [16]
     public float* ValueScales; // [16]
 
-    /// <summary>A part of the next chunk, for the time of the scores; null: nothing.</summary>
+    /// <summary>What is fetched during the scores: the tile's values. // 16 lines at a head_dim of 64</summary>
     public byte* AheadOfKeys;
 
-    /// <summary>Another part, for the time of the values.</summary>
+    /// <summary>During the softmax: the first half of a key tile of the next chunk. // 8 lines</summary>
+    public byte* AheadOfWeights;
+
+    /// <summary>During the values: the second half. // 8 lines</summary>
     public byte* AheadOfValues;
 }

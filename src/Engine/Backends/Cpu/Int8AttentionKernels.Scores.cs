@@ -44,18 +44,13 @@ internal sealed unsafe partial class Int8AttentionKernels<TLanes, TWords>
     /// <summary>Four tiles at once, emitted.</summary>
     private static void Score4X4(EmittedAttention code, AttentionPlace* place, int pairs, int* query, float* factors, float* scores, nint step)
     {
-        byte* ahead = place[0].AheadOfKeys, further = place[2].AheadOfKeys; // each of two tiles
         var call = new ScoreCall
         {
             Tile0 = (byte*)place[0].Keys, Tile1 = (byte*)place[1].Keys, Tile2 = (byte*)place[2].Keys, Tile3 = (byte*)place[3].Keys,
             Scales0 = place[0].KeyScales, Scales1 = place[1].KeyScales, Scales2 = place[2].KeyScales, Scales3 = place[3].KeyScales,
-            Ahead0 = ahead, Ahead1 = further, Query = query, Factors = factors, Scores = scores, Pairs = pairs, Step = step,
+            Ahead0 = place[0].AheadOfKeys, Ahead1 = place[2].AheadOfKeys, Query = query, Factors = factors, Scores = scores, Pairs = pairs, Step = step,
         };
         code.Scores(&call);
-        Prefetch(ahead + pairs * step); // the lines of the scales
-        Prefetch(ahead + (pairs + 1) * step);
-        Prefetch(further + pairs * step);
-        Prefetch(further + (pairs + 1) * step);
     }
 
     /// <summary>Two tiles at once share the queries' broadcasts.</summary>
@@ -92,8 +87,6 @@ internal sealed unsafe partial class Int8AttentionKernels<TLanes, TWords>
             query += Block;
         }
 
-        Prefetch(ahead);
-        Prefetch(ahead + step);
         a0A.StoreScaled(scores, factors[0], scalesA);
         a0B.StoreScaled(scores + Tile, factors[0], scalesB);
         a1A.StoreScaled(scores + Stride, factors[1], scalesA);

@@ -41,7 +41,7 @@ internal sealed unsafe partial class Int8AttentionKernels<TLanes, TWords>
     {
         var call = new ValueCall
         {
-            Places = tile, Tiles = end - tile, PairBytes = pairBytes, Words = words, Step = step, Row = 2 * dim, Ahead = (valueDim / 8 + dim / 8) * step,
+            Places = tile, Tiles = end - tile, PairBytes = pairBytes, Words = words, Step = step, Row = 2 * dim, Ahead = dim / 8 * step,
             Units = units, Output = output + dim, OutputStride = valueDim * sizeof(float),
         };
         code.Values(&call);
@@ -58,7 +58,7 @@ internal sealed unsafe partial class Int8AttentionKernels<TLanes, TWords>
         for (; tile < end; tile++)
         {
             sbyte* row = tile->Values + 2 * dim;
-            byte* ahead = tile->AheadOfValues + (valueDim / 8 + dim / 8) * step; // the softmax has fetched the first lines
+            byte* ahead = tile->AheadOfValues + dim / 8 * step;
             for (int pair = 0; pair < Tile / 2; pair++)
             {
                 Prefetch(ahead);
@@ -90,7 +90,6 @@ internal sealed unsafe partial class Int8AttentionKernels<TLanes, TWords>
                 row += pairBytes;
             }
 
-            Prefetch(ahead);
             w += Tile / 2;
         }
 
@@ -124,7 +123,7 @@ internal sealed unsafe partial class Int8AttentionKernels<TLanes, TWords>
         for (; tile < end; tile++)
         {
             sbyte* row = tile->Values + 2 * dim;
-            byte* ahead = tile->AheadOfValues + (valueDim / 8 + dim / 8) * step; // the softmax has fetched the first lines
+            byte* ahead = tile->AheadOfValues + dim / 8 * step;
             for (int pair = 0; pair < Tile / 2; pair++)
             {
                 if ((pair & 1) == 0) Prefetch(ahead);
@@ -146,7 +145,6 @@ internal sealed unsafe partial class Int8AttentionKernels<TLanes, TWords>
                 row += pairBytes;
             }
 
-            Prefetch(ahead);
             w += Tile / 2;
         }
 
@@ -170,7 +168,7 @@ internal sealed unsafe partial class Int8AttentionKernels<TLanes, TWords>
         for (; tile < end; tile++)
         {
             sbyte* row = tile->Values + 2 * dim;
-            byte* ahead = tile->AheadOfValues + (valueDim / 8 + dim / 8) * step; // the softmax has fetched the first lines
+            byte* ahead = tile->AheadOfValues + dim / 8 * step;
             for (int pair = 0; pair < Tile / 2; pair++)
             {
                 if ((pair & 1) == 0) Prefetch(ahead);
@@ -186,7 +184,6 @@ internal sealed unsafe partial class Int8AttentionKernels<TLanes, TWords>
                 row += pairBytes;
             }
 
-            Prefetch(ahead);
             w += Tile / 2;
         }
 
@@ -205,7 +202,7 @@ internal sealed unsafe partial class Int8AttentionKernels<TLanes, TWords>
         for (; tile < end; tile++)
         {
             sbyte* row = tile->Values + 2 * dim;
-            byte* ahead = tile->AheadOfValues + (valueDim / 8 + dim / 8) * step; // the softmax has fetched the first lines
+            byte* ahead = tile->AheadOfValues + dim / 8 * step;
             for (int pair = 0; pair < Tile / 2; pair++)
             {
                 if ((pair & 1) == 0) Prefetch(ahead);
@@ -218,7 +215,6 @@ internal sealed unsafe partial class Int8AttentionKernels<TLanes, TWords>
                 row += pairBytes;
             }
 
-            Prefetch(ahead);
             w += Tile / 2;
         }
 

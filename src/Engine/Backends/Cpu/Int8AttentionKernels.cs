@@ -33,31 +33,42 @@ internal sealed unsafe partial class Int8AttentionKernels<TLanes, TWords>(Emitte
     /// <summary>Columns whose accumulators fit the registers of the level.</summary>
     private static int ColumnsAtOnce => typeof(TLanes) == typeof(Lanes512) ? 4 : typeof(TLanes) == typeof(Lanes256) ? 2 : 1;
 
-    /// <summary>Scores fetch the first half of what comes next, values the second; a place without anything to fetch points to itself.</summary>
+    /// <summary>
+    /// Scores fetch the values of the run, the softmax and the values the keys of the next one, so that lines come into the nearest cache about half a run before
+    /// they are used, and no loop asks for more than the memory brings meanwhile. A place without anything to fetch points to its own keys.
+    /// </summary>
     public override void Plan(in AttentionSlots slots, in AttentionWeights weights)
     {
         KvPageFormat format = slots.Format;
-        int count = slots.AlignedCount / Tile, bytes = format.SlotBytes * Tile / 2, inPage = slots.Aligned & (format.SlotsPerPage - 1);
-        AttentionAhead first = slots.Ahead(0), second = slots.Ahead(count * bytes);
-        AttentionPlace* place = weights.Places, end = place + count;
+        int inPage = slots.Aligned & (format.SlotsPerPage - 1);
+        AttentionAhead pages = slots.Ahead(0);
+        AttentionPlace* place = weights.Places, end = place + slots.AlignedCount / Tile;
         for (int slot = slots.Aligned; place < end; inPage = 0, slot = (slot | (format.SlotsPerPage - 1)) + 1)
         {
             byte* page = slots.Page(slot), keys = page + inPage / Tile * format.KeyTileBytes, values = page + format.ValueOffset + inPage * format.ValueRowBytes;
             float* scales = (float*)(page + format.KeyScaleOffset) + inPage;
+            byte* next = pages.Next(format.PositionOffset), nextKeys = next is null ? keys : next + inPage / Tile * format.KeyTileBytes;
+            if (next is not null) PrefetchAll(next + format.KeyScaleOffset, next + format.PositionOffset);
             for (; inPage < format.SlotsPerPage && place < end; inPage += Tile, place++)
             {
-                byte* aheadOfKeys = first.Next(bytes), aheadOfValues = second.Next(bytes);
                 place->Keys = (sbyte*)keys;
                 place->Values = (sbyte*)values;
                 place->KeyScales = scales;
                 place->ValueScales = scales + format.SlotsPerPage;
-                place->AheadOfKeys = aheadOfKeys is null ? keys : aheadOfKeys;
-                place->AheadOfValues = aheadOfValues is null ? keys : aheadOfValues;
+                place->AheadOfKeys = values;
+                place->AheadOfWeights = nextKeys;
+                place->AheadOfValues = nextKeys + format.KeyTileBytes / 2;
                 keys += format.KeyTileBytes;
+                nextKeys += format.KeyTileBytes;
                 values += Tile * format.ValueRowBytes;
                 scales += Tile;
             }
         }
+    }
+
+    private static void PrefetchAll(byte* from, byte* end)
+    {
+        for (; from < end; from += Line) Prefetch(from);
     }
 
     public override void PackQuery(float* query, int headDim, float scale, float* block, int column, float* queryScale)
@@ -84,7 +95,7 @@ internal sealed unsafe partial class Int8AttentionKernels<TLanes, TWords>(Emitte
         int count = slots.AlignedCount;
         if (emitted is not null)
         {
-            Softmax(emitted, count, columns, slots.Prefetches ? slots.Format.ValueDim / 8 / columns : 1, weights, partial);
+            SoftmaxEmitted(emitted, slots, columns, weights, partial);
             return;
         }
 
@@ -93,7 +104,7 @@ internal sealed unsafe partial class Int8AttentionKernels<TLanes, TWords>(Emitte
             float* s = weights.Floats + c * Stride;
             float largest = Largest<TLanes>(s, count);
             partial.Maximum[c] = largest;
-            int lines = slots.Prefetches ? slots.Format.ValueDim / 8 / columns : 0;
+            int lines = slots.Prefetches ? slots.Format.KeyTileBytes / 2 / Line / columns : 0;
             float scaled = Weigh(weights.Places, s, count, Reference(largest), c * lines * Line, lines, out partial.Sum[c]);
             short* words = weights.Words + c * Stride;
             TLanes factor = TLanes.Broadcast(FactorOf(scaled, out weights.Units[c])), rounder = TLanes.Broadcast(Rounder);
@@ -101,33 +112,34 @@ internal sealed unsafe partial class Int8AttentionKernels<TLanes, TWords>(Emitte
         }
     }
 
-    /// <summary>The same, emitted; <paramref name="lines"/> are fetched per tile and column.</summary>
-    private static void Softmax(EmittedAttention code, int count, int columns, int lines, in AttentionWeights weights, in AttentionPartial partial)
+    private static void SoftmaxEmitted(EmittedAttention code, in AttentionSlots slots, int columns, in AttentionWeights weights, in AttentionPartial partial)
     {
+        int tiles = slots.AlignedCount / Tile, lines = Math.Max(1, slots.Format.KeyTileBytes / 2 / Line / columns);
         float* factors = stackalloc float[Block];
         int* sums = stackalloc int[Block * Tile];
         uint* largest = stackalloc uint[Block * Tile];
+        var weigh = new WeighCall
+        {
+            Places = weights.Places, Tiles = tiles, Columns = columns, Scores = weights.Floats, References = factors, Sums = sums, Largest = largest,
+            Lines = slots.Prefetches ? lines : 1, LineBytes = slots.Prefetches ? lines * Line : 0,
+        };
+        code.Maxima(&weigh);
         for (int c = 0; c < columns; c++)
         {
-            partial.Maximum[c] = Largest<TLanes>(weights.Floats + c * Stride, count);
+            partial.Maximum[c] = TLanes.Load((float*)largest + c * Tile).Max();
             factors[c] = -Reference(partial.Maximum[c]);
         }
 
-        var weigh = new WeighCall
-        {
-            Places = weights.Places, Tiles = count / Tile, Columns = columns, Scores = weights.Floats, References = factors, Sums = sums,
-            Largest = largest, Lines = lines, LineBytes = lines * Line,
-        };
         code.Weigh(&weigh);
         for (int c = 0; c < columns; c++)
         {
-            partial.Sum[c] = SumOf(TLanes.Load((float*)sums + c * Tile).SumBits(), count);
+            partial.Sum[c] = SumOf(TLanes.Load((float*)sums + c * Tile).SumBits(), slots.AlignedCount);
             float scaled = BitConverter.UInt32BitsToSingle(LargestBits(largest + c * Tile));
             if (!float.IsFinite(scaled)) partial.Sum[c] = scaled = float.NaN;
             factors[c] = FactorOf(scaled, out weights.Units[c]);
         }
 
-        var words = new WordCall { Tiles = count / Tile, Columns = columns, Products = weights.Floats, Words = weights.Words, Factors = factors };
+        var words = new WordCall { Tiles = tiles, Columns = columns, Products = weights.Floats, Words = weights.Words, Factors = factors };
         code.Words(&words);
     }
 
@@ -155,7 +167,7 @@ internal sealed unsafe partial class Int8AttentionKernels<TLanes, TWords>(Emitte
     /// <param name="scores">Scores of one column. // [count]</param>
     /// <param name="count">Slots; whole tiles.</param>
     /// <param name="reference">What is subtracted from the scores.</param>
-    /// <param name="ahead">Bytes from the beginning of what a place fetches during the values.</param>
+    /// <param name="ahead">Bytes from the beginning of what a place fetches meanwhile.</param>
     /// <param name="lines">Lines to fetch there per tile, as the memory would be idle otherwise.</param>
     /// <param name="sum">l: sum of the weights without the scales.</param>
     /// <returns>W, or NaN if a weight or the scale of a visible slot is not a number; then the sum is NaN too.</returns>
@@ -165,7 +177,7 @@ internal sealed unsafe partial class Int8AttentionKernels<TLanes, TWords>(Emitte
         TLanes largest = TLanes.Zero, sums = TLanes.Zero;
         for (int i = 0; i < count; i += Tile, place++)
         {
-            for (int line = 0; line < lines; line++) Prefetch(place->AheadOfValues + ahead + line * Line);
+            for (int line = 0; line < lines; line++) Prefetch(place->AheadOfWeights + ahead + line * Line);
             TLanes p = TLanes.ExpOfNonPositive(TLanes.Load(scores + i) - m);
             sums = TLanes.AddBits(sums, TLanes.MultiplyAdd(p, units, rounder));
             TLanes w = TLanes.ZeroUnless(p, p * TLanes.Load(place->ValueScales)); // hidden slots may hold anything

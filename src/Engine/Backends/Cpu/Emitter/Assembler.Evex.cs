@@ -77,6 +77,9 @@ internal sealed partial class Assembler
     /// <summary>vaddps zmm, zmm, [memory]</summary>
     public void Vaddps(Zmm destination, Zmm a, Address b) => Evex(Map0F, NoPrefix, 0x58, destination.Index, a.Index, b, Full);
 
+    /// <summary>vmaxps zmm, zmm, [memory]: the second where one is not a number</summary>
+    public void Vmaxps(Zmm destination, Zmm a, Address b) => Evex(Map0F, NoPrefix, 0x5F, destination.Index, a.Index, b, Full);
+
     /// <summary>vcmpnltps k, zmm, zmm: lanes where a is not less than b, those that are not numbers included</summary>
     public void Vcmpnltps(Mask destination, Zmm a, Zmm b)
     {

@@ -104,6 +104,9 @@ internal sealed partial class Assembler
     /// <summary>xgetbv: edx:eax = extended control register ecx</summary>
     public void Xgetbv() => _code.AddRange([0x0F, 0x01, 0xD0]);
 
+    /// <summary>kmovw k, k</summary>
+    public void Kmovw(Mask destination, Mask source) => _code.AddRange([0xC5, 0xF8, 0x90, (byte)(0xC0 | (int)destination << 3 | (int)source)]);
+
     /// <summary>vzeroupper: before returning to code that may use SSE encodings.</summary>
     public void Vzeroupper() => _code.AddRange([0xC5, 0xF8, 0x77]);
 

@@ -103,7 +103,6 @@ internal static class AttentionCode
             }
         }
 
-        a.Prefetcht0(new Address(Gpr.R9));
         a.Add(Gpr.Rsi, PairBytes);
         a.Add(Gpr.R8, sizeof(AttentionPlace));
         a.Dec(Gpr.Rcx);

@@ -53,9 +53,9 @@ internal unsafe struct WeighCall
     public float* Scores;     // [4, Slots]
     public float* References; // [4] what is added to the scores: −m
     public int* Sums;         // [4, 16] receives sums of bits
-    public uint* Largest;     // [4, 16] receives bits
+    public uint* Largest;     // [4, 16] receives bits: of scores from the maxima, of products from the weights
     public long Lines;        // to prefetch per tile and column, at least one
-    public long LineBytes;    // what they hold
+    public long LineBytes;    // what they hold; 0: nothing new
 }
 
 /// <summary>What <see cref="SoftmaxCode.WriteWords"/> reads.</summary>
@@ -77,6 +77,7 @@ internal sealed unsafe class EmittedAttention
     private static readonly Lazy<EmittedAttention> s_instance = new(() => new EmittedAttention());
     private readonly delegate* unmanaged[SuppressGCTransition]<ScoreCall*, void> _scores;
     private readonly delegate* unmanaged[SuppressGCTransition]<ValueCall*, void> _values;
+    private readonly delegate* unmanaged[SuppressGCTransition]<WeighCall*, void> _maxima;
     private readonly delegate* unmanaged[SuppressGCTransition]<WeighCall*, void> _weigh;
     private readonly delegate* unmanaged[SuppressGCTransition]<WordCall*, void> _words;
     private readonly delegate* unmanaged[SuppressGCTransition]<long, void> _probe;
@@ -85,12 +86,13 @@ internal sealed unsafe class EmittedAttention
     {
         var a = new Assembler();
         AttentionCode.WriteScores(a);
-        int values = Aligned(a, AttentionCode.WriteValues), weigh = Aligned(a, SoftmaxCode.WriteWeigh), words = Aligned(a, SoftmaxCode.WriteWords);
+        int values = Aligned(a, AttentionCode.WriteValues), maxima = Aligned(a, SoftmaxCode.WriteMaxima), weigh = Aligned(a, SoftmaxCode.WriteWeigh), words = Aligned(a, SoftmaxCode.WriteWords);
         int probe = Aligned(a, AttentionCode.WriteProbe);
         byte* installed = CodeMemory.TryInstall(a.ToArray());
         if (installed is null) throw new PlatformNotSupportedException($"The system refuses executable memory: set {EmitterSupport.Variable}=0.");
         _scores = (delegate* unmanaged[SuppressGCTransition]<ScoreCall*, void>)installed;
         _values = (delegate* unmanaged[SuppressGCTransition]<ValueCall*, void>)(installed + values);
+        _maxima = (delegate* unmanaged[SuppressGCTransition]<WeighCall*, void>)(installed + maxima);
         _weigh = (delegate* unmanaged[SuppressGCTransition]<WeighCall*, void>)(installed + weigh);
         _words = (delegate* unmanaged[SuppressGCTransition]<WordCall*, void>)(installed + words);
         _probe = (delegate* unmanaged[SuppressGCTransition]<long, void>)(installed + probe);
@@ -103,6 +105,9 @@ internal sealed unsafe class EmittedAttention
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public void Values(ValueCall* call) => _values(call);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public void Maxima(WeighCall* call) => _maxima(call);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public void Weigh(WeighCall* call) => _weigh(call);
