@@ -71,9 +71,6 @@ internal sealed partial class Assembler
     /// <summary>vmulps zmm{k}{z}, zmm, [memory]</summary>
     public void VmulpsMasked(Zmm destination, Mask mask, Zmm a, Address b) => Evex(Map0F, NoPrefix, 0x59, destination.Index, a.Index, b, Full, mask: mask);
 
-    /// <summary>vaddps zmm, zmm, zmm</summary>
-    public void Vaddps(Zmm destination, Zmm a, Zmm b) => Evex(Map0F, NoPrefix, 0x58, destination.Index, a.Index, b.Index);
-
     /// <summary>vaddps zmm, zmm, [memory]</summary>
     public void Vaddps(Zmm destination, Zmm a, Address b) => Evex(Map0F, NoPrefix, 0x58, destination.Index, a.Index, b, Full);
 
@@ -110,9 +107,6 @@ internal sealed partial class Assembler
 
     /// <summary>vfmadd231ps zmm, zmm, dword [memory]{1to16}</summary>
     public void Vfmadd231psBroadcast(Zmm sum, Zmm a, Address b) => Evex(Map0F38, Prefix66, 0xB8, sum.Index, a.Index, b, Element, broadcast: true);
-
-    /// <summary>vpaddd zmm, zmm, zmm</summary>
-    public void Vpaddd(Zmm destination, Zmm a, Zmm b) => Evex(Map0F, Prefix66, 0xFE, destination.Index, a.Index, b.Index);
 
     /// <summary>vpandd zmm, zmm, zmm</summary>
     public void Vpandd(Zmm destination, Zmm a, Zmm b) => Evex(Map0F, Prefix66, 0xDB, destination.Index, a.Index, b.Index);
