@@ -114,6 +114,7 @@ public sealed class HostileInputTests : IDisposable
     [InlineData("[]", "key (root) must be an object")]
     [InlineData("{", "key (root) is not valid JSON")]
     [InlineData("{}", "key model: vocab_size is 0")]
+    [InlineData("""{"model": {"vocab_size": 2000000000}}""", "key model: vocab_size is 2000000000; it must be 1 to 4194304")]
     [InlineData("""{"drafter": "hydra"}""", "key drafter must be \"medusa\"")]
     public void Recipes_are_refused_in_their_own_words(string recipe, params string[] parts)
     {

@@ -94,7 +94,7 @@ public sealed class LogitsCommandTests : IDisposable
         new CliTestHost().Run("logits", "--model", _model, "--out", "x").FailsWith(ExitCode.Usage, "--ids is missing");
         new CliTestHost().Run("logits", "--model", _model, "--ids", "x").FailsWith(ExitCode.Usage, "--out is missing");
         new CliTestHost().Run("logits", "--ids", "x", "--out", "y", "--prefill", "--stepwise").FailsWith(ExitCode.Usage, "exclude each other");
-        new CliTestHost().Run("logits", "--ids", "x", "--out", "y", "--type", "q3_k").FailsWith(ExitCode.Usage, "--type does not know 'q3_k'", "f32, bf16, f16, int8");
+        new CliTestHost().Run("logits", "--ids", "x", "--out", "y", "--type", "q3_k").FailsWith(ExitCode.Usage, "--type does not know 'q3_k'", "f32, bf16, f16, ", "int8, ");
         new CliTestHost().Run("logits", "--ids", "x", "--out", "y", "--kv-type", "int4").FailsWith(ExitCode.Usage, "--kv-type does not know 'int4'");
         new CliTestHost().Run("logits", "--model", _model, "--ids", "no-such-file", "--out", "y").FailsWith(ExitCode.RunError, "no-such-file: no such file");
     }

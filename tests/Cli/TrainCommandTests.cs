@@ -49,6 +49,18 @@ public sealed class TrainCommandTests : IDisposable
     }
 
     [Fact]
+    public void A_checkpoint_of_another_recipe_is_not_gone_on_with_and_a_longer_run_is()
+    {
+        string output = _directory.File("run"), recipe = Recipe(steps: 1);
+        Assert.Equal(ExitCode.Success, Run("train", recipe, "--out", output).Code);
+        string other = File.ReadAllText(recipe).Replace("\"seed\":20260", "\"seed\":5", StringComparison.Ordinal);
+        Assert.NotEqual(other, File.ReadAllText(recipe));
+        File.WriteAllText(recipe, other);
+        Run("train", recipe, "--out", output, "--resume").FailsWith(ExitCode.RunError, "of the recipe reasoner, seed 20260, and not of reasoner, seed 5", "another --out");
+        Assert.Contains("resumed at step 1", Run("train", Recipe(steps: 2), "--out", output, "--resume").Error, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public void Resume_without_a_checkpoint_says_that_the_run_starts_anew()
     {
         string output = _directory.File("run");

@@ -75,7 +75,7 @@ public sealed unsafe class DmsTrainer : IDisposable
     /// <summary>Goes on from the latest checkpoint of <paramref name="runDirectory"/>; false when there is none.</summary>
     public bool Resume(string runDirectory)
     {
-        if (Checkpoint.ReadLatest(runDirectory, Model, Optimizer) is not { } state) return false;
+        if (Checkpoint.ReadLatest(runDirectory, Identity, Model, Optimizer) is not { } state) return false;
         State = state;
         State.Finished = Ended(); // a recipe that was made longer goes on
         _sampler.NextExample = state.NextExample;
@@ -83,7 +83,9 @@ public sealed unsafe class DmsTrainer : IDisposable
     }
 
     /// <summary>Writes a checkpoint into <paramref name="runDirectory"/>.</summary>
-    public void Save(string runDirectory) => Checkpoint.Write(runDirectory, State, Model, Optimizer);
+    public void Save(string runDirectory) => Checkpoint.Write(runDirectory, Identity, State, Model, Optimizer);
+
+    private string Identity => Checkpoint.Identify(_recipe.Name, _recipe.Seed);
 
     /// <summary>Nominal compression of step <paramref name="step"/> (from 0).</summary>
     public double NominalCr(int step)

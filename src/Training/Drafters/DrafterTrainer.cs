@@ -40,14 +40,16 @@ internal sealed unsafe class DrafterTrainer : IDisposable
     /// <summary>Goes on from the latest checkpoint of <paramref name="runDirectory"/>; false when there is none.</summary>
     public bool Resume(string runDirectory)
     {
-        if (Checkpoint.ReadLatest(runDirectory, Model, _optimizer) is not { } state) return false;
+        if (Checkpoint.ReadLatest(runDirectory, Identity, Model, _optimizer) is not { } state) return false;
         State = state;
         State.Finished = IsFinished();
         return true;
     }
 
     /// <summary>Writes a checkpoint into <paramref name="runDirectory"/>.</summary>
-    public void Save(string runDirectory) => Checkpoint.Write(runDirectory, State, Model, _optimizer);
+    public void Save(string runDirectory) => Checkpoint.Write(runDirectory, Identity, State, Model, _optimizer);
+
+    private string Identity => Checkpoint.Identify(_recipe.Name, _recipe.Seed);
 
     /// <summary>One training step.</summary>
     public StepReport Step()

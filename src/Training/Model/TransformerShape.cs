@@ -1,3 +1,5 @@
+using Foretoken.Models;
+
 namespace Foretoken.Training;
 
 /// <summary>Sizes and switches of a Llama- or Qwen-style decoder: pre-norm, GQA attention with RoPE, SwiGLU.</summary>
@@ -54,13 +56,14 @@ public sealed record TransformerShape
     /// <summary>Throws <see cref="ArgumentException"/> naming the field of a configuration when sizes are impossible.</summary>
     public void Validate()
     {
-        foreach ((string name, int value) in new[]
+        foreach ((string name, int value, int most) in new[]
         {
-            ("vocab_size", VocabularySize), ("hidden_size", HiddenSize), ("num_hidden_layers", Layers), ("num_attention_heads", QueryHeads),
-            ("num_key_value_heads", KeyValueHeads), ("head_dim", HeadDim), ("intermediate_size", IntermediateSize), ("max_position_embeddings", MaxPositions),
+            ("vocab_size", VocabularySize, ModelConfig.MaxVocab), ("hidden_size", HiddenSize, ModelConfig.MaxWidth), ("num_hidden_layers", Layers, ModelConfig.MaxLayers),
+            ("num_attention_heads", QueryHeads, ModelConfig.MaxHeads), ("num_key_value_heads", KeyValueHeads, ModelConfig.MaxHeads), ("head_dim", HeadDim, ModelConfig.MaxHeadDim),
+            ("intermediate_size", IntermediateSize, ModelConfig.MaxWidth), ("max_position_embeddings", MaxPositions, ModelConfig.MaxContext),
         })
         {
-            if (value <= 0) throw new ArgumentException($"{name} is {value}; it must be positive.");
+            if (value <= 0 || value > most) throw new ArgumentException($"{name} is {value}; it must be 1 to {most}.");
         }
         if (QueryHeads % KeyValueHeads != 0)
             throw new ArgumentException($"num_attention_heads {QueryHeads} is not a multiple of num_key_value_heads {KeyValueHeads}.");

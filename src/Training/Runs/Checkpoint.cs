@@ -13,11 +13,15 @@ internal static unsafe class Checkpoint
     private const string Prefix = "checkpoint-";
     private const int Kept = 2;
 
-    public static void Write(string runDirectory, RunState state, ITrainable model, Optimizer optimizer)
+    /// <summary>Name and seed, by which a run is known: another seed draws other examples. Lengths and rates may change between resumptions.</summary>
+    public static string Identify(string name, ulong seed) => string.Create(CultureInfo.InvariantCulture, $"{name}, seed {seed}");
+
+    public static void Write(string runDirectory, string recipe, RunState state, ITrainable model, Optimizer optimizer)
     {
         string final = Path.Combine(runDirectory, Prefix + state.Step.ToString(CultureInfo.InvariantCulture)), temporary = final + ".tmp";
         if (Directory.Exists(temporary)) Directory.Delete(temporary, recursive: true);
         Directory.CreateDirectory(temporary);
+        state.Recipe = recipe;
         state.Layout = Layout(model.Parameters);
         WriteArray(Path.Combine(temporary, "values.f32"), model.Values);
         WriteArray(Path.Combine(temporary, "first.f32"), optimizer.First);
@@ -29,7 +33,8 @@ internal static unsafe class Checkpoint
     }
 
     /// <summary>Reads the latest checkpoint of the directory, or returns null when it has none.</summary>
-    public static RunState? ReadLatest(string runDirectory, ITrainable model, Optimizer optimizer)
+    /// <exception cref="RecipeException">The checkpoint is damaged, or of another recipe.</exception>
+    public static RunState? ReadLatest(string runDirectory, string recipe, ITrainable model, Optimizer optimizer)
     {
         (int Step, string Path) latest = All(runDirectory).LastOrDefault();
         if (latest.Path is null) return null;
@@ -45,6 +50,8 @@ internal static unsafe class Checkpoint
         }
         if (state.Layout != Layout(model.Parameters))
             throw new RecipeException($"{statePath}: the checkpoint's tensors are not those of the recipe's model; use another --out directory.");
+        if (state.Recipe.Length > 0 && state.Recipe != recipe)
+            throw new RecipeException($"{statePath}: the checkpoint is of the recipe {state.Recipe}, and not of {recipe}; use another --out directory.");
         ReadArray(Path.Combine(latest.Path, "values.f32"), model.Values);
         ReadArray(Path.Combine(latest.Path, "first.f32"), optimizer.First);
         ReadArray(Path.Combine(latest.Path, "second.f32"), optimizer.Second);

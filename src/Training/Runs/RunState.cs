@@ -45,6 +45,9 @@ public sealed class RunState
     /// <summary>Progress per bucket, in the order of the recipe's mixture.</summary>
     public List<BucketProgress> Buckets { get; set; } = [];
 
+    /// <summary>Name and seed of the recipe; empty in checkpoints that were written before these were noted.</summary>
+    public string Recipe { get; set; } = "";
+
     /// <summary>Names, shapes and order of the tensors that the state files hold.</summary>
     public string Layout { get; set; } = "";
 }

@@ -53,7 +53,7 @@ public sealed unsafe class Trainer : IDisposable
     /// <summary>Goes on from the latest checkpoint of <paramref name="runDirectory"/>; false when there is none.</summary>
     public bool Resume(string runDirectory)
     {
-        if (Checkpoint.ReadLatest(runDirectory, Model, Optimizer) is not { } state) return false;
+        if (Checkpoint.ReadLatest(runDirectory, Identity, Model, Optimizer) is not { } state) return false;
         if (state.Buckets.Count != _source.Buckets.Count)
             throw new RecipeException($"{runDirectory}: the checkpoint has {state.Buckets.Count} buckets, the recipe's mixture {_source.Buckets.Count}; use another --out directory.");
         State = state;
@@ -64,7 +64,9 @@ public sealed unsafe class Trainer : IDisposable
     }
 
     /// <summary>Writes a checkpoint into <paramref name="runDirectory"/>.</summary>
-    public void Save(string runDirectory) => Checkpoint.Write(runDirectory, State, Model, Optimizer);
+    public void Save(string runDirectory) => Checkpoint.Write(runDirectory, Identity, State, Model, Optimizer);
+
+    private string Identity => Checkpoint.Identify(_recipe.Name, _recipe.Seed);
 
     /// <summary>Begins the decay at the next step, unless it has begun; it lasts <paramref name="steps"/> steps.</summary>
     public void StartDecay(int steps)

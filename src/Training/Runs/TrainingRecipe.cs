@@ -157,6 +157,7 @@ public sealed class TrainingRecipe
         {
             throw new RecipeException($"{path}: key model: {exception.Message}");
         }
+        Require(double.IsFinite(Model.RopeTheta) && Model.RopeTheta >= 1, "model.rope_theta", "must be at least 1");
         Require(Batches.Count > 0 && !Batches.Contains(null!) && Batches[0].FromTokens == 0, "batches", "must start at from_tokens 0");
         Require(Batches.All(b => b.Tokens is > 0 and <= MostBatchTokens), "batches", $"must have 1 to {MostBatchTokens} tokens each");
         Require(Batches.Zip(Batches.Skip(1)).All(pair => pair.First.FromTokens < pair.Second.FromTokens), "batches", "must have rising from_tokens");
