@@ -60,6 +60,50 @@ public class CounterTests
     }
 
     [Fact]
+    public void What_stands_for_no_instruction_is_not_counted()
+    {
+        // six of the frame and ret, as above; setp, two guarded mov, st, whose registers are tracked; mad.lo.cc and addc; an offset; add of %laneid; the call, its add and ret
+        const string Function = ".func (.reg .u32 %y) f(.reg .u32 %x)\n{\nadd.u32 %y, %x, 1;\nret;\n}\n";
+        using var machine = new PtxMachine(new PtxMachineOptions { GlobalBytes = 1 << 20 });
+        PtxModule module = machine.LoadModule(Kernel("""
+            setp.lt.u32 %p1, %r0, 5;
+            @%p1 mov.u32 %r1, 3;
+            @!%p1 mov.u32 %r1, 4;
+            st.global.u32 [%o], %r1;
+            mad.lo.cc.u32 %r2, %r0, %r0, %r0;
+            addc.u32 %r3, %r0, 0;
+            add.u32 %r4, %r0 + 7, %laneid;
+            call (%r5), f, (%r4);
+            """, Function));
+        PtxCounters counters = machine.Launch(module, "k", 1, 32, 0, machine.Allocate(128), machine.Upload(new uint[32]));
+        Assert.Equal(7 + 4 + 2 + 1 + 3, counters.WarpInstructions);
+        Assert.Equal((32 * (7 + 2 + 1 + 2 + 1 + 3)) , counters.LaneInstructions); // the two guarded moves share the lanes
+    }
+
+    [Theory]
+    [InlineData(8, "v2", 8, 0)] // half a warp at a time
+    [InlineData(8, "v2", 16, 2)] // 16 lanes two words apart: two passes in each half
+    [InlineData(16, "v4", 16, 0)] // a quarter at a time
+    [InlineData(16, "v4", 32, 4)]
+    [InlineData(16, "v4", 0, 0)]
+    public void Vector_accesses_conflict_within_their_phases(int bytes, string vector, int stride, int conflicts)
+    {
+        string registers = bytes == 8 ? "{%r0, %r0}" : "{%r0, %r0, %r0, %r0}";
+        PtxCounters counters = Count($".shared .align 16 .b8 tile[1024];\nmov.u32 %r1, tile;\nmad.lo.u32 %r2, %r0, {stride}, %r1;\nmov.u32 %r3, 0;\nst.shared.{vector}.u32 [%r2], {registers.Replace("%r0", "%r3", StringComparison.Ordinal)};");
+        Assert.Equal(conflicts, counters.SharedBankConflicts);
+    }
+
+    [Fact]
+    public void Copies_count_the_bytes_that_they_read()
+    {
+        PtxCounters counters = Count(".shared .align 16 .b8 tile[512];\nmov.u32 %r1, tile;\nshl.b32 %r2, %r0, 4;\nadd.s32 %r1, %r1, %r2;\nld.param.u64 %i, [pi];\ncvt.u64.u32 %rd1, %r2;\nadd.s64 %i, %i, %rd1;\n"
+            + "setp.lt.u32 %p1, %r0, 16;\nselp.u32 %r3, 12, 0, %p1;\ncp.async.cg.shared.global [%r1], [%i], 16, %r3;\ncp.async.wait_all;");
+        Assert.Equal(16 * 12, counters.GlobalLoadBytes);
+        Assert.Equal(8, counters.GlobalLoadSectors); // 16 lanes of 16 bytes; the others read nothing
+        Assert.Equal(0, counters.SharedBankConflicts);
+    }
+
+    [Fact]
     public void Matrix_operations_and_atomics_are_counted()
     {
         PtxCounters counters = Count("""

@@ -234,6 +234,34 @@ public class SynchronisationTests
         Assert.All(Run(Kernel(Body.Replace("FENCE", "membar.cta;", StringComparison.Ordinal)), Input, options: In(order)), v => Assert.Equal(64u, v));
     }
 
+    [Theory]
+    [MemberData(nameof(Orders))]
+    public void Barriers_without_aligned_may_stand_in_both_branches(PtxOrder order)
+    {
+        const string Body = """
+            .shared .align 4 .b8 tile[256];
+            shl.b32 %r1, %r0, 2;
+            mov.u32 %r2, tile;
+            add.s32 %r3, %r2, %r1;
+            st.shared.u32 [%r3], %r0;
+            and.b32 %r4, %r0, 1;
+            setp.eq.u32 %p1, %r4, 0;
+            @%p1 bra EVEN;
+            barrier.sync 0;
+            bra END;
+            EVEN:
+            barrier.sync OTHER;
+            END:
+            xor.b32 %r5, %r1, 252;
+            add.s32 %r5, %r5, %r2;
+            ld.shared.u32 %r6, [%r5];
+            st.global.u32 [%o], %r6;
+            """;
+        Assert.Equal(Enumerable.Range(0, 64).Select(t => (uint)(t ^ 63)), Run(Kernel(Body.Replace("OTHER", "0", StringComparison.Ordinal)), Input, options: In(order)));
+        Fault(Body.Replace("OTHER", "1", StringComparison.Ordinal), PtxFaultKind.DivergentBarrier, In(order));
+        Fault(Body.Replace("barrier.sync OTHER", "barrier.sync.aligned 0", StringComparison.Ordinal), PtxFaultKind.DivergentBarrier, In(order));
+    }
+
     [Fact]
     public void Flags_without_fences_are_a_race()
     {

@@ -64,7 +64,7 @@ public class SyntaxTests
     [InlineData(".shared .align 3 .b8 t[4];", "power of two")]
     [InlineData(".shared .b8 t[99999999999];", "an array")]
     [InlineData(".local .b8 t[600000];", "local memory")]
-    [InlineData("mov.u64 %rd1, k;", "addresses of functions")]
+    [InlineData("mov.u64 %rd1, k;", "'k' is not defined")]
     public void Mistakes_are_errors_with_their_line(string line, string message)
     {
         using var machine = new PtxMachine(new PtxMachineOptions { GlobalBytes = 1 << 20 });
@@ -186,6 +186,72 @@ public class SyntaxTests
         PtxFaultException fault = Assert.Throws<PtxFaultException>(() => Run(Kernel(Body.Replace("MASK", "3", StringComparison.Ordinal)), Input));
         Assert.Contains("beyond its targets", fault.Message, StringComparison.Ordinal);
         Assert.Contains("thread (3,0,0)", fault.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Calls_through_pointers_reach_the_function_that_each_lane_names()
+    {
+        const string Functions = """
+            .func (.param .b32 out) twice(.param .b32 in) { .reg .u32 %a; ld.param.u32 %a, [in]; add.u32 %a, %a, %a; st.param.u32 [out], %a; ret; }
+            .func (.param .b32 out) next(.param .b32 in) { .reg .u32 %a; ld.param.u32 %a, [in]; add.u32 %a, %a, 1; st.param.u32 [out], %a; ret; }
+            .func (.param .b32 out) other(.param .b64 in) { st.param.u32 [out], 0; ret; }
+            .global .u64 functions[3] = {twice, next, other};
+
+            """;
+        const string Body = """
+            and.b32 %r1, %r0, 1;
+            WRONG
+            mul.wide.u32 %rd1, %r1, 8;
+            mov.u64 %rd2, functions;
+            add.s64 %rd1, %rd1, %rd2;
+            ld.global.u64 %rd3, [%rd1];
+            { .param .b32 argument;
+              .param .b32 result;
+              st.param.u32 [argument], %r0;
+              prototype: .callprototype (.param .b32 _) _ (.param .b32 _);
+              call (result), %rd3, (argument), prototype;
+              ld.param.u32 %r2, [result]; }
+            st.global.u32 [%o], %r2;
+            """;
+        Assert.Equal(Enumerable.Range(0, 64).Select(n => (uint)(n % 2 == 0 ? 2 * n : n + 1)), Run(Kernel(Body.Replace("WRONG", "", StringComparison.Ordinal), Functions), Input));
+        PtxFaultException fault = Assert.Throws<PtxFaultException>(() => Run(Kernel(Body.Replace("WRONG", "add.u32 %r1, %r1, 1;", StringComparison.Ordinal), Functions), Input));
+        Assert.Contains("a pointer to no function", fault.Message, StringComparison.Ordinal);
+        Assert.Contains("thread (1,0,0)", fault.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Failed_assertions_and_recursion_say_so()
+    {
+        const string Assert_ = ".extern .func __assertfail (.param .b64 a, .param .b64 b, .param .b32 c, .param .b64 d, .param .b64 e);\n";
+        PtxFaultException fault = Assert.Throws<PtxFaultException>(() => Run(Kernel("""
+            setp.eq.u32 %p1, %r0, 9;
+            @!%p1 bra FINE;
+            { .param .b64 a; .param .b32 c;
+              st.param.u64 [a], 0;
+              st.param.u32 [c], 0;
+              call.uni __assertfail, (a, a, c, a, a); }
+            FINE:
+            """, Assert_), Input));
+        Assert.Contains("assertion", fault.Message, StringComparison.Ordinal);
+        Assert.Contains("thread (9,0,0)", fault.Message, StringComparison.Ordinal);
+        PtxParseException recursion = Assert.Throws<PtxParseException>(() => Run(Kernel("call f;", ".func f() { call g; ret; }\n.func g() { call f; ret; }\n".Replace(".func f() {", ".func g();\n.func f() {", StringComparison.Ordinal)), Input));
+        Assert.Contains("'f' calls itself", recursion.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void What_is_disposed_or_impossible_is_refused_before_it_runs()
+    {
+        var machine = new PtxMachine(new PtxMachineOptions { GlobalBytes = 1 << 20 });
+        PtxModule module = machine.LoadModule(Kernel("")), unloaded = machine.LoadModule(Kernel("")); // two modules, one after the other
+        PtxBuffer buffer = machine.Upload(new uint[64]);
+        Assert.Throws<ArgumentException>(() => machine.Launch(module, "k", 1, 32, 0, buffer, null!));
+        Assert.Throws<PtxFaultException>(() => machine.Launch(module, "k", new Dim3(int.MaxValue, 65535, 65535), 32, 0, buffer, buffer));
+        unloaded.Dispose();
+        Assert.Throws<ObjectDisposedException>(() => machine.Launch(unloaded, "k", 1, 32, 0, buffer, buffer));
+        machine.Dispose();
+        Assert.Throws<ObjectDisposedException>(() => machine.Read<uint>(buffer));
+        Assert.Throws<ObjectDisposedException>(() => machine.Launch(module, "k", 1, 32, 0, buffer, buffer));
+        Assert.Throws<ArgumentOutOfRangeException>(() => new PtxMachine(new PtxMachineOptions { GlobalBytes = -1 }));
     }
 
     [Fact]

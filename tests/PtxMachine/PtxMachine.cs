@@ -17,6 +17,9 @@ public sealed unsafe class PtxMachine : IDisposable
     public PtxMachine(PtxMachineOptions? options = null)
     {
         Options = options ?? new PtxMachineOptions();
+        ArgumentOutOfRangeException.ThrowIfLessThan(Options.GlobalBytes, 256, nameof(options));
+        ArgumentOutOfRangeException.ThrowIfNegative(Options.SharedBytesPerBlock, nameof(options));
+        ArgumentOutOfRangeException.ThrowIfLessThan(Options.Multiprocessors, 1, nameof(options));
         Global = new GlobalMemory(Options.GlobalBytes) { CheckInitialised = Options.CheckInitialised };
     }
 
@@ -49,6 +52,8 @@ public sealed unsafe class PtxMachine : IDisposable
     /// <exception cref="PtxParseException">With the line.</exception>
     public PtxModule LoadModule(string text, string name = "module.ptx", bool decodeAll = true)
     {
+        ArgumentNullException.ThrowIfNull(text);
+        ThrowIfDisposed();
         var module = new PtxModule(text, name, Global, Options.ComputeCapability);
         if (!decodeAll)
             return module;
@@ -68,6 +73,7 @@ public sealed unsafe class PtxMachine : IDisposable
     /// <exception cref="OutOfMemoryException">The device's memory is full.</exception>
     public PtxBuffer Allocate(long bytes, string purpose = "buffer")
     {
+        ThrowIfDisposed();
         ulong address = Global.Allocate(bytes, purpose);
         return address != 0 ? new PtxBuffer(address, bytes) : throw new OutOfMemoryException($"{purpose}: {bytes:N0} bytes do not fit in the device's {Options.GlobalBytes:N0}.");
     }
@@ -117,6 +123,7 @@ public sealed unsafe class PtxMachine : IDisposable
     /// <exception cref="PtxFaultException">The buffer was freed before.</exception>
     public void Free(PtxBuffer buffer)
     {
+        ThrowIfDisposed();
         if (!Global.Free(buffer.Address))
             throw new PtxFaultException(PtxFaultKind.OutOfBounds, $"0x{buffer.Address:x} is not the start of a buffer: freed twice?");
     }
@@ -128,6 +135,7 @@ public sealed unsafe class PtxMachine : IDisposable
     public PtxCounters Launch(PtxModule module, string kernel, Dim3 grid, Dim3 block, int sharedBytes, params ReadOnlySpan<object> arguments)
     {
         ArgumentNullException.ThrowIfNull(module);
+        ThrowIfDisposed();
         Kernel code = module.Kernel(kernel);
         return Launch(code, grid, block, sharedBytes, ArgumentBytes(code, arguments));
     }
@@ -190,11 +198,15 @@ public sealed unsafe class PtxMachine : IDisposable
         double v => BitConverter.GetBytes(v),
         Half v => BitConverter.GetBytes(v),
         byte[] v => v,
+        null => throw new ArgumentException("A kernel argument is null."),
         _ => throw new ArgumentException($"A kernel argument of type {argument.GetType().Name} is not known; pass structs as byte[]."),
     };
 
+    private void ThrowIfDisposed() => ObjectDisposedException.ThrowIf(Global.Data == null, this);
+
     private byte* Host(ulong address, long bytes)
     {
+        ThrowIfDisposed();
         byte* host = Global.Host(address, bytes);
         return host != null ? host : throw new PtxFaultException(PtxFaultKind.OutOfBounds, $"OutOfBounds: {bytes} bytes from the host; {Global.Describe(address)}");
     }

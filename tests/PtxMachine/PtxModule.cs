@@ -19,6 +19,7 @@ public sealed unsafe class PtxModule : IDisposable
     private readonly Dictionary<Variable, Symbol> _inner = []; // variables of global and constant memory within functions
     private readonly byte[] _const; // pinned
     private readonly Lock _lock = new();
+    private bool _disposed;
 
     /// <exception cref="PtxParseException">The text is not understood; with the line.</exception>
     internal PtxModule(string text, string file, GlobalMemory global, int capability)
@@ -73,6 +74,7 @@ public sealed unsafe class PtxModule : IDisposable
     /// <summary>Frees the module's variables and code.</summary>
     public void Dispose()
     {
+        _disposed = true;
         foreach (Kernel kernel in _kernels.Values)
             kernel.Dispose();
         _kernels.Clear();
@@ -86,6 +88,7 @@ public sealed unsafe class PtxModule : IDisposable
     {
         lock (_lock)
         {
+            ObjectDisposedException.ThrowIf(_disposed, this);
             if (_kernels.TryGetValue(name, out Kernel? kernel))
                 return kernel;
             Function function = _syntax.Functions.Find(f => f.IsEntry && f.Name == name && f.Body is not null)
@@ -132,7 +135,8 @@ public sealed unsafe class PtxModule : IDisposable
         {
             if (function.Body is not null && !bodies.Add(function.Name))
                 throw new PtxParseException(_file, function.Line, $"'{function.Name}' is defined twice");
-            _scope.TryAdd(function.Name, new Symbol(SymbolKind.Function, 0, 0, Space.Generic, 0));
+            if (!function.IsEntry)
+                _scope.TryAdd(function.Name, new Symbol(SymbolKind.Function, 0, 0, Space.Generic, Window.Code + (16 * (ulong)(bodies.Count + 1))));
         }
     }
 
@@ -230,8 +234,6 @@ public sealed unsafe class PtxModule : IDisposable
             {
                 if (!_scope.TryFind(name, out Symbol symbol))
                     throw new PtxParseException(_file, variable.Line, $"'{name}' is not defined");
-                if (symbol.Kind == SymbolKind.Function)
-                    throw new PtxParseException(_file, variable.Line, $"'{variable.Name}' holds the address of '{name}': addresses of functions are not supported");
                 value += symbol.Address + (initialiser.Generic && symbol.Space == Space.Const ? Window.Const : 0);
                 value >>= initialiser.ByteShift;
             }

@@ -86,8 +86,8 @@ internal sealed unsafe partial class KernelDecoder
         Emit(op, &MemoryOps.Nothing);
     }
 
-    /// <summary>Mode of a trap that stands for an index beyond a list of targets, or for a failed assertion.</summary>
-    public const int BadIndex = 1, Assertion = 2;
+    /// <summary>Mode of a trap that stands for an index beyond a list of targets, a failed assertion, or a call of no function.</summary>
+    public const int BadIndex = 1, Assertion = 2, BadPointer = 3;
 
     /// <summary>A branch for the lanes of op whose index has the value.</summary>
     private DecodedOp WhenIndex(DecodedOp op, Operand index, int value, bool uniform)
@@ -121,7 +121,7 @@ internal sealed unsafe partial class KernelDecoder
 
     /// <summary>
     /// call (results), name, (arguments): the body is expanded here, with its parameters standing for the caller's argument variables. A divergent return
-    /// meets the others at the end. Recursion and calls through pointers are refused.
+    /// meets the others at the end. Recursion is refused.
     /// </summary>
     private void Call(DecodedOp op, InstructionStatement s, Modifiers m)
     {
@@ -141,12 +141,56 @@ internal sealed unsafe partial class KernelDecoder
 
         if (callee.Name is "vprintf" or "malloc" or "free")
             throw Error($"'{callee.Name}' is a service of the system that this machine does not have");
-        Function function = _module.Functions.Find(f => f.Name == callee.Name && f.Body is not null)
-            ?? throw Error(_scope.TryFind(callee.Name, out Symbol pointer) && pointer.Kind == SymbolKind.Register ? "calls through pointers are not supported" : $"the function '{callee.Name}' has no body in this module");
+        if (_scope.TryFind(callee.Name, out Symbol pointer) && pointer.Kind == SymbolKind.Register)
+        {
+            CallThroughPointer(op, callee, results, arguments);
+            return;
+        }
+
+        Function function = _module.Functions.Find(f => !f.IsEntry && f.Name == callee.Name && f.Body is not null) ?? throw Error($"the function '{callee.Name}' has no body in this module");
         if (arguments.Length != function.Parameters.Count || results.Length != function.Returns.Count)
             throw Error($"'{callee.Name}' takes {function.Parameters.Count} arguments and gives {function.Returns.Count} results");
-        if (!_callStack.Add(callee.Name))
-            throw Error($"'{callee.Name}' calls itself: recursion is not supported");
+        if (op.I.Guard == 0)
+            Emit(op, &MemoryOps.Nothing);
+        Expand(op, function, results, arguments);
+    }
+
+    /// <summary>A chain of comparisons with the functions that the arguments fit; a pointer to none of them is a fault. Those that are being called are left out.</summary>
+    private void CallThroughPointer(DecodedOp op, Operand pointer, Operand[] results, Operand[] arguments)
+    {
+        int none = _predicates++; // lanes that found no function yet
+        Emit(new DecodedOp { I = { Line = op.I.Line, Q = op.I.Guard, R = 0, P = none }, Defs = { ~none } }, &CompareOps.PredicateLogic);
+        foreach (Function function in _module.Functions.Where(f => !f.IsEntry && f.Body is not null && !_callStack.Contains(f.Name) && Fits(f.Parameters, arguments) && Fits(f.Returns, results)).ToArray())
+        {
+            var test = new DecodedOp { I = { Line = op.I.Line, Uncounted = true, R = none, Q = -1, P = _predicates++, Mode = CompareOps.AndWith } };
+            A(test, pointer, PtxType.U64);
+            test.I.B = Constant(Find(function.Name).Address, true);
+            test.Fields |= OperandFields.B;
+            test.Defs.Add(~test.I.P);
+            Emit(test, &CompareOps.Setp<ulong, Equal<ulong>>);
+            Emit(new DecodedOp { I = { Line = op.I.Line, Uncounted = true, Q = none, R = test.I.P, P = none, Mode = 3 } }, &CompareOps.PredicateLogic);
+            Expand(new DecodedOp { I = { Line = op.I.Line, Guard = test.I.P, Uncounted = true } }, function, results, arguments);
+        }
+
+        Emit(new DecodedOp { I = { Line = op.I.Line, Kind = StepKind.Trap, Guard = none, Mode = BadPointer, Uncounted = true } }, &MemoryOps.Nothing);
+    }
+
+    private bool Fits(List<Variable> formals, Operand[] actuals)
+    {
+        for (int n = 0; n < formals.Count && formals.Count == actuals.Length; n++)
+        {
+            if (formals[n].Space == Space.Generic || actuals[n].Kind != OperandKind.Name || !_scope.TryFind(actuals[n].Name, out Symbol actual) || actual.Kind != SymbolKind.Variable || actual.Bits != formals[n].Bytes)
+                return false;
+        }
+
+        return formals.Count == actuals.Length;
+    }
+
+    /// <summary>The body of a function for the lanes of op's guard; the others jump over it.</summary>
+    private void Expand(DecodedOp op, Function function, Operand[] results, Operand[] arguments)
+    {
+        if (!_callStack.Add(function.Name))
+            throw Error($"'{function.Name}' calls itself: recursion is not supported");
         if (_callStack.Count > MaxCallDepth)
             throw Error($"calls of more than {MaxCallDepth} levels");
         _labels.Add(-1);
@@ -157,10 +201,6 @@ internal sealed unsafe partial class KernelDecoder
             after = _labels.Count - 1;
             op.I.Guard ^= int.MinValue; // lanes whose guard does not hold jump over the body
             Branch(op, after);
-        }
-        else
-        {
-            Emit(op, &MemoryOps.Nothing);
         }
 
         (Scope caller, int callerReturn, int line) = (_scope, _returnLabel, _line);
@@ -173,7 +213,7 @@ internal sealed unsafe partial class KernelDecoder
         if (after >= 0)
             _labels[after] = _ops.Count;
         (_scope, _returnLabel, _line) = (caller, callerReturn, line);
-        _callStack.Remove(callee.Name);
+        _callStack.Remove(function.Name);
     }
 
     /// <summary>The scope of the module's variables, with this kernel's places of shared memory.</summary>

@@ -303,10 +303,10 @@ internal sealed unsafe partial class KernelDecoder
         if (SpecialRegisters.TryFind(o.Name, out int id, out int specialBits))
             return Special(op, id, specialBits, Math.Abs(bits));
         Symbol symbol = Find(o.Name);
-        if (symbol.Kind == SymbolKind.Variable)
+        if (symbol.Kind == SymbolKind.Variable || (symbol.Kind == SymbolKind.Function && registerBits == 64))
             return Constant(symbol.Address + o.Bits, registerBits == 64);
         if (symbol.Kind != SymbolKind.Register)
-            throw Error(symbol.Kind == SymbolKind.Function ? $"'{o.Name}': addresses of functions are not supported" : $"'{o.Name}' is no register of data");
+            throw Error($"'{o.Name}' is no register of data");
         if (bits > 0 ? symbol.Bits != bits : symbol.Bits < -bits)
             throw Error($"'{o.Name}' has {symbol.Bits} bits, the instruction takes {Math.Abs(bits)}");
         registerBits = symbol.Bits;

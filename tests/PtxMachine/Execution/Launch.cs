@@ -5,7 +5,7 @@ namespace Foretoken.Ptx.Execution;
 /// <summary>A kernel with its grid and arguments, and the loop over its blocks.</summary>
 internal sealed unsafe class Launch
 {
-    private const long MaxGridX = int.MaxValue, MaxGridYz = 65535, MaxThreads = 1024;
+    private const long MaxGridX = int.MaxValue, MaxGridYz = 65535, MaxThreads = 1024, MaxBlocks = 1L << 40;
     private readonly ulong[] _loaded, _stored; // a bit per sector of 32 bytes; empty when they are not counted
     private long _next;
 
@@ -22,10 +22,11 @@ internal sealed unsafe class Launch
         _stored = options.CountDistinctSectors ? new ulong[(global.Capacity >> 11) + 1] : [];
         SharedBytes = kernel.StaticSharedBytes + dynamicSharedBytes;
         Require(grid.X is > 0 and <= MaxGridX && grid.Y is > 0 and <= MaxGridYz && grid.Z is > 0 and <= MaxGridYz, $"the grid {grid} is empty or too large");
+        Require((Int128)grid.X * grid.Y * grid.Z <= MaxBlocks, $"the grid {grid} has more than {MaxBlocks:N0} blocks, which would never end here");
         Require(block.X is > 0 and <= 1024 && block.Y is > 0 and <= 1024 && block.Z is > 0 and <= 64 && BlockThreads <= MaxThreads, $"a block of {block} threads is empty or has more than {MaxThreads}");
         Require(kernel.RequiredThreads is not { } exact || Same(exact, block), $"the kernel has .reqntid, the block is {block}");
         Require(kernel.MaxThreads == 0 || BlockThreads <= kernel.MaxThreads, $"the kernel allows {kernel.MaxThreads} threads a block (.maxntid), the block has {BlockThreads}");
-        Require(dynamicSharedBytes >= 0 && SharedBytes <= options.SharedBytesPerBlock, $"{kernel.StaticSharedBytes} static + {dynamicSharedBytes} dynamic shared bytes: a block may have {options.SharedBytesPerBlock}");
+        Require(dynamicSharedBytes >= 0 && (long)kernel.StaticSharedBytes + dynamicSharedBytes <= options.SharedBytesPerBlock, $"{kernel.StaticSharedBytes} static + {dynamicSharedBytes} dynamic shared bytes: a block may have {options.SharedBytesPerBlock}");
         Require(parameters.Length == kernel.ParameterBytes, $"{parameters.Length} bytes of arguments, the kernel takes {kernel.ParameterBytes}");
     }
 

@@ -280,6 +280,7 @@ internal sealed unsafe partial class Warp
     private static string TrapText(int mode) => mode switch
     {
         Decoding.KernelDecoder.BadIndex => "an indexed branch with an index beyond its targets",
+        Decoding.KernelDecoder.BadPointer => "a call through a pointer to no function that takes these arguments and is not being called already",
         Decoding.KernelDecoder.Assertion => "an assertion of the kernel failed",
         _ => "the kernel executed trap",
     };
@@ -366,6 +367,8 @@ internal sealed unsafe partial class Warp
         for (int g = 0; g < _groups; g++)
         {
             Instruction* i = code + _pc[g];
+            if (i->Kind == StepKind.Barrier)
+                return ReleaseAtBarriers();
             if (i->Kind != StepKind.WarpSync || i->Count != Instructions.WarpOps.IsBarrier)
                 return false;
             all |= _mask[g];
@@ -381,6 +384,38 @@ internal sealed unsafe partial class Warp
 
         first->Run(this, first, all);
         return true;
+    }
+
+    /// <summary>Lanes at several barrier.sync without .aligned, all naming one barrier: together they are the warp's arrival.</summary>
+    private bool ReleaseAtBarriers()
+    {
+        Instruction* first = Block.Launch.Kernel.Code + _pc[0];
+        uint all = 0;
+        for (int g = 0; g < _groups; g++)
+        {
+            Instruction* i = Block.Launch.Kernel.Code + _pc[g];
+            if (i->Kind != StepKind.Barrier || i->Aligned || i->Mode != BarrierMode.Sync || Named(i, g) != Named(first, 0))
+                return false;
+            all |= _mask[g];
+        }
+
+        if (all != Live)
+            return false;
+        for (int g = 0; g < _groups; g++)
+        {
+            _waits[g] = false;
+            _pc[g]++;
+        }
+
+        if (!Block.Arrive(this, first, _mask[0]))
+            Status = WarpStatus.AtBarrier;
+        return true;
+
+        (uint Barrier, uint Threads) Named(Instruction* i, int g)
+        {
+            int lane = BitOperations.TrailingZeroCount(_mask[g]);
+            return (((uint*)At(i->A))[lane], i->Flag ? ((uint*)At(i->B))[lane] : 0);
+        }
     }
 
     private PtxFaultException Stuck()

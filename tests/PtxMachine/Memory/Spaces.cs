@@ -26,6 +26,9 @@ internal static class Window
 {
     public const ulong Shared = 1UL << 44, Local = 2UL << 44, Const = 3UL << 44, Size = 1UL << 32;
 
+    /// <summary>Addresses of functions: for calls alone, no memory lies there.</summary>
+    public const ulong Code = 4UL << 44;
+
     public static bool IsIn(ulong address, ulong window) => address - window < Size;
 }
 
