@@ -302,6 +302,30 @@ public class SynchronisationTests
     }
 
     [Fact]
+    public void A_million_warp_barriers_wear_out_no_clock()
+    {
+        uint[] output = Run(Kernel("""
+            .shared .align 4 .b8 tile[256];
+            shl.b32 %r1, %r0, 2;
+            mov.u32 %r2, tile;
+            add.s32 %r3, %r2, %r1;
+            xor.b32 %r4, %r1, 4;
+            add.s32 %r4, %r4, %r2;
+            mov.u32 %r5, 0;
+            LOOP:
+            bar.warp.sync -1;
+            add.u32 %r5, %r5, 1;
+            setp.lt.u32 %p1, %r5, 1050000;
+            @%p1 bra LOOP;
+            st.shared.u32 [%r3], %r0;
+            bar.warp.sync -1;
+            ld.shared.u32 %r6, [%r4];
+            st.global.u32 [%o], %r6;
+            """), Input);
+        Assert.Equal(Enumerable.Range(0, 64).Select(t => (uint)(t ^ 1)), output);
+    }
+
+    [Fact]
     public void Endless_loops_name_the_line_where_they_turn()
     {
         PtxMachineOptions few = new() { InstructionLimit = 100_000 };

@@ -192,6 +192,8 @@ public class SyntaxTests
     public void Calls_through_pointers_reach_the_function_that_each_lane_names()
     {
         const string Functions = """
+            .func (.param .b32 out) twice(.param .b32 in);
+            .func (.param .b32 out) next(.param .b32 in);
             .func (.param .b32 out) twice(.param .b32 in) { .reg .u32 %a; ld.param.u32 %a, [in]; add.u32 %a, %a, %a; st.param.u32 [out], %a; ret; }
             .func (.param .b32 out) next(.param .b32 in) { .reg .u32 %a; ld.param.u32 %a, [in]; add.u32 %a, %a, 1; st.param.u32 [out], %a; ret; }
             .func (.param .b32 out) other(.param .b64 in) { st.param.u32 [out], 0; ret; }

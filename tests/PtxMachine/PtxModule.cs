@@ -131,12 +131,13 @@ public sealed unsafe class PtxModule : IDisposable
     private void CheckFunctions()
     {
         var bodies = new HashSet<string>(StringComparer.Ordinal);
+        int count = 0;
         foreach (Function function in _syntax.Functions)
         {
             if (function.Body is not null && !bodies.Add(function.Name))
                 throw new PtxParseException(_file, function.Line, $"'{function.Name}' is defined twice");
             if (!function.IsEntry)
-                _scope.TryAdd(function.Name, new Symbol(SymbolKind.Function, 0, 0, Space.Generic, Window.Code + (16 * (ulong)(bodies.Count + 1))));
+                _scope.TryAdd(function.Name, new Symbol(SymbolKind.Function, 0, 0, Space.Generic, Window.Code + (16 * (ulong)++count)));
         }
     }
 

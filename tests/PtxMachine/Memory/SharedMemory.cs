@@ -81,8 +81,8 @@ internal sealed unsafe class SharedMemory : IDisposable
     /// <summary>A warp barrier orders the accesses of the warp's lanes among themselves.</summary>
     public void WarpBarrier(int warp)
     {
-        if (_time < LatestTime)
-            _warpTime[warp] = ++_time;
+        MakeRoom();
+        _warpTime[warp] = ++_time;
     }
 
     /// <summary>
@@ -91,8 +91,8 @@ internal sealed unsafe class SharedMemory : IDisposable
     /// </summary>
     public void Fence(int warp)
     {
-        if (_time < LatestTime)
-            _fenceTime[warp] = ++_time;
+        MakeRoom();
+        _fenceTime[warp] = ++_time;
         _fenced = true;
     }
 
@@ -337,7 +337,14 @@ internal sealed unsafe class SharedMemory : IDisposable
         return new ReadOnlySpan<byte>(Data + from, to - from).SequenceEqual(new ReadOnlySpan<byte>(value + from - offset, to - from));
     }
 
-    /// <summary>The clock is full: everything written becomes old. Called at a barrier, where nothing is open.</summary>
+    /// <summary>A full clock begins anew as if at a barrier of the block: races across this moment go unseen.</summary>
+    private void MakeRoom()
+    {
+        if (_time >= LatestTime)
+            BlockBarrier();
+    }
+
+    /// <summary>The clock is full: everything written becomes old. Called at a barrier.</summary>
     private void Renumber()
     {
         for (int g = 0; g < _grains; g++)

@@ -60,7 +60,7 @@ internal static class PtxLexer
             char c = text[at];
             if (c == '\n')
                 line++;
-            if (char.IsWhiteSpace(c))
+            if (char.IsWhiteSpace(c) || c == '\uFEFF') // a byte order mark
             {
                 at++;
             }
