@@ -27,7 +27,7 @@ internal static unsafe class BarrierObjectOps
         for (uint rest = exec; rest != 0; rest &= rest - 1)
         {
             int lane = BitOperations.TrailingZeroCount(rest);
-            ulong* at = At(w, i, lane), state = stackalloc ulong[1];
+            ulong* at = At(w, i, lane);
             if (i->Mode is Init)
             {
                 uint count = ((uint*)w.At(i->B))[lane];
