@@ -61,6 +61,26 @@ public sealed class EvictionCommandTests : IDisposable
         Host().Run([.. request, "--compare"]).FailsWith(ExitCode.Usage, "name a policy that evicts");
     }
 
+    /// <summary>A rule that accepts whatever is likelier than nothing takes every draft, so that passes bring more tokens than with exact acceptance.</summary>
+    [Fact]
+    public void A_lossy_rule_is_compared_with_exact_acceptance()
+    {
+        string questions = _directory.File("questions.jsonl");
+        File.WriteAllText(questions, string.Concat(Enumerable.Range(0, 4).Select(i => $$"""{"question": "ababababab{{i}}", "answer": "1", "bucket": "b{{i % 2}}"}""" + "\n")));
+        string[] request = ["eval", "--file", questions, "--max-tokens", "60", "--draft", "recycling", "--compare", "--temperature", "1.5"];
+        string[] rows = Host().Run([.. request, "--accept", "typical=0.001,0.001"]).Output.Split('\n', StringSplitOptions.RemoveEmptyEntries);
+        Assert.Equal(2 + 2 + 1, rows.Length);
+        string[] all = rows[^1].Split('|', StringSplitOptions.TrimEntries);
+        Assert.Equal(["all", "0.0 %", "0.0 %", "0.0 %"], all[1..5]);
+        double exact = double.Parse(all[5], System.Globalization.CultureInfo.InvariantCulture), lossy = double.Parse(all[6], System.Globalization.CultureInfo.InvariantCulture);
+        Assert.InRange(exact, 1, 3);
+        Assert.True(lossy > exact + 0.1, rows[^1]);
+        CliResult refused = Host().Run([.. request, "--accept", "typical", "--json"]); // behind the note that the rule is lossy
+        Assert.Equal(ExitCode.Usage, refused.Code);
+        Assert.Contains("takes no --kv", refused.Error, StringComparison.Ordinal);
+        Host().Run([.. request, "--accept", "match"]).FailsWith(ExitCode.Usage, "--temperature", "with a lossy --accept");
+    }
+
     [Fact]
     public void Accuracy_of_voting_chains_is_drawn_against_what_they_read()
     {

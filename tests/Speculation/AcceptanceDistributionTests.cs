@@ -57,6 +57,36 @@ public class AcceptanceDistributionTests
         }
     }
 
+    /// <summary>Nothing behind a refused draft is accepted, whatever was accepted at that place in trees before.</summary>
+    [Fact]
+    public void A_lossy_rule_that_accepts_the_likeliest_token_only_says_what_greedy_decoding_says()
+    {
+        int[][] prompts = [.. Enumerable.Range(0, 4).Select(i => LoopRig.Prompt(5 + 3 * i, (ulong)i))], answers = new int[4][];
+        var drafter = new ScriptedDrafter(24, 5, siblings: 1, wrongRate: 0.3, LoopRig.Vocab);
+        using var plain = new LoopRig(LoopRig.Options());
+        using var lossy = new LoopRig(LoopRig.Options(), drafter, rule: new AcceptanceOptions(AcceptanceKind.TopK) { K = 1, Delta = 0 }.Create(LoopRig.Vocab, 256));
+        for (int i = 0; i < prompts.Length; i++)
+        {
+            answers[i] = Run(plain, prompts[i]).History.Generated.ToArray();
+            drafter.Learn(prompts[i], answers[i]);
+        }
+
+        for (int i = 0; i < prompts.Length; i++)
+        {
+            Sequence sequence = Run(lossy, prompts[i]);
+            Assert.Equal(answers[i], sequence.History.Generated.ToArray());
+            Assert.InRange(sequence.Statistics.AcceptedTokens, 20, 55);
+        }
+
+        static Sequence Run(LoopRig rig, int[] prompt)
+        {
+            Sequence sequence = LoopRig.Sequence(prompt, 60);
+            rig.Loop.Submit(sequence);
+            rig.RunToEnd();
+            return sequence;
+        }
+    }
+
     /// <returns>Chi-square against the exact joint distribution of the first three tokens, total variation, accepted drafts per step.</returns>
     private static (double ChiSquare, double Variation, double Accepted) Measure(AcceptanceKind kind, string sampling, IDrafter drafter, AcceptanceOptions? options = null)
     {

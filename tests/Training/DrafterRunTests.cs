@@ -27,6 +27,7 @@ public sealed class DrafterRunTests : IDisposable
     [InlineData("medusa", "medusa_lm_head.safetensors")]
     [InlineData("eagle3", "model.safetensors")]
     [InlineData("distill", "model.safetensors")]
+    [InlineData("distill-remembered", "model.safetensors")]
     public void The_loss_falls_and_a_resumed_run_is_bit_equal(string drafter, string weights)
     {
         string recipe = Recipe(drafter), whole = Path.Combine(_root, "whole"), broken = Path.Combine(_root, "broken");
@@ -68,6 +69,41 @@ public sealed class DrafterRunTests : IDisposable
         var progress = new StringWriter();
         Assert.Equal(0, TrainCommand.Run(recipe, second, resume: false, progress, CancellationToken.None, threads: 2));
         Assert.Contains("text: 20 answers of the target", progress.ToString(), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void A_run_ends_when_held_out_acceptance_no_longer_rises()
+    {
+        JsonNode recipe = JsonNode.Parse(File.ReadAllText(Recipe("medusa")))!;
+        (recipe["patience_checks"], recipe["check_steps"]) = (2, 2);
+        (recipe["optimizer"]!["muon_learning_rate"], recipe["optimizer"]!["adam_learning_rate"]) = (0, 0); // nothing is learned
+        string path = Path.Combine(_root, "flat.json"), run = Path.Combine(_root, "flat");
+        File.WriteAllText(path, recipe.ToJsonString());
+        Assert.Equal(0, Train(path, run));
+        string[] checks = [.. File.ReadLines(Path.Combine(run, "metrics.jsonl")).Where(line => line.Contains("acceptance", StringComparison.Ordinal))];
+        Assert.Equal(3, checks.Length); // the best and two without a gain: 6 of 16 steps
+        Assert.StartsWith("{\"step\":6,", checks[^1], StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void A_start_that_is_a_recipe_is_trained_first_and_goes_on_where_it_stopped()
+    {
+        JsonNode recipe = JsonNode.Parse(File.ReadAllText(Recipe("distill")))!;
+        recipe["distill"] = new JsonObject { ["teacher_tokens"] = 4 };
+        recipe["start"] = "first.json";
+        string path = Path.Combine(_root, "second.json"), run = Path.Combine(_root, "run");
+        File.WriteAllText(path, recipe.ToJsonString());
+        JsonNode first = JsonNode.Parse(File.ReadAllText(Path.Combine(RecipeTests.ModelsDirectory, "recipes", "drafts", "draft-53k.json")))!;
+        (first["tokenizer"], first["schedule"]!["points"]) = ("target", JsonNode.Parse("""[{ "tokens": 0, "factor": 1 }, { "tokens": 9000, "factor": 0.1 }]"""));
+        File.WriteAllText(Path.Combine(_root, "first.json"), first.ToJsonString());
+        Assert.Equal(0, Train(path, run));
+        byte[] weights = File.ReadAllBytes(Path.Combine(run, "model", "model.safetensors"));
+        Assert.NotEqual(File.ReadAllBytes(Path.Combine(run, "start", "model", "model.safetensors")), weights);
+        var progress = new StringWriter();
+        Assert.Equal(0, TrainCommand.Run(path, run, resume: true, progress, CancellationToken.None, threads: 2));
+        Assert.Contains("resumed at step 16", progress.ToString(), StringComparison.Ordinal);
+        Assert.Equal(weights, File.ReadAllBytes(Path.Combine(run, "model", "model.safetensors")));
+        Assert.True(File.Exists(Path.Combine(run, "acceptance-before.json")));
     }
 
     [Fact]
@@ -134,7 +170,7 @@ public sealed class DrafterRunTests : IDisposable
         wide["distill"]!["model"]!["hidden_size"] = 24;
         File.WriteAllText(Path.Combine(_root, "wide.json"), wide.ToJsonString());
         string path = Path.Combine(_root, "sizes.json"), run = Path.Combine(_root, "sizes");
-        File.WriteAllText(path, """{ "name": "sizes", "compare": ["distill.json", "wide.json", "medusa.json"] }""");
+        File.WriteAllText(path, """{ "name": "sizes", "compare": ["distill.json", "wide.json", "medusa.json"], "measure": { "questions": 1, "max_tokens": 8, "drafts": [2] } }""");
         Recipe("medusa");
         Assert.Equal(0, Train(path, run));
         string[] rows = File.ReadAllLines(Path.Combine(run, "report.md"));
@@ -142,6 +178,12 @@ public sealed class DrafterRunTests : IDisposable
         Assert.Single(rows, row => row.StartsWith("| wide | distill | 27,", StringComparison.Ordinal));
         Assert.Single(rows, row => row.StartsWith("| tiny | medusa | 67,", StringComparison.Ordinal));
         Assert.Single(Directory.GetFiles(run, "text-*.jsonl"));
+        Assert.Equal(2, rows.Count(row => row.StartsWith("| wide, ", StringComparison.Ordinal))); // acceptance by depth, before and after
+        Assert.Equal(8, Assert.Single(rows, row => row.StartsWith("| wide | 2 |", StringComparison.Ordinal)).Split('|').Length - 1); // measured
+        Assert.Contains("<td>wide, before</td>", File.ReadAllText(Path.Combine(run, "report.html")), StringComparison.Ordinal);
+        File.Delete(Path.Combine(run, "report.md"));
+        Assert.Equal(0, TrainCommand.Run(path, run, resume: true, TextWriter.Null, CancellationToken.None, threads: 2));
+        Assert.Equal(rows.Take(6), File.ReadLines(Path.Combine(run, "report.md")).Take(6));
     }
 
     [Theory]
@@ -167,12 +209,13 @@ public sealed class DrafterRunTests : IDisposable
         {
             "medusa" => """ "medusa": { "num_heads": 2 }, """,
             "eagle3" => """ "eagle": { "steps": 3, "layers": [0, 2, 3], "draft_vocab_size": 200 }, """,
+            "distill-remembered" => """ "distill": { "teacher_tokens": 8, "model": { "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 1, "num_key_value_heads": 1, "head_dim": 16, "intermediate_size": 24, "vocab_size": 1024, "max_position_embeddings": 256 } }, """,
             _ => """ "distill": { "model": { "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 1, "num_key_value_heads": 1, "head_dim": 16, "intermediate_size": 24, "vocab_size": 1024, "max_position_embeddings": 256 } }, """,
         };
         string path = Path.Combine(_root, drafter + ".json");
         File.WriteAllText(path, $$"""
             {
-              "drafter": "{{drafter}}",
+              "drafter": "{{drafter.Split('-')[0]}}",
               "name": "tiny",
               "seed": 3,
               "target": "target",

@@ -37,11 +37,13 @@ internal sealed class EvalCommand : CliCommand
             "--max-tokens", "N", "Most tokens of an answer.", Parse.Integer(1, 1_000_000, $"leave it out for {DefaultMaxTokens}."), DefaultMaxTokens));
         _file = Add(new Flag<string?>(
             "--file", "FILE", "Your own questions: lines {\"question\": …, \"answer\": …} with an optional \"bucket\".", Parse.NotEmpty, null));
-        _compare = Add(new Switch("--compare", "Answers with the dense cache too and compares: accuracy, KL, live tokens, bytes held and read, speed."));
+        _compare = Add(new Switch(
+            "--compare", "Answers with the dense cache too and compares: accuracy, KL, live tokens, bytes held and read, speed. With a lossy --accept: answers plainly and with exact "
+            + "acceptance too, at --temperature, one question at a time, and compares accuracy, tokens per pass and speed."));
         _chains = Add(new Flag<int>(
             "--chains", "N", "Draws N chains of reasoning per question and lets 1, 2, 4, … N of them vote: accuracy against keys and values read, dense and --kv.",
             Parse.Integer(1, ChainEvaluation.Together, "16 is usual."), 0));
-        _temperature = Add(new Flag<float>("--temperature", "T", "Temperature of --chains.", Parse.Number(0.01f, 100, "0.7 is usual."), DefaultTemperature));
+        _temperature = Add(new Flag<float>("--temperature", "T", "Temperature of --chains and of --compare with --accept.", Parse.Number(0.01f, 100, "0.7 is usual."), DefaultTemperature));
         Add(_kvBudget);
         _html = Add(new Flag<string?>("--html", "FILE", "A page of --compare or --chains, with the tokens that live per layer and KV head, or the chart.", Parse.NotEmpty, null));
         _json = Add(new Switch("--json", "One JSON object instead of the table."));
@@ -64,13 +66,19 @@ internal sealed class EvalCommand : CliCommand
         int chains = _chains.Get(context), budget = _kvBudget.Get(context);
         float temperature = _temperature.Get(context);
         string? html = _html.Get(context);
-        bool compare = _compare.Get(context);
+        bool compare = _compare.Get(context), comparesRules = compare && options.Acceptance is { IsLossless: false };
         options = options with { KvBytes = (long)budget << 20 };
-        if (chains == 0 && _temperature.GivenOnLine(context)) throw new UsageException($"{_temperature.Name} is that of {_chains.Name}; other answers are greedy: give both or leave it out.");
+        if (chains == 0 && !comparesRules && _temperature.GivenOnLine(context)) throw new UsageException($"{_temperature.Name} is that of {_chains.Name} and of {_compare.Name} with a lossy --accept; other answers are greedy: give both or leave it out.");
         if (chains > 0 && compare) throw new UsageException($"{_chains.Name} sets --kv beside the dense cache by itself: leave out {_compare.Name}.");
         if (limit > 0) items = [.. items.GroupBy(i => i.Bucket).SelectMany(g => g.Take(limit))];
 
         KvChoice kv = _model.Kv(context);
+        if (comparesRules)
+        {
+            if (kv.Evicts || chains > 0 || html is not null || json) throw new UsageException($"{_compare.Name} with a lossy --accept takes no --kv, --chains, --html or --json: leave them out.");
+            return new AcceptComparison(ModelLocator.Find(_model.Model.Get(context), host), options, draft, items, maxTokens, temperature, host).Run();
+        }
+
         if (compare || chains > 0 || html is not null)
         {
             if (chains == 0 && !kv.Evicts) throw new UsageException($"{(compare ? _compare.Name : _html.Name)} sets --kv beside the dense cache: name a policy that evicts, for example --kv window=128.");

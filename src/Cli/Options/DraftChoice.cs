@@ -60,12 +60,12 @@ internal sealed record DraftChoice(string Text, Func<CliHost, string, DrafterOpt
             case "model" when settings.Length is >= 1 and <= 3 && settings[0].Length > 0:
                 return Model(settings[0], Count(settings, 1, 5, source, name), Count(settings, 2, 1, source, name));
             case "medusa" when settings.Length <= 2:
-                return Heads(settings, ["medusa"], text, source, d => new MedusaOptions { Directory = d, Nodes = Count(settings, 1, MedusaTree.Default.Count, source, name) });
+                return Heads(settings, ["medusa"], text, source, d => new MedusaOptions { Directory = d, Nodes = Count(settings, 1, MedusaTree.Default.Count, source, name), FitsCosts = settings.Length < 2 });
             case "eagle" when settings.Length <= 3:
-                (int depth, int width) = (Count(settings, 1, 6, source, name, EagleOptions.MaxDepth), Count(settings, 2, 4, source, name));
+                (int depth, int width) = (Count(settings, 1, 8, source, name, EagleOptions.MaxDepth), Count(settings, 2, 4, source, name));
                 if (width * (depth - 1) > Backends.RowBatch.MaxTreeRows)
                     throw Refused(source, text, $"expands {width * (depth - 1)} nodes, and at most {Backends.RowBatch.MaxTreeRows} are possible: lower its depth or width");
-                return Heads(settings, s_eagles, text, source, d => new EagleOptions { Directory = d, Depth = depth, Width = width });
+                return Heads(settings, s_eagles, text, source, d => new EagleOptions { Directory = d, Depth = depth, Width = width, FitsCosts = settings.Length < 2 });
             case var path when settings.Length == 0 && (path.Contains('/', StringComparison.Ordinal) || Directory.Exists(path)):
                 return (host, _) => TrainedDrafters.Recognise(ModelLocator.Find(path, host));
             case "oracle" when settings.Length is 1 or 2:

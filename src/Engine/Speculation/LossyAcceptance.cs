@@ -65,7 +65,12 @@ public sealed class LossyAcceptance : IAcceptanceRule
         int root = forest.Root(tree.Request.Tree), best = root;
         for (int node = root; node >= 0; node = forest.Next(node))
         {
-            if (node != root && _lengths[node] < 0) continue; // set by its parent
+            if (node != root && _lengths[node] < 0) // set by its parent
+            {
+                for (int c = forest.FirstChild(node); c >= 0; c = forest.NextSibling(c)) _lengths[c] = -1; // nothing behind a refused draft will do
+                continue;
+            }
+
             if (node == root) _lengths[node] = 0;
             if (_lengths[node] > _lengths[best]) best = node;
             if (forest.FirstChild(node) >= 0) Judge(tree, node);

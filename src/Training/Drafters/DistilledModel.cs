@@ -9,12 +9,14 @@ internal sealed unsafe class DistilledModel : DrafterModel
     private readonly TransformerModel _target, _draft;
     private readonly DistillSettings _settings;
     private readonly string _targetPath, _tokenizerDirectory;
+    private readonly TeacherMemory? _memory;
 
     /// <summary>Starts from the weights at <paramref name="start"/>, or from new ones of <paramref name="shape"/>.</summary>
     public DistilledModel(string targetPath, string? start, TransformerShape? shape, DistillSettings settings, ulong seed)
     {
         (_targetPath, _settings) = (targetPath, settings);
         _target = ModelImport.Read(targetPath);
+        _memory = settings.TeacherTokens > 0 ? new TeacherMemory(Math.Min(settings.TeacherTokens, _target.Shape.VocabularySize)) : null;
         _tokenizerDirectory = start ?? targetPath;
         if (start is not null)
         {
@@ -79,11 +81,13 @@ internal sealed unsafe class DistilledModel : DrafterModel
             (_weights, _losses, _best) = (new float[maxRows], new float[maxRows], new int[maxRows]);
         }
 
+        protected override bool NeedsTarget => _model._memory?.Knows(Examples) != true;
+
         protected override double RunDrafter(float scale, float* gradients)
         {
             int roots = Rows.Count, hidden = _model._draft.Shape.HiddenSize, vocabulary = _model._draft.Shape.VocabularySize;
-            TransformerModel target = _model._target;
-            Teach(_gemm, target.Values.Pointer + target.HeadOffset, vocabulary, _targetRows.Pointer, _teacher.Pointer);
+            if (NeedsTarget) Teach(_gemm, _model._target.Values.Pointer + _model._target.HeadOffset, vocabulary, _targetRows.Pointer, _teacher.Pointer);
+            Remember(vocabulary);
             Sharpen(roots, vocabulary);
             _draft.Forward(Rows.Batch);
             Gather(_draft.Normed, hidden, ahead: 1, _compact.Pointer);
@@ -105,6 +109,20 @@ internal sealed unsafe class DistilledModel : DrafterModel
 
             _draft.Backward(Rows.Batch, _normedGradient.Pointer, gradients);
             return loss;
+        }
+
+        /// <summary>Keeps what the target says of answers that are new, and takes all from memory, so that new and known ones teach the same.</summary>
+        private void Remember(int vocabulary)
+        {
+            if (_model._memory is not { } memory) return;
+            bool isNew = NeedsTarget;
+            for (int i = 0; i < Examples.Count; i++)
+            {
+                RootSpan span = Rows.Spans[i];
+                float* rows = _teacher.Pointer + (long)span.FirstRoot * vocabulary;
+                if (isNew) memory.Keep(Examples[i], rows, span.Count, vocabulary);
+                memory.Recall(Examples[i], rows, span.Count, vocabulary);
+            }
         }
 
         /// <summary>Mixes the token that the text has into the teacher: teacher ← (1 − w)·teacher + w·onehot.</summary>

@@ -58,6 +58,12 @@ internal abstract unsafe class DrafterPass : IDisposable
     /// <summary>After <see cref="Run"/>: the draft of a depth is right if those before it are. // [roots, depth]</summary>
     protected bool[] Hits { get; }
 
+    /// <summary>The answers of the last chunk.</summary>
+    protected IReadOnlyList<TrainingExample> Examples { get; private set; } = [];
+
+    /// <summary>Whether the target has to run over the chunk at hand.</summary>
+    protected virtual bool NeedsTarget => true;
+
     /// <summary>The target's own pass.</summary>
     protected TransformerPass Target { get; }
 
@@ -68,7 +74,8 @@ internal abstract unsafe class DrafterPass : IDisposable
     {
         Rows.Fill(examples);
         Array.Clear(Hits, 0, Rows.Count * Depth);
-        Target.Forward(Rows.Batch);
+        Examples = examples;
+        if (NeedsTarget) Target.Forward(Rows.Batch);
         return Rows.Count == 0 ? 0 : RunDrafter(scale, gradients);
     }
 

@@ -55,6 +55,12 @@ public sealed class DistillSettings
     /// <summary>Share of the text's own token in the distribution that is learned.</summary>
     public double HardWeight { get; set; }
 
+    /// <summary>
+    /// Likeliest tokens of the target's distributions that teach; they are kept in memory, so that the target runs in the first epoch only. 0: all tokens, and the target
+    /// runs every time.
+    /// </summary>
+    public int TeacherTokens { get; set; }
+
     /// <summary>Drafts of a round when acceptance is measured.</summary>
     public int MeasuredDepth { get; set; } = 8;
 }
@@ -135,6 +141,7 @@ public sealed class DrafterRecipe
         Require(Eagle.Layers.Count is 0 or 3, "eagle.layers", "must name three layers, or none");
         Require(Eagle is { IntermediateSize: >= 0, DraftVocabSize: >= 0 }, "eagle", "must not have negative sizes");
         Require(Distill.HardWeight is >= 0 and <= 1, "distill.hard_weight", "must be between 0 and 1");
+        Require(Distill.TeacherTokens is >= 0 and <= 1024, "distill.teacher_tokens", "must be 0 to 1024");
         Require(Distill.MeasuredDepth is >= 1 and <= 64, "distill.measured_depth", "must be 1 to 64");
         Require(Drafter != "distill" || Start is not null != Distill.Model is not null, "distill.model", "must be given unless start is, and not both");
         Require(Data.File is not null || (Data.Examples > 0 && Data.Mixture.Count > 0), "data", "needs a file, or examples and a mixture");

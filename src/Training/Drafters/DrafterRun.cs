@@ -54,6 +54,9 @@ internal static class DrafterRun
         }
     }
 
+    /// <summary>Whether a run came to its end.</summary>
+    public static bool IsFinished(string outDir) => File.Exists(Path.Combine(outDir, "report.md"));
+
     private static bool IsRecipe(string path) => path.EndsWith(".json", StringComparison.Ordinal);
 
     /// <summary>The drafter that the recipe describes, with its first weights.</summary>

@@ -11,17 +11,21 @@ internal sealed class DynamicTree(int width, int depth)
     private readonly Node[] _pool = new Node[width + Math.Max(0, depth - 1) * width * width];
     private readonly ulong[] _order = new ulong[width + Math.Max(0, depth - 1) * width * width]; // the likeliest first
     private readonly int[] _places = new int[width + Math.Max(0, depth - 1) * width * width];    // [pool] node of the forest
+    private readonly float[] _sorted = new float[width + Math.Max(0, depth - 1) * width * width]; // paths, the likeliest first
     private readonly int[] _frontier = new int[width * depth]; // pool nodes that were or will be expanded, level by level
     private int _count, _levelFirst, _frontierCount, _frontierFirst;
 
     /// <summary>Bytes of a tree.</summary>
-    public static long BytesOf(int width, int depth) => (width + Math.Max(0, depth - 1) * (long)width * width) * (16 + 8 + 4) + width * depth * 4L;
+    public static long BytesOf(int width, int depth) => (width + Math.Max(0, depth - 1) * (long)width * width) * (16 + 8 + 4 + 4) + width * depth * 4L;
 
     /// <summary>Nodes that were or will be expanded, in the order of their levels, parents first.</summary>
     public int Expanded => _frontierCount;
 
     /// <summary>Index of the first node of the present frontier among the expanded ones.</summary>
     public int FrontierFirst => _frontierFirst;
+
+    /// <summary>Probability that the token behind the drafts so far can be reached by expanding the frontier: the sum of its paths.</summary>
+    public float FrontierMass { get; private set; }
 
     /// <summary>Levels of the pool.</summary>
     public int Levels { get; private set; }
@@ -47,11 +51,13 @@ internal sealed class DynamicTree(int width, int depth)
         for (int n = _levelFirst; n < _count; n++) _order[n] = Key(n);
         _order.AsSpan(_levelFirst, _count - _levelFirst).Sort();
         _frontierFirst = _frontierCount;
+        FrontierMass = 0;
         for (int i = _levelFirst; i < _count && _frontierCount - _frontierFirst < width; i++)
         {
             int node = (int)(uint)_order[i];
             if (_pool[node].Path < least || _frontierCount == _frontier.Length) break;
             _frontier[_frontierCount++] = node;
+            FrontierMass += _pool[node].Path;
         }
 
         _levelFirst = _count;
@@ -73,11 +79,23 @@ internal sealed class DynamicTree(int width, int depth)
     public int TokenOf(int expanded) => _pool[_frontier[expanded]].Token;
 
     /// <summary>Drafts the likeliest nodes of the pool, parents first.</summary>
-    public void CopyTo(TokenForest forest, int root, int nodes, float least)
+    /// <param name="forest">Receives them.</param>
+    /// <param name="root">The tree's root.</param>
+    /// <param name="nodes">Most nodes.</param>
+    /// <param name="least">Paths that are less likely than this are left out.</param>
+    /// <param name="paying">Says how many of them pay; null = all.</param>
+    public void CopyTo(TokenForest forest, int root, int nodes, float least, PayingDrafts? paying = null)
     {
         for (int n = 0; n < _count; n++) _order[n] = Key(n);
         _order.AsSpan(0, _count).Sort(); // a node is never likelier than its parent and stands behind it
-        for (int i = 0; i < Math.Min(nodes, _count); i++)
+        nodes = Math.Min(nodes, _count);
+        if (paying is not null)
+        {
+            for (int i = 0; i < nodes; i++) _sorted[i] = _pool[(int)(uint)_order[i]].Path;
+            nodes = paying.Count(_sorted.AsSpan(0, nodes));
+        }
+
+        for (int i = 0; i < nodes; i++)
         {
             int n = (int)(uint)_order[i];
             Node node = _pool[n];

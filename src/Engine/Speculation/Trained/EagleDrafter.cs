@@ -3,6 +3,7 @@ using Foretoken.KvCache;
 using Foretoken.Memory;
 using Foretoken.Models;
 using Foretoken.Sampling;
+using Stopwatch = System.Diagnostics.Stopwatch;
 
 namespace Foretoken.Speculation.Trained;
 
@@ -30,11 +31,12 @@ public sealed class EagleDrafter : IDrafter
     private readonly Active[] _active;       // [sequences] requests that are drafted for
     private readonly DynamicTree[] _trees;   // [sequences]
     private readonly float[] _outputs;       // [sequences, 1 + expanded nodes, hidden] the drafter's own features, the root's first
+    private readonly PayingDrafts? _paying;
     private readonly int[] _accepted;        // [rows]
     private readonly int[] _top;             // [width]
     private readonly float[] _topLogits;     // [width]
     private readonly int _hidden, _expanded;
-    private int _activeCount;
+    private int _activeCount, _newTokens;
 
     internal EagleDrafter(EagleOptions options, DrafterContext context, string directory, IFeatureBackend backend)
     {
@@ -60,6 +62,7 @@ public sealed class EagleDrafter : IDrafter
             plan);
         foreach (MemoryPlanEntry e in plan.Entries) context.Plan.Add("draft " + e.Group, e.Name, e.Shape, e.Bytes);
         _rows = new RowBatch(rows);
+        _paying = options.FitsCosts ? new PayingDrafts() : null;
         (_states, _asks, _active, _accepted) = (new State[sequences], new bool[sequences], new Active[sequences], new int[rows]);
         _counts = new int[sequences];
         _states.AsSpan().Fill(State.None);
@@ -129,7 +132,12 @@ public sealed class EagleDrafter : IDrafter
 
         try
         {
-            for (int depth = 1; EndLevel(requests, depth); depth++) RunLevel();
+            for (int depth = 1; EndLevel(requests, depth); depth++)
+            {
+                long start = Stopwatch.GetTimestamp();
+                RunLevel();
+                _paying?.ObserveLevel(Stopwatch.GetTimestamp() - start);
+            }
         }
         finally
         {
@@ -139,14 +147,19 @@ public sealed class EagleDrafter : IDrafter
         for (int a = 0; a < _activeCount; a++)
         {
             DraftRequest r = requests[_active[a].Request];
-            _trees[a].CopyTo(forest, forest.Root(r.Tree), Math.Min(r.MaxNodes, _options.Nodes), _options.MinProbability);
+            _trees[a].CopyTo(forest, forest.Root(r.Tree), Math.Min(r.MaxNodes, _options.Nodes), _options.MinProbability, _paying);
         }
     }
 
     /// <inheritdoc/>
     public void Observe(ReadOnlySpan<DraftRequest> requests, ReadOnlySpan<Acceptance> acceptances, TokenForest forest)
     {
+        _newTokens = 0;
+        foreach (Acceptance acceptance in acceptances) _newTokens += acceptance.NewTokens;
     }
+
+    /// <inheritdoc/>
+    public void Measured(in StepCost cost) => _paying?.Observe(cost, _newTokens);
 
     /// <inheritdoc/>
     public void Fork(int source, int sequence, int tokens)
@@ -306,7 +319,8 @@ public sealed class EagleDrafter : IDrafter
             ref Active active = ref _active[a];
             if (!active.GoesOn) continue;
             DraftRequest r = requests[active.Request];
-            active.GoesOn = depth < Math.Min(_options.Depth, Math.Min(r.MaxDepth, r.MaxNodes)) && _trees[a].EndLevel(Math.Max(_options.MinProbability, r.MinProbability)) > 0;
+            active.GoesOn = depth < Math.Min(_options.Depth, Math.Min(r.MaxDepth, r.MaxNodes)) && _trees[a].EndLevel(Math.Max(_options.MinProbability, r.MinProbability)) > 0
+                && (_paying is null || _trees[a].FrontierMass >= _paying.LeastOfLevel(_activeCount));
             goesOn |= active.GoesOn;
         }
 

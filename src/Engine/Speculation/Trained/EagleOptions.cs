@@ -33,6 +33,12 @@ public sealed record EagleOptions : DrafterOptions
     /// <summary>Paths that the drafter thinks less likely than this are neither expanded nor drafted.</summary>
     public float MinProbability { get; init; } = 0.1f;
 
+    /// <summary>
+    /// Levels and nodes that do not pay by the costs measured so far are left out (<see cref="Nodes"/>, <see cref="Depth"/> and <see cref="MinProbability"/> are the
+    /// widest that is looked at). For a drafter that is asked alone; the Governor chooses by itself.
+    /// </summary>
+    public bool FitsCosts { get; init; }
+
     /// <summary>Type in which matrices are held; null = the file's. What a drafter says decides no token, so that the faster type is the default.</summary>
     public WeightType? WeightType { get; init; } = Backends.WeightType.Int8;
 

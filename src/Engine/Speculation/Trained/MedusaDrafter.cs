@@ -2,6 +2,7 @@ using Foretoken.Backends;
 using Foretoken.Memory;
 using Foretoken.Models;
 using Foretoken.Sampling;
+using Stopwatch = System.Diagnostics.Stopwatch;
 
 namespace Foretoken.Speculation.Trained;
 
@@ -29,8 +30,11 @@ public sealed class MedusaDrafter : IDrafter
     private readonly float[] _paths;         // [tree nodes] probability of the path
     private readonly int[] _places;          // [tree nodes] node of the forest
     private readonly ulong[] _order;         // [tree nodes] the likeliest first
+    private readonly float[] _sorted;        // [tree nodes] their probabilities
+    private readonly PayingDrafts? _paying;
     private readonly long[] _right;          // [depth, ranks]
     private readonly long[] _tried;          // [depth]
+    private int _ran, _newTokens;            // heads of the last Propose; tokens that came
 
     internal MedusaDrafter(MedusaOptions options, DrafterContext context, string directory, IFeatureBackend backend)
     {
@@ -42,6 +46,8 @@ public sealed class MedusaDrafter : IDrafter
         MedusaTree tree = options.Tree ?? (_heads.Accuracies is { } accuracies ? MedusaTree.Build(accuracies, options.Nodes) : MedusaTree.Default);
         _tree = tree.Limit(_heads.Count, Math.Min(MedusaTree.MaxRanks, context.Target.Shape.VocabSize));
         (_depth, _ranks, _hidden) = (_tree.Depth, _tree.Ranks.Max() + 1, context.Target.Shape.HiddenSize);
+        _sorted = new float[_tree.Count];
+        _paying = options.FitsCosts && _heads.Accuracies is not null ? new PayingDrafts() : null;
         _tap = _taps.Tap(FeatureTaps.Normed);
         _rows = new RowBatch(sequences);
         _features = new float[sequences * _hidden];
@@ -95,10 +101,12 @@ public sealed class MedusaDrafter : IDrafter
 
         if (active == 0) return;
         _backend.BeginRows(_rows);
-        for (int head = 0; head < depth; head++)
+        for (_ran = 0; _ran < depth && (_ran == 0 || Pays(requests, active)); _ran++)
         {
-            _heads.Run(head, _rows, _featureOfRow);
-            for (int a = 0; a < active; a++) Rank(a, requests[_active[a]].Sequence, head);
+            long start = Stopwatch.GetTimestamp();
+            _heads.Run(_ran, _rows, _featureOfRow);
+            for (int a = 0; a < active; a++) Rank(a, requests[_active[a]].Sequence, _ran);
+            _paying?.ObserveLevel(Stopwatch.GetTimestamp() - start);
         }
 
         for (int a = 0; a < active; a++) AddTree(requests[_active[a]], forest);
@@ -107,10 +115,12 @@ public sealed class MedusaDrafter : IDrafter
     /// <inheritdoc/>
     public void Observe(ReadOnlySpan<DraftRequest> requests, ReadOnlySpan<Acceptance> acceptances, TokenForest forest)
     {
+        _newTokens = 0;
         for (int i = 0; i < requests.Length; i++)
         {
             DraftRequest r = requests[i];
-            int known = Math.Min(Math.Min(acceptances[i].NewTokens, _depth), r.MaxDepth);
+            _newTokens += acceptances[i].NewTokens;
+            int known = Math.Min(Math.Min(acceptances[i].NewTokens, _ran), r.MaxDepth);
             if (_bases[r.Sequence] != r.Path.Count - acceptances[i].NewTokens) continue;
             for (int head = 0; head < known; head++)
             {
@@ -122,6 +132,9 @@ public sealed class MedusaDrafter : IDrafter
     }
 
     /// <inheritdoc/>
+    public void Measured(in StepCost cost) => _paying?.Observe(cost, _newTokens);
+
+    /// <inheritdoc/>
     public void Release(int sequence) => _positions[sequence] = _bases[sequence] = -1;
 
     /// <inheritdoc/>
@@ -130,6 +143,21 @@ public sealed class MedusaDrafter : IDrafter
     private Span<int> Candidates(int sequence, int head) => _tokens.AsSpan((sequence * _depth + head) * _ranks, _ranks);
 
     private Span<float> Probabilities(int sequence, int head) => _probabilities.AsSpan((sequence * _depth + head) * _ranks, _ranks);
+
+    /// <summary>Whether the next head is worth its time: it is as often right as it was when it was measured, behind what the heads before it say now.</summary>
+    private bool Pays(ReadOnlySpan<DraftRequest> requests, int active)
+    {
+        if (_paying is null) return true;
+        double right = 0;
+        for (int a = 0; a < active; a++)
+        {
+            double path = _heads.Accuracies![_ran][0];
+            for (int head = 0; head < _ran; head++) path *= Probabilities(requests[_active[a]].Sequence, head)[0];
+            right += path;
+        }
+
+        return right / active >= _paying.LeastOfLevel(active);
+    }
 
     /// <summary>The best tokens of a head for one sequence, with their probabilities.</summary>
     private void Rank(int row, int sequence, int head)
@@ -160,12 +188,18 @@ public sealed class MedusaDrafter : IDrafter
         {
             int parent = _tree.Parents[n];
             _paths[n] = (parent < 0 ? 1 : _paths[parent]) * Probabilities(request.Sequence, _tree.Depths[n] - 1)[_tree.Ranks[n]];
-            if (_tree.Depths[n] > request.MaxDepth) _paths[n] = 0;
+            if (_tree.Depths[n] > Math.Min(request.MaxDepth, _ran)) _paths[n] = 0;
             _order[n] = (ulong)~BitConverter.SingleToUInt32Bits(_paths[n]) << 32 | (uint)n;
         }
 
         _order.AsSpan().Sort();
         int budget = Math.Min(Math.Min(_options.Nodes, request.MaxNodes), _tree.Count);
+        if (_paying is not null)
+        {
+            for (int i = 0; i < budget; i++) _sorted[i] = _paths[(int)(uint)_order[i]];
+            budget = _paying.Count(_sorted.AsSpan(0, budget));
+        }
+
         for (int i = 0; i < budget; i++)
         {
             int n = (int)(uint)_order[i], head = _tree.Depths[n] - 1, parent = _tree.Parents[n];

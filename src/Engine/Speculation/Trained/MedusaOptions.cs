@@ -30,6 +30,12 @@ public sealed record MedusaOptions : DrafterOptions
     /// <summary>A draft is proposed if the estimated probability of its whole path is at least this.</summary>
     public float MinProbability { get; init; }
 
+    /// <summary>
+    /// Nodes that do not pay by the costs measured so far are left out, if the heads' config.json tells rank accuracies: without them the published tree is verified
+    /// whole. For a drafter that is asked alone; the Governor chooses by itself.
+    /// </summary>
+    public bool FitsCosts { get; init; }
+
     /// <summary>Type in which matrices are held; null = the file's. What a drafter says decides no token, so that the faster type is the default.</summary>
     public WeightType? WeightType { get; init; } = Backends.WeightType.Int8;
 
