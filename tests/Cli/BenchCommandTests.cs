@@ -74,6 +74,15 @@ public sealed class BenchCommandTests : IDisposable
         Assert.Contains("load", Run("bench", "load", "--repeat", "1").Output, StringComparison.Ordinal);
     }
 
+    [Fact]
+    public void Startup_times_processes_until_their_first_byte()
+    {
+        JsonElement root = Json("bench", "startup", "--repeat", "1", "--threads", "1");
+        Assert.Equal("tiny", root.GetProperty("model").GetString());
+        Assert.True(root.GetProperty("version_seconds").GetDouble() > 0);
+        Assert.True(root.GetProperty("first_token_seconds").GetDouble() > 0);
+    }
+
     [Theory]
     [InlineData("'bench tokenizer' is not available in this build", "bench", "tokenizer")]
     [InlineData("'speed' is not a test of bench", "bench", "speed")]
@@ -85,6 +94,7 @@ public sealed class BenchCommandTests : IDisposable
     [InlineData("--kv-types fp8 is not available in this build", "bench", "kv", "--kv-types", "f32,fp8")]
     [InlineData("--tree-rows must be an integer from 1 to 256", "bench", "kv", "--tree-rows", "0")]
     [InlineData("load measures the reading of files", "bench", "load", "--shape", "qwen3-0.6b")]
+    [InlineData("startup measures a process", "bench", "startup", "--shape", "qwen3-0.6b")]
     [InlineData("--html is the page of spec", "bench", "decode", "--html", "page.html")]
     public void Bad_command_lines_are_usage_errors(string message, params string[] args) => new CliTestHost().Run(args).FailsWith(ExitCode.Usage, message);
 

@@ -64,6 +64,7 @@ internal enum BenchKind
     Load,
     Spec,
     Batched,
+    Startup,
 }
 
 /// <summary>One thing that is timed.</summary>

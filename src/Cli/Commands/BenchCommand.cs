@@ -41,13 +41,13 @@ internal sealed class BenchCommand : CliCommand
     private readonly Switch _markdown = new("--markdown", "A Markdown table.");
 
     public BenchCommand()
-        : base("bench", "Measures speed: decode, prefill, rows, depth, batched, kv, load or spec; without a name, decode and prefill.")
+        : base("bench", "Measures speed: decode, prefill, rows, depth, batched, kv, load, startup or spec; without a name, decode and prefill.")
     {
         _kind = AddArgument(
             "TEST",
             "decode: tokens one by one. prefill: a prompt. rows: passes of n rows against one. depth: one token at several depths, over synthetic keys and values. "
             + "batched: n sequences decoding together through the scheduler. "
-            + "kv: attention alone at several depths, per storage type; with an evicting --kv, that policy beside the dense cache: attention, memory, decoding, sequences in a budget. load: reading the files. "
+            + "kv: attention alone at several depths, per storage type; with an evicting --kv, that policy beside the dense cache: attention, memory, decoding, sequences in a budget. load: reading the files. startup: a process until its first byte of output. "
             + "spec: drafters against plain decoding, per bucket of the held-out questions.");
         Add(_model);
         _shape = Add(new Flag<string?>(
@@ -118,6 +118,12 @@ internal sealed class BenchCommand : CliCommand
         {
             if (shape is not null) throw new UsageException("load measures the reading of files, and --shape has none: give --model.");
             return Load(ModelLocator.Find(model, host), options, repeats, format, host);
+        }
+
+        if (kinds.Contains(BenchKind.Startup))
+        {
+            if (shape is not null) throw new UsageException("startup measures a process that opens files, and --shape has none: give --model.");
+            return new StartBench(ModelLocator.Find(model, host), threads, repeats, host).Report(format);
         }
 
         if (kinds.Contains(BenchKind.Spec)) return _spec.Run(context, shape, model, options, kv, repeats, format);
