@@ -52,8 +52,9 @@ internal sealed class StartBench(string model, int threads, int repeats, CliHost
         int first = process.StandardOutput.BaseStream.ReadByte();
         double seconds = Stopwatch.GetElapsedTime(start).TotalSeconds;
         process.StandardOutput.ReadToEnd();
+        string error = process.StandardError.ReadToEnd().Trim(); // a few lines: they fit the pipe meanwhile
         process.WaitForExit();
-        if (first < 0 || process.ExitCode != 0) throw new RunException($"'foretoken {string.Join(' ', arguments)}' ended with {process.ExitCode} and could not be timed.");
+        if (first < 0 || process.ExitCode != 0) throw new RunException($"'foretoken {string.Join(' ', arguments)}' ended with {process.ExitCode}: {error}");
         return seconds;
     }
 
@@ -62,7 +63,7 @@ internal sealed class StartBench(string model, int threads, int repeats, CliHost
         string executable = Path.Combine(AppContext.BaseDirectory, OperatingSystem.IsWindows() ? "foretoken.exe" : "foretoken");
         try
         {
-            return Process.Start(new ProcessStartInfo(executable, arguments) { RedirectStandardOutput = true, UseShellExecute = false })!;
+            return Process.Start(new ProcessStartInfo(executable, arguments) { RedirectStandardOutput = true, RedirectStandardError = true, UseShellExecute = false })!;
         }
         catch (Win32Exception e)
         {
