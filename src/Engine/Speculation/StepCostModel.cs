@@ -13,8 +13,9 @@ internal sealed class StepCostModel
     /// <summary>Prior cost of one more row, in passes of one row: between a small model in cache (0.2) and a large one in memory (0.05).</summary>
     private const double PriorSlope = 0.12;
     private const int FirstPasses = 8;          // of a row count: the fastest counts, as code is compiled and caches fill
-    private const int Stale = 1000;             // passes after which an observation counts for half
-    private const double Trust = 6;             // observations of a row count that count as much as the line
+    private const int Stale = 300;              // passes after which an observation counts for half
+    private const double Trust = 16;            // observations of a row count that count as much as the line
+    private const double Hope = 0.8;            // of the slope, beyond the row counts that are known well: nobody else would try them
     private const int MostSeen = 32;            // observations of a row count that count for the line
     private const int Settled = 3;              // passes that must have been seen before anything is compared
     private const double Slowest = 1.0 / 16;    // weight of the newest observation of a row count that is known well
@@ -89,10 +90,13 @@ internal sealed class StepCostModel
 
         for (int rows = 1; rows <= 16; rows += 5) Add(rows, one * (1 + PriorSlope * (rows - 1)), 0.5);
         double spread = sums.w * sums.xx - sums.x * sums.x, slope = Math.Max(0, (sums.w * sums.xy - sums.x * sums.y) / spread), start = (sums.y - slope * sums.x) / sums.w;
+        int below = 0; // the last row count that is known well
         for (int rows = 1; rows <= MaxRows; rows++)
         {
             double line = Math.Max(start + slope * rows, 0.1 * one), known = _seen[rows] == 0 ? 0 : _seen[rows] * Age(rows);
+            if (below > 0) line = Math.Min(line, _table[below] + Hope * slope * (rows - below));
             _table[rows] = line + (_fixed[rows] - line) * known / (known + Trust);
+            if (known > 2 * Trust) below = rows;
         }
 
         double cheapestAbove = double.PositiveInfinity;

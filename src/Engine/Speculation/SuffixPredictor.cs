@@ -17,6 +17,7 @@ internal sealed class SuffixPredictor
     private const float LengthWeight = 4;                    // of an occurrence whose match is one token longer
     private const float PriorTried = 3, Fade = 0.98f;
     private const float Rate = 0.05f, BiasRate = 0.015f;
+    private static readonly float[] s_weights = [.. Enumerable.Range(0, Lengths + 1).Select(length => MathF.Pow(LengthWeight, length - Lengths))]; // [match length]
     private readonly int _maxOccurrences;
     private readonly Cell[] _cells = new Cell[Kinds * Lengths * Shares];
     private readonly float[] _for = [0.5f, 0.5f, 0.5f, 0.5f, 0.5f, 0.5f], _against = [0.2f, 0.2f, 0.2f, 0.2f, 0.2f, 0.2f]; // [kinds]
@@ -135,7 +136,7 @@ internal sealed class SuffixPredictor
             if (end + 1 >= index.Count || index[end + 1] == -1) continue; // at the end of a text
             int length = index.MatchLength(items, end, Lengths), next = index[end + 1], k = 0;
             if (length < SuffixIndex.KeyTokens) continue;
-            float weight = MathF.Pow(LengthWeight, length - Lengths);
+            float weight = s_weights[length];
             total += weight;
             while (k < kinds && _next[k] != next) k++;
             if (k == kinds) (_next[kinds], _weights[kinds], _matches[kinds++]) = (next, 0, 0);
@@ -165,7 +166,7 @@ internal sealed class SuffixPredictor
             if (end + 2 >= from.Marks.Count || from.Marks[end + 1] == -1) continue;
             int length = from.Marks.MatchLength(items, end, Lengths);
             if (length < SuffixIndex.KeyTokens) continue;
-            float weight = MathF.Pow(LengthWeight, length - Lengths);
+            float weight = s_weights[length];
             total += weight;
             int distance = from.Marks[end + 1] < -1 ? DistanceBack(from, from.WordAt(end + 1), from.WordAt(end + 2)) : 0;
             if (distance == 0) continue;
