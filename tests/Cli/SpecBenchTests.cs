@@ -62,7 +62,7 @@ public sealed class SpecBenchTests : IDisposable
     {
         foreach (string batch in new[] { "1", "3" })
         {
-            CliResult result = Run("--adversarial", "--bucket", "json", "--bucket-tokens", "64", "--batch", batch, "--repeat", "1", "--json");
+            CliResult result = Run("--adversarial", "--bucket", "json", "--bucket-tokens", "400", "--batch", batch, "--repeat", "1", "--json");
             Assert.Equal(ExitCode.Success, result.Code); // else answers differ
             JsonElement[] cells = [.. JsonDocument.Parse(result.Output).RootElement.GetProperty("time_over_plain").EnumerateArray()];
             Assert.Equal(["auto", "wrong", "right-wrong", "wrong-right", "flipping", "slow", "slow-model"], cells.Select(c => c.GetProperty("drafter").GetString()).Distinct());

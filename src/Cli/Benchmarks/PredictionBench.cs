@@ -51,11 +51,12 @@ internal sealed class PredictionBench(LanguageModel model, IReadOnlyList<double>
             report($"prompt {i + 1} of {questions.Count}", (double)i / questions.Count);
             GenerationResult plain = Answer(-1, questions[i], record: null, tokens);
             double before = Step(Answer(0, questions[i], plain, tokens / 3).Statistics);
-            var milliseconds = new double[acceptances.Count];
+            var (milliseconds, decoded) = (new double[acceptances.Count], new long[acceptances.Count]); // what came along with the prompt took no time of decoding
             for (int a = 0; a < acceptances.Count; a++)
             {
                 GenerationStatistics s = Answer(a + 1, questions[i], plain, tokens).Statistics;
                 milliseconds[a] = s.DecodeMilliseconds;
+                decoded[a] = s.GeneratedTokens - s.FirstTokens;
                 produced[a] += s.GeneratedTokens;
                 steps[a] += s.Steps;
             }
@@ -64,7 +65,7 @@ internal sealed class PredictionBench(LanguageModel model, IReadOnlyList<double>
             double step = (Step(plain.Statistics) + Step(Answer(-1, questions[i], record: null, tokens / 2).Statistics)) / 2;
             draft.Add(wrong.DraftMilliseconds / (wrong.Steps - 1) / drafts / step);
             verify.Add((before + Step(wrong)) / 2 / step - draft[^1] * drafts);
-            for (int a = 0; a < acceptances.Count; a++) speedUps[a].Add(step * (tokens - 1) / milliseconds[a]);
+            for (int a = 0; a < acceptances.Count; a++) speedUps[a].Add(step * decoded[a] / milliseconds[a]);
         }
 
         return [.. acceptances.Select((a, i) => new Prediction(

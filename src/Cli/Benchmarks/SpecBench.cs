@@ -75,23 +75,25 @@ internal sealed class SpecBench(LanguageModel model, IReadOnlyList<string> names
     private void Measure(ReadOnlySpan<SpecQuestion> questions)
     {
         var milliseconds = new double[names.Count + 1];
+        var decoded = new long[names.Count + 1]; // tokens in that time
         foreach (SpecQuestion question in questions)
         {
             int[]? plain = null;
             for (int d = -1; d < names.Count; d++)
             {
                 cancel.ThrowIfCancellationRequested();
-                (int[] tokens, double ms) = Answer(d, question, plain, measured: true);
+                (int[] tokens, GenerationStatistics statistics) = Answer(d, question, plain, measured: true);
                 plain ??= tokens;
                 if (!plain.AsSpan().SequenceEqual(tokens)) Different++;
-                milliseconds[d + 1] += ms;
+                milliseconds[d + 1] += statistics.DecodeMilliseconds;
+                decoded[d + 1] += tokens.Length - statistics.FirstTokens;
             }
         }
 
-        for (int d = 0; d < names.Count; d++) Cell(d, questions[0].Bucket).SpeedUps.Add(milliseconds[0] / milliseconds[d + 1]);
+        for (int d = 0; d < names.Count; d++) Cell(d, questions[0].Bucket).SpeedUps.Add(milliseconds[0] / Math.Max(1, decoded[0]) / (milliseconds[d + 1] / Math.Max(1, decoded[d + 1])));
     }
 
-    private (int[] Tokens, double Milliseconds) Answer(int drafter, SpecQuestion question, int[]? record, bool measured)
+    private (int[] Tokens, GenerationStatistics Statistics) Answer(int drafter, SpecQuestion question, int[]? record, bool measured)
     {
         var options = new GenerationOptions { MaxTokens = maxTokens, Sampling = new SamplingOptions { Temperature = temperature, Seed = Seed } };
         _drafters.Selected = drafter;
@@ -110,7 +112,7 @@ internal sealed class SpecBench(LanguageModel model, IReadOnlyList<string> names
         using GenerationSession session = model.Generate(question.Prompt, options);
         GenerationResult result = session.Complete();
         if (measured) Cell(drafter, question.Bucket).Add(result.Statistics);
-        return ([.. result.Tokens], result.Statistics.DecodeMilliseconds);
+        return ([.. result.Tokens], result.Statistics);
     }
 
     private List<SpecCell> Summary(string[] buckets) => SpecCell.WithTotals(

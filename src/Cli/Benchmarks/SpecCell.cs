@@ -14,6 +14,9 @@ internal sealed class SpecCell(string drafter, string bucket)
 
     public long Tokens { get; private set; }
 
+    /// <summary>Tokens of the timed steps: those that came along with a prompt took no time of decoding.</summary>
+    public long DecodedTokens { get; private set; }
+
     public long Steps { get; private set; }
 
     /// <summary>Steps after the first of each answer, which reads the prompt too.</summary>
@@ -33,7 +36,7 @@ internal sealed class SpecCell(string drafter, string bucket)
 
     public double SpeedUp => SpeedUps.Count == 0 ? 1 : BenchRunner.Median(SpeedUps);
 
-    public double TokensPerSecond => Tokens * 1000 / DecodeMilliseconds;
+    public double TokensPerSecond => DecodedTokens * 1000 / DecodeMilliseconds;
 
     /// <summary>Tokens per verifying pass, the bonus included.</summary>
     public double MeanAcceptedLength => (double)Tokens / Steps;
@@ -43,6 +46,7 @@ internal sealed class SpecCell(string drafter, string bucket)
     public void Add(GenerationStatistics s)
     {
         Tokens += s.GeneratedTokens;
+        DecodedTokens += s.GeneratedTokens - s.FirstTokens;
         Steps += s.Steps;
         TimedSteps += Math.Max(0, s.Steps - 1);
         Drafted += s.DraftedTokens;
@@ -59,6 +63,7 @@ internal sealed class SpecCell(string drafter, string bucket)
     public void Add(SpecCell other)
     {
         Tokens += other.Tokens;
+        DecodedTokens += other.DecodedTokens;
         Steps += other.Steps;
         TimedSteps += other.TimedSteps;
         Drafted += other.Drafted;
@@ -92,6 +97,7 @@ internal sealed class SpecCell(string drafter, string bucket)
     {
         w.WriteStartObject("counts");
         w.WriteNumber("timed_steps", TimedSteps);
+        w.WriteNumber("decoded_tokens", DecodedTokens);
         w.WriteNumber("decode_ms", DecodeMilliseconds);
         w.WriteNumber("draft_ms", DraftMilliseconds);
         w.WriteNumber("verify_ms", VerifyMilliseconds);
@@ -119,6 +125,7 @@ internal sealed class SpecCell(string drafter, string bucket)
             Steps = json.GetProperty("steps").GetInt64(),
             Drafted = json.GetProperty("drafted_tokens").GetInt64(),
             TimedSteps = counts.GetProperty("timed_steps").GetInt64(),
+            DecodedTokens = counts.GetProperty("decoded_tokens").GetInt64(),
             DecodeMilliseconds = counts.GetProperty("decode_ms").GetDouble(),
             DraftMilliseconds = counts.GetProperty("draft_ms").GetDouble(),
             VerifyMilliseconds = counts.GetProperty("verify_ms").GetDouble(),
@@ -140,7 +147,7 @@ internal sealed class SpecCell(string drafter, string bucket)
     public double VerifyCost(SpecCell plain) => VerifyMilliseconds / TimedSteps / PlainStep(plain);
 
     /// <summary>Speed-up that accepted length and the two costs predict.</summary>
-    public double Predicted(SpecCell plain) => MeanAcceptedLength / (DraftCost(plain) + VerifyCost(plain));
+    public double Predicted(SpecCell plain) => (double)DecodedTokens / TimedSteps / (DraftCost(plain) + VerifyCost(plain));
 
     private static double PlainStep(SpecCell plain) => (plain.VerifyMilliseconds + plain.DraftMilliseconds) / plain.TimedSteps;
 }

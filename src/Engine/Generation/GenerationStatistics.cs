@@ -93,8 +93,11 @@ public sealed class GenerationStatistics
     /// <summary>From the first token to the last.</summary>
     public double DecodeMilliseconds => Milliseconds(_firstToken, _ended);
 
-    /// <summary>Tokens of the answer after the first, per second of decoding; 0 if there are none.</summary>
-    public double TokensPerSecond => GeneratedTokens > 1 && DecodeMilliseconds > 0 ? (GeneratedTokens - 1) * 1000 / DecodeMilliseconds : 0;
+    /// <summary>Tokens that came with the pass that read the prompt's end, before decoding began: one, and the drafts that were verified along with the prompt.</summary>
+    public int FirstTokens { get; private set; }
+
+    /// <summary>Tokens of the answer after the first pass, per second of decoding; 0 if there are none.</summary>
+    public double TokensPerSecond => GeneratedTokens > FirstTokens && DecodeMilliseconds > 0 ? (GeneratedTokens - FirstTokens) * 1000 / DecodeMilliseconds : 0;
 
     /// <summary>Tokens of the prompt per second until the first token of the answer; 0 before it.</summary>
     public double PromptTokensPerSecond => PrefillMilliseconds > 0 ? PromptTokens * 1000 / PrefillMilliseconds : 0;
@@ -128,7 +131,12 @@ public sealed class GenerationStatistics
             _verifyTicks += cost.VerifyTicks;
         }
 
-        if (_firstToken == 0) _firstToken = Stopwatch.GetTimestamp();
+        if (_firstToken == 0)
+        {
+            _firstToken = Stopwatch.GetTimestamp();
+            FirstTokens = acceptance.NewTokens;
+        }
+
         Steps++;
         DraftedTokens += drafted;
         AcceptedTokens += acceptance.AcceptedDrafts;
