@@ -1,4 +1,5 @@
 using System.Globalization;
+using Foretoken.Generators;
 using Foretoken.Generators.Kernels;
 using Microsoft.CodeAnalysis;
 using Microsoft.CodeAnalysis.Text;
@@ -78,6 +79,77 @@ public sealed class KernelGeneratorTests
         var run = Run(new KernelGenerator(), Compile(use), Files(Source, Header, Stamped(Entry)));
         Assert.Empty(run.Generator);
         Assert.Contains(run.Compiler, d => d.Id == error);
+    }
+
+    [Fact]
+    public void Kernels_of_one_signature_share_a_struct_and_are_told_apart_by_an_enumeration()
+    {
+        const string use = """
+            using Foretoken.Backends.Cuda;
+            using Foretoken.Backends.Cuda.Kernels;
+            internal static class Use
+            {
+                public static void Launch(CudaStream stream, DevicePointer<float> values, bool wide) => new AddKv
+                {
+                    Kernel = wide ? AddKvKernel.F32 : AddKvKernel.Int8, Values = values, Count = 3, Grid = 1, Block = AddKv.MaxThreads,
+                }.Launch(stream);
+
+                public static void Other(CudaStream stream, DevicePointer<float> values, DevicePointer<uint> words)
+                {
+                    new AddWords { Values = words, Count = 3, Grid = 1, Block = 1 }.Launch(stream); // another type
+                    new AddAll { Values = values, Number = 3, Grid = 1, Block = 1 }.Launch(stream); // another name
+                    new Copy { Values = values, Count = 3, Grid = 1, Block = 1 }.Launch(stream); // no word in common
+                    int[] numbers = { KernelRegistry.AddKvF32, (int)AddKvKernel.F32, KernelRegistry.Copy, Copy.Index };
+                }
+            }
+            """;
+        var run = RunAlike(use);
+        Assert.Empty(run.Generator);
+        Assert.Empty(run.Compiler);
+        string text = run.Result.GeneratedTrees.Single(t => t.FilePath.EndsWith("Kernels.module.g.cs", StringComparison.Ordinal)).ToString();
+        Assert.Contains("F32 = KernelRegistry.AddKvF32,", text, StringComparison.Ordinal);
+        Assert.Contains("Int8 = KernelRegistry.AddKvInt8,", text, StringComparison.Ordinal);
+        Assert.Contains("public const int MaxThreads = 64;", text, StringComparison.Ordinal); // 128 and 64
+        Assert.DoesNotContain("struct AddKvF32", text, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("Values = values, Count = 3", "CS9035")] // which of them is not said
+    [InlineData("Kernel = OtherKvKernel.F32, Values = values, Count = 3", "CS0266")] // a kernel of another signature
+    [InlineData("Kernel = KernelRegistry.Copy, Values = values, Count = 3", "CS0266")] // a number
+    public void Kernel_that_is_not_of_the_signature_does_not_compile(string arguments, string error)
+    {
+        string use = $$"""
+            using Foretoken.Backends.Cuda;
+            using Foretoken.Backends.Cuda.Kernels;
+            internal static class Use
+            {
+                public static void Launch(CudaStream stream, DevicePointer<float> values) => new AddKv { {{arguments}}, Grid = 1, Block = 1 }.Launch(stream);
+            }
+            """;
+        var run = RunAlike(use);
+        Assert.Empty(run.Generator);
+        Assert.Contains(run.Compiler, d => d.Id == error);
+    }
+
+    [Theory]
+    [InlineData("add_kv(float* values, int count, int more)", "AddKv")]
+    [InlineData("add_kv_kernel(float* values, int count, int more)", "AddKvKernel")]
+    public void Shared_struct_and_its_enumeration_must_not_take_the_name_of_a_kernel(string kernel, string name)
+    {
+        Diagnostic found = RunAlike("", kernel).Generator.Single(d => d.Id == "FTK007");
+        Assert.Contains($"would be named {name}, as {kernel[..kernel.IndexOf('(')]} of module.cu is", Message(found), StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("product product_n8")] // one has no word of its own
+    [InlineData("_ __")] // no words at all
+    [InlineData("scale_n8 product_n8")] // nothing in common
+    public void Kernels_that_share_no_word_beside_one_of_their_own_have_structs_of_their_own(string names)
+    {
+        LaunchKernel[] kernels = [.. names.Split(' ').Select(n => new LaunchKernel(n, Names.Pascal(n), n, 0, false, default, new Place("", 0, 0, 0, 0, 0)))];
+        Assert.Equal(kernels.Select(k => k.Struct), LaunchFamily.Of(kernels).Select(f => f.Struct));
+        Assert.All(LaunchFamily.Of(kernels), f => Assert.False(f.IsChoice));
     }
 
     [Fact]
@@ -294,6 +366,22 @@ public sealed class KernelGeneratorTests
         Assert.Empty(driver.GetRunResult().Diagnostics);
         Assert.Contains("More", driver.GetRunResult().GeneratedTrees.Single(t => t.FilePath.Contains("module", StringComparison.Ordinal)).ToString(), StringComparison.Ordinal);
         Assert.Single(Reasons(driver.GetRunResult(), KernelGenerator.ModuleStep), r => r is IncrementalStepRunReason.Modified or IncrementalStepRunReason.New);
+    }
+
+    /// <summary>Two pairs of kernels that share signature and first words, and three that share only one of both.</summary>
+    private (System.Collections.Immutable.ImmutableArray<Diagnostic> Generator, System.Collections.Immutable.ImmutableArray<Diagnostic> Compiler, GeneratorDriverRunResult Result)
+        RunAlike(string use, params string[] more)
+    {
+        string[] kernels =
+        [
+            "add_kv_f32(float* values, int count)", "copy(float* values, int count)", "add_kv_int8(float* values, int count)", "add_words(u32* values, int count)",
+            "add_all(float* values, int number)", "other_kv_f32(float* values, int first, int count)", "other_kv_f16(float* values, int first, int count)", .. more,
+        ];
+        string source = string.Concat(kernels.Select(k => $"extern \"C\" __global__ void {k} {{ }}\n"));
+        string ptx = string.Concat(kernels.Select(k => $".visible .entry {k[..k.IndexOf('(')]}(\n\t.param .u64 p0" +
+            $"{string.Concat(Enumerable.Range(1, k.Count(c => c == ',')).Select(i => $",\n\t.param .u32 p{i}"))}\n)\n" +
+            $"{(k.StartsWith("add_kv_", StringComparison.Ordinal) ? $".maxntid {(k.Contains("f32", StringComparison.Ordinal) ? 128 : 64)}, 1, 1\n" : "")}{{\n\tret;\n}}\n"));
+        return Run(new KernelGenerator(), Compile(use), File("cu/module.cu", source), File("cu/ptx/module.ptx", Stamped(ptx, source, [])));
     }
 
     /// <summary>The only diagnostic over the PTX, stamped for the source.</summary>

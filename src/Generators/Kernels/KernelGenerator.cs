@@ -4,8 +4,8 @@ using Microsoft.CodeAnalysis;
 namespace Foretoken.Generators.Kernels;
 
 /// <summary>
-/// Reads <c>cu/*.cu</c>, <c>cu/*.cuh</c> and <c>cu/ptx/*.ptx</c> among the additional files and writes one typed launch struct per kernel, and the list of all
-/// kernels. Each file is read again only when it changes, and only modules whose outcome changed are written again.
+/// Reads <c>cu/*.cu</c>, <c>cu/*.cuh</c> and <c>cu/ptx/*.ptx</c> among the additional files and writes one typed launch struct per kernel, or for several kernels
+/// of one signature (<see cref="LaunchFamily"/>), and the list of all kernels. Each file is read again only when it changes, and only modules whose outcome changed are written again.
 /// </summary>
 [Generator(LanguageNames.CSharp)]
 public sealed class KernelGenerator : IIncrementalGenerator
@@ -79,7 +79,23 @@ internal sealed record KernelRegistry(EquatableArray<RegisteredKernel> Kernels, 
             }
         }
 
+        foreach (LaunchModule module in modules.OrderBy(m => m.Module, StringComparer.Ordinal)) TakeFamilyNames(module, taken, findings);
+
         return new KernelRegistry(new(kernels.OrderBy(k => k.Name, StringComparer.Ordinal)), new(DistinctStructs(modules, taken, findings)), new(findings));
+    }
+
+    /// <summary>The struct and the enumeration of kernels of one signature have names that no kernel and no other family may have.</summary>
+    private static void TakeFamilyNames(LaunchModule module, Dictionary<string, string> taken, List<Finding> findings)
+    {
+        foreach (LaunchFamily family in LaunchFamily.Of(module.Kernels).Where(f => f.IsChoice))
+        {
+            LaunchKernel first = family.Kernels[0];
+            foreach (string name in new[] { family.Struct, family.Choice })
+            {
+                if (taken.TryGetValue(name, out string? other)) findings.Add(new Finding(Rules.NameTaken, first.Place, $"{first.Name} and those of its signature", name, other));
+                taken[name] = $"the launch of {first.Name} of {module.Module}.cu";
+            }
+        }
     }
 
     /// <summary>Structures by name; one of another layout, or with a kernel's name, is refused.</summary>

@@ -9,7 +9,7 @@ internal static class LaunchEmitter
     {
         var w = new SourceWriter(Generator, $"cu/{module.Module}.cu");
         w.Line("using Foretoken.Backends.Cuda;").Line().Open($"namespace {Namespace}");
-        foreach (LaunchKernel kernel in module.Kernels) EmitKernel(w, kernel, module);
+        foreach (LaunchFamily family in LaunchFamily.Of(module.Kernels)) EmitFamily(w, family, module);
         return w.Close().ToString();
     }
 
@@ -36,28 +36,56 @@ internal static class LaunchEmitter
         return w.Close("};").Close().Close().ToString();
     }
 
-    private static void EmitKernel(SourceWriter w, LaunchKernel kernel, LaunchModule module)
+    private static void EmitFamily(SourceWriter w, LaunchFamily family, LaunchModule module)
     {
-        w.Line($"/// <summary>A launch of <c>{Xml(kernel.Signature)}</c> of cu/{module.Module}.cu.</summary>");
-        w.Open($"internal readonly unsafe struct {kernel.Struct}");
-        w.Line($"public const string EntryPoint = \"{kernel.Name}\", Module = \"{module.Module}\";").Line();
-        w.Line("/// <summary>Most threads of a block that the kernel was compiled for; 0 where it names no limit.</summary>");
-        w.Line($"public const int MaxThreads = {kernel.MaxThreads};").Line();
-        w.Line("/// <summary>The kernel's number in <see cref=\"KernelRegistry.All\"/>.</summary>");
-        w.Line($"public const int Index = KernelRegistry.{kernel.Struct};").Line();
-        foreach (LaunchParameter p in kernel.Parameters) w.Line($"public required {p.CsType} {p.Property} {{ get; init; }}").Line();
+        LaunchKernel first = family.Kernels[0];
+        string source = $"cu/{module.Module}.cu";
+        if (family.IsChoice) EmitChoice(w, family, source);
+        w.Line(family.IsChoice
+            ? $"/// <summary>A launch of one of the kernels <see cref=\"{family.Choice}\"/> of {source}.</summary>"
+            : $"/// <summary>A launch of <c>{Xml(first.Signature)}</c> of {source}.</summary>");
+        w.Open($"internal readonly unsafe struct {family.Struct}");
+        w.Line($"public const string Module = \"{module.Module}\";").Line();
+        w.Line("/// <summary>Most threads of a block that the kernel was compiled for, or every one of several; 0 where none names a limit.</summary>");
+        w.Line($"public const int MaxThreads = {family.MaxThreads};").Line();
+        if (family.IsChoice)
+        {
+            w.Line("/// <summary>The kernel that is launched.</summary>").Line($"public required {family.Choice} Kernel {{ get; init; }}").Line();
+        }
+        else
+        {
+            w.Line($"public const string EntryPoint = \"{first.Name}\";").Line();
+            w.Line("/// <summary>The kernel's number in <see cref=\"KernelRegistry.All\"/>.</summary>");
+            w.Line($"public const int Index = KernelRegistry.{first.Struct};").Line();
+        }
+
+        foreach (LaunchParameter p in family.Parameters) w.Line($"public required {p.CsType} {p.Property} {{ get; init; }}").Line();
         w.Line("/// <summary>Blocks of the launch.</summary>").Line("public required Dim3 Grid { get; init; }").Line();
         w.Line("/// <summary>Threads of a block.</summary>").Line("public required Dim3 Block { get; init; }").Line();
         w.Line("/// <summary>Bytes of shared memory beside those that the kernel declares itself.</summary>").Line("public uint SharedBytes { get; init; }").Line();
         w.Line("public CudaLaunchOptions Options { get; init; }").Line();
+        EmitLaunch(w, family);
+        w.Close().Line();
+    }
+
+    private static void EmitChoice(SourceWriter w, LaunchFamily family, string source)
+    {
+        w.Line($"/// <summary>The kernels of {source} that <see cref=\"{family.Struct}\"/> launches, by their numbers in <see cref=\"KernelRegistry.All\"/>.</summary>");
+        w.Open($"internal enum {family.Choice}");
+        foreach (LaunchKernel kernel in family.Kernels)
+            w.Line($"/// <summary><c>{Xml(kernel.Signature)}</c></summary>").Line($"{family.Member(kernel)} = KernelRegistry.{kernel.Struct},").Line();
+        w.Close().Line();
+    }
+
+    private static void EmitLaunch(SourceWriter w, LaunchFamily family)
+    {
         w.Line("/// <summary>Enqueues the kernel. Allocates nothing; the arguments are copied before it returns.</summary>");
         w.Open("public void Launch(CudaStream stream)");
-        int count = kernel.Parameters.Count;
-        for (int i = 0; i < count; i++) w.Line($"{kernel.Parameters[i].CsType} argument{i} = {kernel.Parameters[i].Property};");
+        int count = family.Parameters.Count;
+        for (int i = 0; i < count; i++) w.Line($"{family.Parameters[i].CsType} argument{i} = {family.Parameters[i].Property};");
         w.Line(count == 0 ? "void** arguments = null;" : $"void** arguments = stackalloc void*[{count}];");
         for (int i = 0; i < count; i++) w.Line($"arguments[{i}] = &argument{i};");
-        w.Line("stream.Launch(Index, Grid, Block, SharedBytes, Options, arguments);");
-        w.Close().Close().Line();
+        w.Line($"stream.Launch({(family.IsChoice ? "(int)Kernel" : "Index")}, Grid, Block, SharedBytes, Options, arguments);").Close();
     }
 
     private static void EmitStruct(SourceWriter w, LaunchStruct structure)

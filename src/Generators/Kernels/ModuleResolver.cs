@@ -5,7 +5,7 @@ internal static class ModuleResolver
 {
     private static readonly HashSet<string> Reserved = new(StringComparer.Ordinal)
     {
-        "Grid", "Block", "SharedBytes", "Options", "Launch", "Index", "EntryPoint", "Module", "MaxThreads", "ToString", "Equals", "GetHashCode", "GetType",
+        "Kernel", "Grid", "Block", "SharedBytes", "Options", "Launch", "Index", "EntryPoint", "Module", "MaxThreads", "ToString", "Equals", "GetHashCode", "GetType",
     };
 
     public static LaunchModule Resolve(CppFile source, IReadOnlyList<CppFile> headers, IReadOnlyList<PtxFile> ptxFiles)

@@ -46,47 +46,21 @@ internal readonly record struct QkvRope
     public void Launch(CudaStream stream, CudaKvStore cache, int rows)
     {
         KvLayout layout = cache.View.Layout;
-        int headDim = layout.HeadDim;
         Dim3 grid = ((Heads + 2 * layout.KvHeadCount + HeadsPerBlock - 1) / HeadsPerBlock, rows);
-        switch (layout.Type)
+        new QkvRopeKv
         {
-            case KvType.BF16:
-                new QkvRopeKvBf16
-                {
-                    Pieces = Pieces, Count = Count, Piece = Piece, Stride = Stride, Bias = Bias, QueryGain = QueryGain, KeyGain = KeyGain, Epsilon = Epsilon, Angles = Angles,
-                    Heads = Heads, KvHeads = layout.KvHeadCount, HeadDim = headDim, Scale = Scale, Rows = Pass.Rows, Positions = Pass.Positions, Sequences = Pass.Sequences, Offsets = Pass.Offsets,
-                    Tables = cache.Tables, TableStride = cache.TableStride, Layer = Layer, Layers = layout.LayerCount, PageShift = cache.PageShift,
-                    PageBytes = cache.BytesPerPage, Pool = cache.Pool, Queries = Queries, Grid = grid, Block = 32 * HeadsPerBlock,
-                }.Launch(stream);
-                break;
-            case KvType.F32:
-                new QkvRopeKvF32
-                {
-                    Pieces = Pieces, Count = Count, Piece = Piece, Stride = Stride, Bias = Bias, QueryGain = QueryGain, KeyGain = KeyGain, Epsilon = Epsilon, Angles = Angles,
-                    Heads = Heads, KvHeads = layout.KvHeadCount, HeadDim = headDim, Scale = Scale, Rows = Pass.Rows, Positions = Pass.Positions, Sequences = Pass.Sequences, Offsets = Pass.Offsets,
-                    Tables = cache.Tables, TableStride = cache.TableStride, Layer = Layer, Layers = layout.LayerCount, PageShift = cache.PageShift,
-                    PageBytes = cache.BytesPerPage, Pool = cache.Pool, Queries = Queries, Grid = grid, Block = 32 * HeadsPerBlock,
-                }.Launch(stream);
-                break;
-            case KvType.F16:
-                new QkvRopeKvF16
-                {
-                    Pieces = Pieces, Count = Count, Piece = Piece, Stride = Stride, Bias = Bias, QueryGain = QueryGain, KeyGain = KeyGain, Epsilon = Epsilon, Angles = Angles,
-                    Heads = Heads, KvHeads = layout.KvHeadCount, HeadDim = headDim, Scale = Scale, Rows = Pass.Rows, Positions = Pass.Positions, Sequences = Pass.Sequences, Offsets = Pass.Offsets,
-                    Tables = cache.Tables, TableStride = cache.TableStride, Layer = Layer, Layers = layout.LayerCount, PageShift = cache.PageShift,
-                    PageBytes = cache.BytesPerPage, Pool = cache.Pool, Queries = Queries, Grid = grid, Block = 32 * HeadsPerBlock,
-                }.Launch(stream);
-                break;
-            default:
-                new QkvRopeKvInt8
-                {
-                    Pieces = Pieces, Count = Count, Piece = Piece, Stride = Stride, Bias = Bias, QueryGain = QueryGain, KeyGain = KeyGain, Epsilon = Epsilon, Angles = Angles,
-                    Heads = Heads, KvHeads = layout.KvHeadCount, HeadDim = headDim, Scale = Scale, Rows = Pass.Rows, Positions = Pass.Positions, Sequences = Pass.Sequences, Offsets = Pass.Offsets,
-                    Tables = cache.Tables, TableStride = cache.TableStride, Layer = Layer, Layers = layout.LayerCount, PageShift = cache.PageShift,
-                    PageBytes = cache.BytesPerPage, Pool = cache.Pool, Queries = Queries, Grid = grid, Block = 32 * HeadsPerBlock,
-                }.Launch(stream);
-                break;
-        }
+            Kernel = layout.Type switch
+            {
+                KvType.F32 => QkvRopeKvKernel.F32,
+                KvType.BF16 => QkvRopeKvKernel.Bf16,
+                KvType.F16 => QkvRopeKvKernel.F16,
+                _ => QkvRopeKvKernel.Int8,
+            },
+            Pieces = Pieces, Count = Count, Piece = Piece, Stride = Stride, Bias = Bias, QueryGain = QueryGain, KeyGain = KeyGain, Epsilon = Epsilon, Angles = Angles,
+            Heads = Heads, KvHeads = layout.KvHeadCount, HeadDim = layout.HeadDim, Scale = Scale, Rows = Pass.Rows, Positions = Pass.Positions,
+            Sequences = Pass.Sequences, Offsets = Pass.Offsets, Tables = cache.Tables, TableStride = cache.TableStride, Layer = Layer, Layers = layout.LayerCount,
+            PageShift = cache.PageShift, PageBytes = cache.BytesPerPage, Pool = cache.Pool, Queries = Queries, Grid = grid, Block = 32 * HeadsPerBlock,
+        }.Launch(stream);
     }
 }
 
@@ -125,40 +99,19 @@ internal readonly record struct Attention
         int floats = DevicePass.AttentionColumns * (headDim + WeightStride) + (layout.Type == KvType.Int8 ? MaxKeys : 0);
         uint shared = (uint)(floats * sizeof(float) + stages * TileKeys * (headDim * bytes + 16));
         Dim3 grid = (splits, layout.KvHeadCount * parts, rows);
-        switch (layout.Type)
+        new AttendKv
         {
-            case KvType.BF16:
-                new AttendKvBf16
-                {
-                    Queries = Queries, Heads = Heads, KvHeads = layout.KvHeadCount, HeadDim = headDim, Counts = Pass.Rows, Tiles = Pass.Tiles, Positions = Pass.Positions, Masks = Pass.Masks, Window = Window,
-                    Tables = cache.Tables, TableStride = cache.TableStride, Layer = Layer, Layers = layout.LayerCount, PageShift = cache.PageShift,
-                    PageBytes = cache.BytesPerPage, Pool = cache.Pool, RowStride = RowStride, Sums = Sums, Outputs = Outputs, Grid = grid, Block = Threads, SharedBytes = shared,
-                }.Launch(stream);
-                break;
-            case KvType.F32:
-                new AttendKvF32
-                {
-                    Queries = Queries, Heads = Heads, KvHeads = layout.KvHeadCount, HeadDim = headDim, Counts = Pass.Rows, Tiles = Pass.Tiles, Positions = Pass.Positions, Masks = Pass.Masks, Window = Window,
-                    Tables = cache.Tables, TableStride = cache.TableStride, Layer = Layer, Layers = layout.LayerCount, PageShift = cache.PageShift,
-                    PageBytes = cache.BytesPerPage, Pool = cache.Pool, RowStride = RowStride, Sums = Sums, Outputs = Outputs, Grid = grid, Block = Threads, SharedBytes = shared,
-                }.Launch(stream);
-                break;
-            case KvType.F16:
-                new AttendKvF16
-                {
-                    Queries = Queries, Heads = Heads, KvHeads = layout.KvHeadCount, HeadDim = headDim, Counts = Pass.Rows, Tiles = Pass.Tiles, Positions = Pass.Positions, Masks = Pass.Masks, Window = Window,
-                    Tables = cache.Tables, TableStride = cache.TableStride, Layer = Layer, Layers = layout.LayerCount, PageShift = cache.PageShift,
-                    PageBytes = cache.BytesPerPage, Pool = cache.Pool, RowStride = RowStride, Sums = Sums, Outputs = Outputs, Grid = grid, Block = Threads, SharedBytes = shared,
-                }.Launch(stream);
-                break;
-            default:
-                new AttendKvInt8
-                {
-                    Queries = Queries, Heads = Heads, KvHeads = layout.KvHeadCount, HeadDim = headDim, Counts = Pass.Rows, Tiles = Pass.Tiles, Positions = Pass.Positions, Masks = Pass.Masks, Window = Window,
-                    Tables = cache.Tables, TableStride = cache.TableStride, Layer = Layer, Layers = layout.LayerCount, PageShift = cache.PageShift,
-                    PageBytes = cache.BytesPerPage, Pool = cache.Pool, RowStride = RowStride, Sums = Sums, Outputs = Outputs, Grid = grid, Block = Threads, SharedBytes = shared,
-                }.Launch(stream);
-                break;
-        }
+            Kernel = layout.Type switch
+            {
+                KvType.F32 => AttendKvKernel.F32,
+                KvType.BF16 => AttendKvKernel.Bf16,
+                KvType.F16 => AttendKvKernel.F16,
+                _ => AttendKvKernel.Int8,
+            },
+            Queries = Queries, Heads = Heads, KvHeads = layout.KvHeadCount, HeadDim = headDim, Counts = Pass.Rows, Tiles = Pass.Tiles, Positions = Pass.Positions,
+            Masks = Pass.Masks, Window = Window, Tables = cache.Tables, TableStride = cache.TableStride, Layer = Layer, Layers = layout.LayerCount,
+            PageShift = cache.PageShift, PageBytes = cache.BytesPerPage, Pool = cache.Pool, RowStride = RowStride, Sums = Sums, Outputs = Outputs, Grid = grid,
+            Block = Threads, SharedBytes = shared,
+        }.Launch(stream);
     }
 }

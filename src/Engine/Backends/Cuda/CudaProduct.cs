@@ -46,76 +46,52 @@ internal readonly record struct CudaProduct
 
     private int Threads => 32 * Matrix.Shape.Warps;
 
-    private DevicePointer<ushort> Words => Input.As<ushort>();
-
     /// <summary>Enqueues the kernel for up to <paramref name="rows"/> rows: more rows add columns, and from the kernel's columns on blocks.</summary>
     public void Launch(CudaStream stream, int rows)
     {
-        switch (Form)
+        int columns = ColumnsFor(rows), units = Matrix.Shape.Units;
+        Dim3 grid = (Matrix.Shape.Strips, Matrix.Shape.Pieces, (rows + columns - 1) / columns);
+        if (Form == ActivationForm.Int8)
         {
-            case ActivationForm.BFloat16:
-                LaunchBFloat16(stream, rows);
-                break;
-            case ActivationForm.Float:
-                LaunchFloat(stream, rows);
-                break;
-            default:
-                LaunchInt8(stream, rows);
-                break;
+            new ProductInt8
+            {
+                Kernel = columns switch
+                {
+                    8 => ProductInt8Kernel.N8,
+                    16 => ProductInt8Kernel.N16,
+                    32 => ProductInt8Kernel.N32,
+                    _ => ProductInt8Kernel.N64,
+                },
+                Weights = Matrix.Data, WeightScales = Matrix.Scales, Units = units, X = Input, XScales = InputScales, Rows = Rows, Out = Output,
+                Stride = Matrix.Stride, Piece = Piece, Grid = grid, Block = Threads,
+            }.Launch(stream);
         }
-    }
-
-    private Dim3 Grid(int rows, int columns) => (Matrix.Shape.Strips, Matrix.Shape.Pieces, (rows + columns - 1) / columns);
-
-    private void LaunchBFloat16(CudaStream stream, int rows)
-    {
-        CudaMatrix m = Matrix;
-        int units = m.Shape.Units;
-        switch (rows)
-        {
-            case <= 8:
-                new ProductBf16N8 { Weights = m.Data, Units = units, X = Words, Part = 0, Rows = Rows, Out = Output, Stride = m.Stride, Piece = Piece, Grid = Grid(rows, 8), Block = Threads }.Launch(stream);
-                break;
-            case <= 16:
-                new ProductBf16N16 { Weights = m.Data, Units = units, X = Words, Part = 0, Rows = Rows, Out = Output, Stride = m.Stride, Piece = Piece, Grid = Grid(rows, 16), Block = Threads }.Launch(stream);
-                break;
-            case <= 32:
-                new ProductBf16N32 { Weights = m.Data, Units = units, X = Words, Part = 0, Rows = Rows, Out = Output, Stride = m.Stride, Piece = Piece, Grid = Grid(rows, 32), Block = Threads }.Launch(stream);
-                break;
-            default:
-                new ProductBf16N64 { Weights = m.Data, Units = units, X = Words, Part = 0, Rows = Rows, Out = Output, Stride = m.Stride, Piece = Piece, Grid = Grid(rows, 64), Block = Threads }.Launch(stream);
-                break;
-        }
-    }
-
-    private void LaunchFloat(CudaStream stream, int rows)
-    {
-        CudaMatrix m = Matrix;
-        int units = m.Shape.Units;
-        if (rows <= 8)
-            new ProductF32N8 { Weights = m.Data, Units = units, X = Words, Part = Part, Rows = Rows, Out = Output, Stride = m.Stride, Piece = Piece, Grid = Grid(rows, 8), Block = Threads }.Launch(stream);
         else
-            new ProductF32N16 { Weights = m.Data, Units = units, X = Words, Part = Part, Rows = Rows, Out = Output, Stride = m.Stride, Piece = Piece, Grid = Grid(rows, 16), Block = Threads }.Launch(stream);
-    }
-
-    private void LaunchInt8(CudaStream stream, int rows)
-    {
-        CudaMatrix m = Matrix;
-        int units = m.Shape.Units;
-        switch (rows)
         {
-            case <= 8:
-                new ProductInt8N8 { Weights = m.Data, WeightScales = m.Scales, Units = units, X = Input, XScales = InputScales, Rows = Rows, Out = Output, Stride = m.Stride, Piece = Piece, Grid = Grid(rows, 8), Block = Threads }.Launch(stream);
-                break;
-            case <= 16:
-                new ProductInt8N16 { Weights = m.Data, WeightScales = m.Scales, Units = units, X = Input, XScales = InputScales, Rows = Rows, Out = Output, Stride = m.Stride, Piece = Piece, Grid = Grid(rows, 16), Block = Threads }.Launch(stream);
-                break;
-            case <= 32:
-                new ProductInt8N32 { Weights = m.Data, WeightScales = m.Scales, Units = units, X = Input, XScales = InputScales, Rows = Rows, Out = Output, Stride = m.Stride, Piece = Piece, Grid = Grid(rows, 32), Block = Threads }.Launch(stream);
-                break;
-            default:
-                new ProductInt8N64 { Weights = m.Data, WeightScales = m.Scales, Units = units, X = Input, XScales = InputScales, Rows = Rows, Out = Output, Stride = m.Stride, Piece = Piece, Grid = Grid(rows, 64), Block = Threads }.Launch(stream);
-                break;
+            new Product
+            {
+                Kernel = (Form, columns) switch
+                {
+                    (ActivationForm.Float, 8) => ProductKernel.F32N8,
+                    (ActivationForm.Float, _) => ProductKernel.F32N16,
+                    (_, 8) => ProductKernel.Bf16N8,
+                    (_, 16) => ProductKernel.Bf16N16,
+                    (_, 32) => ProductKernel.Bf16N32,
+                    _ => ProductKernel.Bf16N64,
+                },
+                Weights = Matrix.Data, Units = units, X = Input.As<ushort>(), Part = Part, Rows = Rows, Out = Output, Stride = Matrix.Stride, Piece = Piece,
+                Grid = grid, Block = Threads,
+            }.Launch(stream);
         }
     }
+
+    /// <summary>Rows that a block of the kernel takes: the smallest of 8, 16, 32 and 64 that holds them, of f32 inputs at most 16.</summary>
+    private int ColumnsFor(int rows) => rows switch
+    {
+        <= 8 => 8,
+        <= 16 => 16,
+        _ when Form == ActivationForm.Float => 16,
+        <= 32 => 32,
+        _ => 64,
+    };
 }

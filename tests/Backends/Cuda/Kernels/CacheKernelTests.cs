@@ -33,29 +33,15 @@ public sealed class CacheKernelTests
         DevicePointer<float> queries = harness.Allocate<float>(rows * heads * headDim);
         DevicePointer<float> none = default;
         Dim3 grid = ((heads + 2 * kvHeads + 3) / 4, rows + 1); // one row too many
-        if (bytes == 2)
+        new QkvRopeKv
         {
-            new QkvRopeKvBf16
-            {
-                Pieces = harness.Upload(pieces), Count = count, Piece = rows * stride, Stride = stride, Bias = bias ? harness.Upload(biases) : none,
-                QueryGain = gains ? harness.Upload(queryGain) : none, KeyGain = gains ? harness.Upload(keyGain) : none, Epsilon = 1e-4f, Angles = harness.Upload(angles),
-                Heads = heads, KvHeads = kvHeads, HeadDim = headDim, Scale = 0.3f, Rows = harness.Upload(rows), Positions = harness.Upload(positions),
-                Sequences = harness.Upload(sequence), Offsets = harness.Upload(offsets), Tables = harness.Upload(tables), TableStride = tableStride, Layer = Layer,
-                Layers = Layers, PageShift = shift, PageBytes = pool.PageBytes, Pool = onDevice, Queries = queries, Grid = grid, Block = 128,
-            }.Launch(harness.Stream);
-        }
-        else
-        {
-            new QkvRopeKvF32
-            {
-                Pieces = harness.Upload(pieces), Count = count, Piece = rows * stride, Stride = stride, Bias = bias ? harness.Upload(biases) : none,
-                QueryGain = gains ? harness.Upload(queryGain) : none, KeyGain = gains ? harness.Upload(keyGain) : none, Epsilon = 1e-4f, Angles = harness.Upload(angles),
-                Heads = heads, KvHeads = kvHeads, HeadDim = headDim, Scale = 0.3f, Rows = harness.Upload(rows), Positions = harness.Upload(positions),
-                Sequences = harness.Upload(sequence), Offsets = harness.Upload(offsets), Tables = harness.Upload(tables), TableStride = tableStride, Layer = Layer,
-                Layers = Layers, PageShift = shift, PageBytes = pool.PageBytes, Pool = onDevice, Queries = queries, Grid = grid, Block = 128,
-            }.Launch(harness.Stream);
-        }
-
+            Kernel = bytes == 2 ? QkvRopeKvKernel.Bf16 : QkvRopeKvKernel.F32,
+            Pieces = harness.Upload(pieces), Count = count, Piece = rows * stride, Stride = stride, Bias = bias ? harness.Upload(biases) : none,
+            QueryGain = gains ? harness.Upload(queryGain) : none, KeyGain = gains ? harness.Upload(keyGain) : none, Epsilon = 1e-4f, Angles = harness.Upload(angles),
+            Heads = heads, KvHeads = kvHeads, HeadDim = headDim, Scale = 0.3f, Rows = harness.Upload(rows), Positions = harness.Upload(positions),
+            Sequences = harness.Upload(sequence), Offsets = harness.Upload(offsets), Tables = harness.Upload(tables), TableStride = tableStride, Layer = Layer,
+            Layers = Layers, PageShift = shift, PageBytes = pool.PageBytes, Pool = onDevice, Queries = queries, Grid = grid, Block = 128,
+        }.Launch(harness.Stream);
         float[] actual = harness.Download(queries, rows * heads * headDim);
         byte[] before = pool.Bytes, after = harness.Download(onDevice, before.Length);
         var stored = new Pool(after, pool.PageBytes, shift, headDim * bytes);
