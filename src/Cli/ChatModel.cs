@@ -12,6 +12,7 @@ namespace Foretoken.Cli;
 internal sealed class ChatModel : IDisposable
 {
     private readonly ChatTemplate? _template;
+    private readonly HashSet<string> _told = new(StringComparer.Ordinal); // drafters whose problems were written
 
     private ChatModel(string directory, LanguageModel language, ChatTemplate? template) => (Directory, Language, _template) = (directory, language, template);
 
@@ -68,6 +69,16 @@ internal sealed class ChatModel : IDisposable
     {
         RecordAnswers(prompt, options, host);
         return Language.GenerateSamples(prompt, options);
+    }
+
+    /// <summary>Drafters that the Governor wanted and whose weights could not be read.</summary>
+    public IEnumerable<DrafterReport> RetiredDrafters => Governor is { } governor ? governor.Report.Drafters.Where(d => d.Problem is not null) : [];
+
+    /// <summary>Writes a warning for every drafter that was retired, once.</summary>
+    public void WarnOfRetired(CliHost host)
+    {
+        foreach (DrafterReport drafter in RetiredDrafters.Where(d => _told.Add(d.Name)))
+            host.Error.WriteLine($"[warning: {drafter.Name} could not be loaded and drafts nothing: {drafter.Problem}]");
     }
 
     private void RecordAnswers(int[] prompt, GenerationOptions options, CliHost host)

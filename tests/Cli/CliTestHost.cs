@@ -39,7 +39,6 @@ internal sealed class CliTestHost
             InputIsTerminal = InputIsTerminal,
             OutputIsTerminal = OutputIsTerminal,
             Environment = name => Environment.GetValueOrDefault(name),
-            EnvironmentNames = () => Environment.Keys,
             BaseDirectory = BaseDirectory,
             Interrupt = Interrupt,
             Cuda = Cuda,

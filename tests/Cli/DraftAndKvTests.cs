@@ -193,7 +193,8 @@ public sealed partial class DraftAndKvTests : IDisposable
     [InlineData("--draft", "model", "--draft model needs the directory of a draft model")]
     [InlineData("--draft", "model=x,4,0", "--draft: the width of model must be an integer from 1 to 64")]
     [InlineData("--draft", "oracle=1+ngram", "--draft oracle=1+ngram joins oracle, which knows it all, with another")]
-    [InlineData("--draft", "magic", "--draft magic is unknown: available are none, auto, ngram")]
+    [InlineData("--draft", "magic", "--draft magic is unknown: available are none, auto[=eager], ngram")]
+    [InlineData("--draft", "auto=lazy", "--draft auto=lazy takes no settings but eager and joins no others")]
     public void Values_out_of_range_are_refused_by_flag_and_rule(string flag, string value, string message) =>
         Run(flag, value, "abc").FailsWith(ExitCode.Usage, message);
 

@@ -157,6 +157,7 @@ public sealed class AllocationTests(TinyModelFixture fixture) : IClassFixture<Ti
     [InlineData("eagle3")]
     [InlineData("mtp+ngram")]
     [InlineData("auto-trained")]
+    [InlineData("auto-lazy")]
     public void A_step_of_a_drafter_allocates_nothing(string drafter)
     {
         const int sequences = 6, more = 12;
@@ -171,6 +172,13 @@ public sealed class AllocationTests(TinyModelFixture fixture) : IClassFixture<Ti
         }
 
         DecodeLoop loop = model.Engine.Loop;
+        Governor? governor = drafter == "auto-lazy" ? (Governor)model.Drafter : null;
+        while (governor is not null && governor.Lazy.Any(l => !l.IsReady))
+        {
+            loop.Step();
+            foreach (LazyDrafter lazy in governor.Lazy) lazy.Wait();
+        }
+
         for (int i = 0; i < 60; i++) loop.Step();
         int waiting = loop.Statistics.Waiting;
         AssertNothingAllocated(model, 120);

@@ -28,7 +28,7 @@ public sealed record SeamDrafts
         Of("ngram+suffix+recycling", _ => new CompositeOptions(Ngram, Suffix, new RecyclingOptions())), Of("model+ngram", d => new CompositeOptions(Model(d), Ngram)),
         Of("swift+recycling", _ => new CompositeOptions(Swift, new RecyclingOptions())),
         Of("medusa", d => Medusa(d)), Of("eagle", d => Eagle(d, "eagle3")), Of("mtp+ngram", d => new CompositeOptions(Eagle(d, "mtp-deepseek"), Ngram)),
-        Of("auto", d => new GovernorOptions(Ngram, Suffix, new RecyclingOptions(), Medusa(d), Eagle(d, "eagle3"), Model(d), Swift) { Curiosity = 1 }),
+        Of("auto", d => new GovernorOptions(Ngram, Suffix, new RecyclingOptions(), Medusa(d), Eagle(d, "eagle3"), Model(d), Swift) { Curiosity = 1, LoadsAtStart = true }),
     ];
 
     private static NgramOptions Ngram => new() { MinMatch = 1 };

@@ -35,14 +35,15 @@ internal static class DraftCases
         "model" => new DraftModelOptions { Directory = directory, WeightType = WeightType.Int8, KvType = KvType.Int8 },
         "model-tree" => new DraftModelOptions { Directory = directory, WeightType = WeightType.Int8, KvType = KvType.Int8, Width = 3, Tokens = 4, MinProbability = 0.01f },
         "model+ngram" => new CompositeOptions(new DraftModelOptions { Directory = directory, WeightType = WeightType.Int8 }, new NgramOptions()),
-        "auto" => new GovernorOptions(new NgramOptions(), new SuffixOptions { StoredTokens = 4096 }, new RecyclingOptions(), Options("model-tree", directory)) { Curiosity = 1 },
+        "auto" => new GovernorOptions(new NgramOptions(), new SuffixOptions { StoredTokens = 4096 }, new RecyclingOptions(), Options("model-tree", directory)) { Curiosity = 1, LoadsAtStart = true },
         "medusa" => new MedusaOptions { Directory = Heads(directory, "medusa"), WeightType = null },
         "medusa-tree+ngram" => new CompositeOptions(
             new MedusaOptions { Directory = Heads(directory, "vllm"), Tree = MedusaTree.Build([[0.6, 0.2, 0.1], [0.4, 0.2]], 6), Nodes = 6, WeightType = WeightType.Int8 }, new NgramOptions()),
         "eagle3" => new EagleOptions { Directory = Heads(directory, "eagle3"), MinProbability = 0, Nodes = 30, WeightType = WeightType.Int8, KvType = KvType.Int8 },
         "eagle1" => new EagleOptions { Directory = Heads(directory, "eagle1"), MinProbability = 0.0001f, Width = 8, Depth = 3, Nodes = 40 },
         "mtp+ngram" => new CompositeOptions(new EagleOptions { Directory = Heads(directory, "mtp-deepseek"), Width = 2, Nodes = 8, MinProbability = 0 }, new NgramOptions()),
-        "auto-trained" => new GovernorOptions(new NgramOptions(), new SuffixOptions { StoredTokens = 4096 }, new RecyclingOptions(), Options("medusa", directory), Options("eagle3", directory)) { Curiosity = 1 },
+        "auto-trained" => new GovernorOptions(new NgramOptions(), new SuffixOptions { StoredTokens = 4096 }, new RecyclingOptions(), Options("medusa", directory), Options("eagle3", directory)) { Curiosity = 1, LoadsAtStart = true },
+        "auto-lazy" => (GovernorOptions)Options("auto-trained", directory) with { LoadsAtStart = false },
         _ => throw new ArgumentException($"Unknown drafter {drafter}."),
     };
 

@@ -29,7 +29,8 @@ public sealed class MedusaTests(TinyModelFixture fixture) : IClassFixture<TinyMo
         var target = new TinyModel();
         TinyHeads heads = new TinyHeads(3).Medusa(_directory.Path, layout, target, 2, blocks);
         using CpuBackend backend = CpuBackend.Create(new CpuOptions { Threads = 1 });
-        var loaded = new MedusaHeads(backend, Shape(target), _directory.Path, type, 3, new MemoryPlan());
+        using var loaded = new MedusaHeads(backend, Shape(target), _directory.Path, type, 3, new MemoryPlan());
+        loaded.Load(CancellationToken.None);
         float[][] features = [.. Enumerable.Range(0, 3).Select(r => Enumerable.Range(0, target.Hidden).Select(i => MathF.Sin(r * 31 + i)).ToArray())];
         var rows = new RowBatch(3);
         for (int r = 0; r < 3; r++) rows.Add(0, 0, r, -1, wantsLogits: true);
@@ -55,7 +56,8 @@ public sealed class MedusaTests(TinyModelFixture fixture) : IClassFixture<TinyMo
         heads.Add("token_map", "I64", [.. map.SelectMany(t => BitConverter.GetBytes((long)t))], 40);
         heads.Write(_directory.Path, "model.safetensors", [], [("num_heads", "1"), ("num_hidden_layers", "0"), ("truncated_vocab_size", "40")]);
         using CpuBackend backend = CpuBackend.Create(new CpuOptions { Threads = 1 });
-        var loaded = new MedusaHeads(backend, Shape(target), _directory.Path, null, 1, new MemoryPlan());
+        using var loaded = new MedusaHeads(backend, Shape(target), _directory.Path, null, 1, new MemoryPlan());
+        loaded.Load(CancellationToken.None);
         Assert.Equal(map, Enumerable.Range(0, 40).Select(loaded.ToTarget));
     }
 

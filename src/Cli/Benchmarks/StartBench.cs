@@ -5,8 +5,8 @@ using Foretoken.Cli.Output;
 namespace Foretoken.Cli.Benchmarks;
 
 /// <summary>
-/// How long a process of this program takes until its first byte of output: <c>--version</c>, which shows the runtime's start, and a run that loads
-/// the model and answers with one token.
+/// How long a process of this program takes until its first byte of output: <c>--version</c>, which shows the runtime's start, and runs that load
+/// the model and answer with one token: without drafters, with those that are loaded when they are wanted, and with all of them loaded at the start.
 /// </summary>
 internal sealed class StartBench(string model, int threads, int repeats, CliHost host)
 {
@@ -15,9 +15,11 @@ internal sealed class StartBench(string model, int threads, int repeats, CliHost
     /// <summary>Seconds to the first byte, the median of the repeats, per test.</summary>
     public IReadOnlyList<(string Test, double Seconds)> Run()
     {
-        string[] first = ["run", "--model", model, "--max-tokens", "1", "--context", $"{Context}", "--draft", "none", "--temperature", "0", "--threads", $"{threads}", "1"];
-        return [("version", Median(["--version"])), ("first-token", Median(first))];
+        return [("version", Median(["--version"])), ("first-token", First("none")), ("first-token-auto", First("auto")), ("first-token-eager", First("auto=eager"))];
     }
+
+    private double First(string draft) =>
+        Median(["run", "--model", model, "--max-tokens", "1", "--context", $"{Context}", "--draft", draft, "--temperature", "0", "--threads", $"{threads}", "1"]);
 
     public int Report(TableFormat? format)
     {

@@ -15,7 +15,9 @@ internal sealed record SwitchedDrafts(IReadOnlyList<DrafterOptions> Drafters) : 
 
     public override bool ReadsFeatures => Drafters.Any(d => d.ReadsFeatures);
 
-    public override IDrafter Create(DrafterContext context) => new SwitchedDrafter([.. Drafters.Select(d => d.Create(context))], [.. Drafters.Select(d => d.ReadsFeatures)], context.Taps);
+    /// <summary>What is measured is what drafts bring once all are there: nothing is loaded meanwhile.</summary>
+    public override IDrafter Create(DrafterContext context) => new SwitchedDrafter(
+        [.. Drafters.Select(d => (d is GovernorOptions auto ? auto with { LoadsAtStart = true } : d).Create(context))], [.. Drafters.Select(d => d.ReadsFeatures)], context.Taps);
 }
 
 /// <inheritdoc cref="SwitchedDrafts"/>

@@ -104,6 +104,7 @@ internal sealed class EvalCommand : CliCommand
         if (json) host.Output.WriteLine(report.ToJson());
         else host.Output.Write(report.ToTable());
         host.Error.WriteLine(answers.Describe(items.Count, Stopwatch.GetElapsedTime(start).TotalSeconds));
+        model.WarnOfRetired(host);
         return ExitCode.Success;
     }
 }

@@ -10,7 +10,7 @@ namespace Foretoken.Cli.Options;
 internal sealed record DraftChoice(string Text, Func<CliHost, string, DrafterOptions>? Options)
 {
     /// <summary>The words that are understood, for help and errors.</summary>
-    public const string Syntax = "none, auto, ngram[=K], suffix[=K], recycling[=K], swift[=K], model=DIR[,K[,WIDTH]], medusa[=DIR[,K]], eagle[=DIR[,K[,WIDTH]]], DIR, several joined by +, oracle=A or oracle=A,K";
+    public const string Syntax = "none, auto[=eager], ngram[=K], suffix[=K], recycling[=K], swift[=K], model=DIR[,K[,WIDTH]], medusa[=DIR[,K]], eagle[=DIR[,K[,WIDTH]]], DIR, several joined by +, oracle=A or oracle=A,K";
 
     private const Backends.WeightType DraftType = Backends.WeightType.Int8; // of draft models: what they get wrong costs a draft, never a token
     private const int DefaultDepth = 4, MaximumDepth = 64;
@@ -22,19 +22,19 @@ internal sealed record DraftChoice(string Text, Func<CliHost, string, DrafterOpt
     public static Flag<DraftChoice> Flag() => new(
         "--draft",
         "DRAFTER",
-        "Who drafts tokens, which changes the speed only: auto, the default, chooses in every step among ngram, suffix, recycling, a draft model or trained heads beside the target and none what has paid so far; none decodes plainly; ngram repeats what followed the same tokens before; suffix likewise, with "
+        "Who drafts tokens, which changes the speed only: auto, the default, chooses in every step among ngram, suffix, recycling, a draft model or trained heads beside the target and none what has paid so far, and loads models and heads when it first wants to try them (auto=eager: at once); none decodes plainly; ngram repeats what followed the same tokens before; suffix likewise, with "
         + "alternatives, also over earlier requests; recycling proposes the model's own second thoughts; swift lets the model skip layers of its own; model=DIR lets a smaller model of the same vocabulary draft; medusa and eagle (also "
         + "MTP) draft with heads that were trained on the model's hidden states, those beside it unless a directory is given; DIR alone is looked at for what it holds; "
         + "ngram+recycling merges two. =K sets the most drafts of a step. oracle=A,K runs every request plainly first and then drafts K tokens "
         + $"of its answer per step ({DefaultDepth} where ,K is left out), each right with probability A: what a drafter of that acceptance would be worth.",
         Parse,
-        new DraftChoice("auto", Auto));
+        new DraftChoice("auto", (host, target) => Auto(target, loadsAtStart: false)));
 
     /// <exception cref="UsageException">An unknown drafter, or a setting out of range.</exception>
     public static DraftChoice Parse(string text, string source)
     {
         if (text == "none") return None;
-        if (text == "auto") return new DraftChoice(text, Auto);
+        if (text is "auto" or "auto=eager") return new DraftChoice(text, (host, target) => Auto(target, loadsAtStart: text != "auto"));
         Func<CliHost, string, DrafterOptions>[] parts = [.. text.Split('+').Select(part => One(part, text, source))];
         if (parts.Length > 1 && text.Split('+').Any(p => p.Split('=')[0] == "oracle")) throw Refused(source, text, "joins oracle, which knows it all, with another");
         if (text.Split('+').GroupBy(p => p.Split('=')[0]).FirstOrDefault(g => g.Count() > 1 && g.Key != "model") is { } twice)
@@ -78,20 +78,21 @@ internal sealed record DraftChoice(string Text, Func<CliHost, string, DrafterOpt
             source, text,
             name == "oracle" ? "needs an acceptance, for example oracle=0.8"
             : name == "model" ? "needs the directory of a draft model, for example model=models/reasoner-draft"
-            : name is "none" or "auto" ? "takes no settings and joins no others"
+            : name == "none" ? "takes no settings and joins no others"
+            : name == "auto" ? "takes no settings but eager and joins no others"
             : name is "medusa" or "eagle" ? $"takes a directory, {(name == "medusa" ? "and nodes" : "a depth and a width")}"
             : name is "ngram" or "suffix" or "recycling" or "swift" ? "takes one setting, the most drafts of a step" : "is unknown");
     }
 
     /// <summary>The Governor over all that is at hand: a draft model is one that stands beside the target, under its name with -draft behind it.</summary>
-    private static DrafterOptions Auto(CliHost host, string target)
+    private static DrafterOptions Auto(string target, bool loadsAtStart)
     {
         string draft = Path.TrimEndingDirectorySeparator(target) + "-draft";
         DrafterOptions[] model = Directory.Exists(draft) ? [new DraftModelOptions { Directory = draft, Tokens = AutoDepth, MinProbability = 0.3f, WeightType = DraftType }] : [];
         List<DrafterOptions> heads = [];
         if (Beside(target, "medusa") is { } medusa) heads.Add(new MedusaOptions { Directory = medusa });
         if (Beside(target, s_eagles) is { } eagle) heads.Add(new EagleOptions { Directory = eagle, Depth = AutoDepth, Width = 1, Nodes = AutoDepth }); // chains: trees cost more rows than they spare passes on a processor
-        return new GovernorOptions([new NgramOptions(), new SuffixOptions(), new RecyclingOptions(), .. heads, .. model]);
+        return new GovernorOptions([new NgramOptions(), new SuffixOptions(), new RecyclingOptions(), .. heads, .. model]) { LoadsAtStart = loadsAtStart };
     }
 
     /// <summary>Heads that belong to a target: in a directory of its name with the kind behind it, or within its own.</summary>

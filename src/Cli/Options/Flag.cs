@@ -1,6 +1,5 @@
 using System.CommandLine;
 using System.CommandLine.Parsing;
-using Foretoken.Settings;
 
 namespace Foretoken.Cli.Options;
 
@@ -81,7 +80,13 @@ internal sealed class Switch(string name, string help)
     public bool Get(CommandContext context)
     {
         if (GivenOnLine(context)) return true;
-        return EnvironmentSwitch.Parse(EnvironmentName, FromEnvironment(context)) ?? false;
+        return FromEnvironment(context) switch
+        {
+            null => false,
+            "1" or "true" => true,
+            "0" or "false" => false,
+            string other => throw new UsageException($"{EnvironmentName} must be 1 or 0, not '{other}'."),
+        };
     }
 
     /// <inheritdoc cref="Flag{T}.GetBeside"/>

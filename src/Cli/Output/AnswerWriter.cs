@@ -47,6 +47,7 @@ internal static class AnswerWriter
         }
 
         host.Output.Flush();
+        model.WarnOfRetired(host);
         return interrupted ? ExitCode.Interrupted : ExitCode.Success;
     }
 
@@ -74,6 +75,7 @@ internal static class AnswerWriter
         }
 
         host.Output.Flush();
+        model.WarnOfRetired(host);
         return samples.Any(s => s.FinishReason == FinishReason.Cancelled) ? ExitCode.Interrupted : ExitCode.Success;
     }
 
@@ -121,6 +123,7 @@ internal static class AnswerWriter
         for (int i = 0; i < s.DraftedAt.Length && s.DraftedAt[i] > 0; i++) w.WriteNumberValue(Math.Round((double)s.AcceptedAt[i] / s.DraftedAt[i], 4));
         w.WriteEndArray();
         WriteDrafters(w, s);
+        WriteRetired(w, model);
         if (model.Drafts is { } drafts) WriteDrafts(w, drafts);
         KvStatistics kv = model.Language.Cache.Statistics;
         w.WriteString("kv", kv.Policy);
@@ -189,6 +192,23 @@ internal static class AnswerWriter
             w.WriteNumber("accepted", d.Accepted);
             WriteCounts(w, "drafted_at", d.DraftedAt);
             WriteCounts(w, "accepted_at", d.AcceptedAt);
+            w.WriteEndObject();
+        }
+
+        w.WriteEndArray();
+    }
+
+    /// <summary>Drafters whose weights could not be read, where there are any.</summary>
+    private static void WriteRetired(Utf8JsonWriter w, ChatModel model)
+    {
+        Speculation.DrafterReport[] retired = [.. model.RetiredDrafters];
+        if (retired.Length == 0) return;
+        w.WriteStartArray("retired_drafters");
+        foreach (Speculation.DrafterReport drafter in retired)
+        {
+            w.WriteStartObject();
+            w.WriteString("name", drafter.Name);
+            w.WriteString("problem", drafter.Problem);
             w.WriteEndObject();
         }
 

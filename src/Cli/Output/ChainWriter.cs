@@ -13,6 +13,7 @@ internal static class ChainWriter
     {
         using CancellationTokenRegistration registration = host.Interrupt.Register(chains.Cancel);
         GenerationResult[] results = chains.Complete();
+        model.WarnOfRetired(host);
         if (results.Any(r => r.FinishReason == FinishReason.Cancelled)) return ExitCode.Interrupted;
         string?[] answers = [.. results.Select(r => AnswerOf(r.Text))];
         (string? answer, int votes) = MajorityVote.Of(answers);

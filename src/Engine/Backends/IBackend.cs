@@ -56,6 +56,13 @@ public interface IBackend : IDisposable
     {
     }
 
+    /// <summary>
+    /// From now on weights are loaded by the calling thread alone: another backend may compute meanwhile on the threads that this one shares. Nothing changes for passes.
+    /// </summary>
+    void LoadAlone()
+    {
+    }
+
     /// <summary>Packs matrices, stacked along output features, into one weight of the backend's own layout.</summary>
     TensorHandle LoadMatrix(string name, WeightType type, ReadOnlySpan<IRowSource> parts);
 

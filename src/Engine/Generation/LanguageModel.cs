@@ -77,9 +77,9 @@ public sealed class LanguageModel : IDisposable
     {
         ArgumentNullException.ThrowIfNull(path);
         using ModelSource source = ModelLoader.Open(path);
-        if (source is GgufSource gguf) return Load(source, BpeTokenizer.FromGguf(gguf.Metadata), options, ChatTemplate.FromGguf(gguf.Metadata));
+        if (source is GgufSource gguf) return Load(source, BpeTokenizer.FromGguf(gguf.Metadata), options, ChatTemplate.FromGguf(gguf.Metadata), directory: null);
         string resolved = ModelDirectory.Resolve(path);
-        return Load(source, BpeTokenizer.FromDirectory(resolved), options, ChatTemplate.FromDirectory(resolved));
+        return Load(source, BpeTokenizer.FromDirectory(resolved), options, ChatTemplate.FromDirectory(resolved), resolved);
     }
 
     /// <summary>Loads from an opened source, for example random weights of a named shape.</summary>
@@ -90,9 +90,19 @@ public sealed class LanguageModel : IDisposable
     public static LanguageModel Load(ModelSource source, BpeTokenizer? tokenizer, LanguageModelOptions? options = null, ChatTemplate? template = null)
     {
         ArgumentNullException.ThrowIfNull(source);
+        return Load(source, tokenizer, options, template, directory: null);
+    }
+
+    /// <param name="source">The model.</param>
+    /// <param name="tokenizer">Null = token ids only.</param>
+    /// <param name="options">Null = defaults.</param>
+    /// <param name="template">Null = no chats.</param>
+    /// <param name="directory">Where the tokenizer comes from; null = from elsewhere than a directory.</param>
+    private static LanguageModel Load(ModelSource source, BpeTokenizer? tokenizer, LanguageModelOptions? options, ChatTemplate? template, string? directory)
+    {
         options ??= new LanguageModelOptions();
         Check(options);
-        using DmsAdapterSource? adapter = options.DmsAdapter is { } directory ? new DmsAdapterSource(source, directory) : null;
+        using DmsAdapterSource? adapter = options.DmsAdapter is { } decisions ? new DmsAdapterSource(source, decisions) : null;
         source = adapter ?? source;
         if (options.LearnedEviction) options = options with { KvPolicy = Generation.LearnedEviction.PolicyOf(source.Config, source.Origin) };
         IDrafter? drafter = options.Drafter ?? (options.Draft is null ? new NoDrafter() : null);
@@ -131,6 +141,7 @@ public sealed class LanguageModel : IDisposable
                 MaxSequences = loop.MaxSequences,
                 ContextLength = loop.ContextLength,
                 Tokenizer = tokenizer,
+                TargetDirectory = directory,
                 DraftDistributions = rule.UsesDraftDistributions,
                 Taps = taps,
                 CreateBackend = () => BackendFactory.CreateBeside(backend, options.Threads),

@@ -33,6 +33,9 @@ public sealed record LoadOptions
     /// </summary>
     public Action<ModelConfig>? Announced { get; init; }
 
+    /// <summary>Receives the weights as they are announced, for those that are loaded later; null = <see cref="Plan"/> does, once they are loaded.</summary>
+    internal MemoryPlan? LaterWeights { get; init; }
+
     /// <summary>Hears of the weights as they are loaded; null = nobody.</summary>
     public IProgress<LoadProgress>? Progress { get; init; }
 
@@ -53,6 +56,11 @@ public readonly record struct LoadProgress(string Weight, long BytesRead, long T
 /// <param name="Transformer">The forward pass.</param>
 /// <param name="Note">What a user should know about how the weights are held, as a clause without a full stop; usually null.</param>
 public sealed record LoadedModel(string Origin, ModelConfig Config, WeightType WeightType, Transformer Transformer, string? Note = null);
+
+/// <summary>A model whose backend is prepared for weights that were not read yet.</summary>
+/// <param name="Config">Its configuration.</param>
+/// <param name="Load">Reads the weights, once; the source must still be open.</param>
+internal sealed record AnnouncedModel(ModelConfig Config, Func<CancellationToken, LoadedModel> Load);
 
 /// <summary>Checks a model's files, then reads them once into the backend's packed weights.</summary>
 public static class ModelLoader
@@ -76,7 +84,10 @@ public static class ModelLoader
     /// <summary>Loads from a source that the caller opened.</summary>
     /// <exception cref="ModelFormatException">A weight is damaged or cannot be packed in the asked type.</exception>
     /// <exception cref="OperationCanceledException">Cancelled between two weights.</exception>
-    public static LoadedModel Load(ModelSource source, LoadOptions options)
+    public static LoadedModel Load(ModelSource source, LoadOptions options) => Announce(source, options).Load(options.Cancellation);
+
+    /// <summary>Checks a model, prepares the backend for it and announces its weights; none is read yet.</summary>
+    internal static AnnouncedModel Announce(ModelSource source, LoadOptions options)
     {
         ModelConfig config = source.Config;
         if (options.ContextLength is { } context)
@@ -104,9 +115,14 @@ public static class ModelLoader
         var packer = new WeightPacker(source, config, options);
         packer.Plan();
         options.Announced?.Invoke(config);
+        return new AnnouncedModel(config, c => Pack(source, config, type, packer, options, c));
+    }
+
+    private static LoadedModel Pack(ModelSource source, ModelConfig config, WeightType type, WeightPacker packer, LoadOptions options, CancellationToken cancellation)
+    {
         try
         {
-            TransformerWeights weights = packer.Pack();
+            TransformerWeights weights = packer.Pack(cancellation);
             source.VerifyUnchanged();
             return new LoadedModel(source.Origin, config, type, new Transformer(options.Backend, config.Shape, weights),
                 options.WeightType is null ? source.Note : null);
@@ -137,17 +153,19 @@ public static class ModelLoader
         private long _bytesRead;
         private long _totalBytes;
         private bool _planning; // weights are announced, not read
+        private CancellationToken _cancellation;
 
         /// <summary>Announces every weight to the backend.</summary>
         public void Plan()
         {
             _planning = true;
-            Pack();
+            Pack(options.Cancellation);
             _planning = false;
         }
 
-        public TransformerWeights Pack()
+        public TransformerWeights Pack(CancellationToken cancellation)
         {
+            _cancellation = cancellation;
             _totalBytes = _specs.Values.Sum(source.StoredBytes);
             TensorHandle embedding = Matrix("embedding", -1, WeightRole.Embedding);
             var layers = new LayerWeights[config.Shape.LayerCount];
@@ -212,12 +230,13 @@ public static class ModelLoader
 
         private TensorHandle Matrix(string name, int layer, ReadOnlySpan<WeightRole> roles, WeightType type)
         {
-            options.Cancellation.ThrowIfCancellationRequested();
+            _cancellation.ThrowIfCancellationRequested();
             if (_planning)
             {
-                int outFeatures = 0;
-                foreach (WeightRole role in roles) outFeatures += _specs[(role, layer)].OutFeatures;
-                options.Backend.PlanMatrix(type, outFeatures, _specs[(roles[0], layer)].InFeatures);
+                int[] rows = [.. roles.ToArray().Select(role => _specs[(role, layer)].OutFeatures)];
+                int inFeatures = _specs[(roles[0], layer)].InFeatures;
+                options.Backend.PlanMatrix(type, rows.Sum(), inFeatures);
+                options.LaterWeights?.AddMatrix(NameOf(name, layer), type, rows, inFeatures);
                 return TensorHandle.None;
             }
 
@@ -245,6 +264,7 @@ public static class ModelLoader
                 int elements = 0;
                 foreach (WeightRole role in roles) elements += _specs[(role, layer)].OutFeatures;
                 options.Backend.PlanVector(elements);
+                options.LaterWeights?.AddVector(NameOf(name, layer), elements);
                 return TensorHandle.None;
             }
 

@@ -89,15 +89,20 @@ public sealed class CompositeDrafter(string name, int maxNodes, params IDrafter[
     }
 }
 
-/// <summary>Makes the drafters of a set: all or none.</summary>
+/// <summary>Makes the drafters of a set: all or none. Lazily, those with weights read them when they are first wanted.</summary>
 internal static class DrafterSet
 {
-    public static IDrafter[] Create(IReadOnlyList<DrafterOptions> options, DrafterContext context)
+    public static IDrafter[] Create(IReadOnlyList<DrafterOptions> options, DrafterContext context, bool lazily = false)
     {
         var drafters = new IDrafter[options.Count];
         try
         {
-            for (int i = 0; i < drafters.Length; i++) drafters[i] = options[i].Create(context);
+            for (int i = 0; i < drafters.Length; i++)
+            {
+                drafters[i] = options[i].Create(context with { DefersWeights = lazily && options[i].HasWeights });
+                if (lazily && drafters[i] is IDeferredDrafter deferred) drafters[i] = new LazyDrafter(deferred);
+            }
+
             return drafters;
         }
         catch

@@ -11,13 +11,13 @@ namespace Foretoken.Speculation;
 /// one pass per depth. What it drafted is part of its cache already when the target accepts it; what the target rejected is cut off. Long prompts
 /// are read in several steps; until then a request gets no drafts. (Leviathan et al., 2023; Chen et al., 2023.)
 /// </summary>
-public sealed class DraftModelDrafter : IDrafter
+public sealed class DraftModelDrafter : IDeferredDrafter
 {
     private const int CatchUpPasses = 8; // of a step, for prompts
     private const int Candidates = 8;    // most likely tokens that are looked at
     private readonly DraftModelOptions _options;
     private readonly IBackend _backend;
-    private readonly Transformer _model;
+    private readonly AnnouncedModel _announced;
     private readonly PagedKvCache _cache;
     private readonly VocabularyMap _map;
     private readonly RowBatch _rows;
@@ -28,19 +28,21 @@ public sealed class DraftModelDrafter : IDrafter
     private readonly float[] _topLogits = new float[Candidates];
     private readonly double[] _probabilities;      // [vocab] where the rule accepts by distributions and the vocabularies are the same; else empty
     private readonly Sampler _sampler;
+    private ModelSource? _source;                  // open until the weights are read
+    private Transformer _model = null!;            // with its weights
     private int _activeCount;
     private long _step;
 
     internal DraftModelDrafter(DraftModelOptions options, DrafterContext context, ModelSource source, IBackend backend, VocabularyMap map)
     {
-        (_options, _backend, _map) = (options, backend, map);
+        (_options, _backend, _map, _source) = (options, backend, map, source);
         int longest = (int)Math.Min(source.Config.Shape.MaxPositions, (long)context.ContextLength * map.LongestToken + options.Tokens);
         var plan = new MemoryPlan();
-        _model = ModelLoader.Load(source, new LoadOptions
+        _announced = ModelLoader.Announce(source, new LoadOptions
         {
-            Backend = backend, Plan = plan, MaxRows = options.MaxRows, MaxLogitRows = context.MaxSequences, WeightType = options.WeightType, ContextLength = longest,
-        }).Transformer;
-        TransformerShape shape = _model.Shape;
+            Backend = backend, Plan = plan, LaterWeights = plan, MaxRows = options.MaxRows, MaxLogitRows = context.MaxSequences, WeightType = options.WeightType, ContextLength = longest,
+        });
+        TransformerShape shape = _announced.Config.Shape;
         bool draws = context.DraftDistributions && map.IsIdentity && shape.VocabSize == context.Target.Shape.VocabSize;
         _probabilities = draws ? new double[shape.VocabSize] : [];
         _sampler = new Sampler(shape.VocabSize, plan);
@@ -119,8 +121,17 @@ public sealed class DraftModelDrafter : IDrafter
     }
 
     /// <inheritdoc/>
+    void IDeferredDrafter.LoadWeights(CancellationToken cancellation)
+    {
+        _model = _announced.Load(cancellation).Transformer;
+        _source!.Dispose();
+        _source = null;
+    }
+
+    /// <inheritdoc/>
     public void Dispose()
     {
+        _source?.Dispose();
         _cache.Dispose();
         _backend.Dispose();
     }

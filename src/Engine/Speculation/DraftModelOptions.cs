@@ -37,6 +37,8 @@ public sealed record DraftModelOptions : DrafterOptions
     /// <summary>Most rows of one of its passes; raised to the most sequences that run at a time.</summary>
     public int MaxRows { get; init; } = 64;
 
+    internal override bool HasWeights => true;
+
     /// <inheritdoc/>
     public override IDrafter Create(DrafterContext context)
     {
@@ -46,19 +48,35 @@ public sealed record DraftModelOptions : DrafterOptions
         if (!(MinProbability >= 0 && MinProbability <= 1)) throw new ArgumentException($"MinProbability is {MinProbability}: it must be between 0 and 1.");
         if (context.CreateBackend is not { } createBackend) throw new DrafterException("A draft model needs a backend of its own, and there is none.");
         string directory = ModelDirectory.Resolve(Directory);
-        using ModelSource source = ModelLoader.Open(directory);
-        BpeTokenizer? tokenizer = context.Tokenizer is null ? null : BpeTokenizer.FromModel(directory);
-        VocabularyMap map = VocabularyMap.Create(
-            context.Tokenizer, context.Target.Shape.VocabSize, tokenizer, source.Config.Shape.VocabSize, source.Origin, MapVocabulary);
-        IBackend backend = createBackend();
+        ModelSource? source = null;
+        IBackend? backend = null;
+        DraftModelDrafter drafter;
         try
         {
-            return new DraftModelDrafter(this with { MaxRows = Math.Max(MaxRows, context.MaxSequences) }, context, source, backend, map);
+            source = ModelLoader.Open(directory);
+            BpeTokenizer? tokenizer = context.Tokenizer is null ? null : SharesTokenizer(directory, context) ? context.Tokenizer : BpeTokenizer.FromModel(directory);
+            VocabularyMap map = VocabularyMap.Create(
+                context.Tokenizer, context.Target.Shape.VocabSize, tokenizer, source.Config.Shape.VocabSize, source.Origin, MapVocabulary);
+            backend = createBackend();
+            if (context.DefersWeights) backend.LoadAlone();
+            drafter = new DraftModelDrafter(this with { MaxRows = Math.Max(MaxRows, context.MaxSequences) }, context, source, backend, map);
         }
         catch
         {
-            backend.Dispose();
+            source?.Dispose();
+            backend?.Dispose();
             throw;
         }
+
+        return drafter.Finish(context);
+    }
+
+    /// <summary>Whether both models have the very same tokenizer file, which then need not be read again.</summary>
+    private static bool SharesTokenizer(string directory, DrafterContext context)
+    {
+        if (context.TargetDirectory is null) return false;
+        string[] files = [Path.Combine(directory, TokenizerFiles.TokenizerJson), Path.Combine(context.TargetDirectory, TokenizerFiles.TokenizerJson)];
+        if (!Array.TrueForAll(files, File.Exists) || new FileInfo(files[0]).Length != new FileInfo(files[1]).Length) return false;
+        return File.ReadAllBytes(files[0]).AsSpan().SequenceEqual(File.ReadAllBytes(files[1]));
     }
 }

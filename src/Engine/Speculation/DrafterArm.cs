@@ -25,6 +25,8 @@ internal sealed class DrafterArm(IDrafter drafter, TokenForest forest, int nodes
     private long _steadyCalls, _returns, _wantedUntil, _due = -1;
     private int _interval = ShortestInterval, _skipped;
     private bool _again;
+    private readonly LazyDrafter? _lazy = drafter as LazyDrafter;
+    private long _readySince = -1;                           // step in which weights that were read later came; -1 = there from the start
 
     public IDrafter Drafter => drafter;
 
@@ -73,8 +75,44 @@ internal sealed class DrafterArm(IDrafter drafter, TokenForest forest, int nodes
 
     public void BeginStep(long step)
     {
+        if (_lazy is { IsReady: false })
+        {
+            _lazy.Poll();
+            if (_lazy.IsReady) _readySince = step;
+        }
+
         (Called, CalledSequences) = (false, 0);
-        (WasCarried, IsCarried) = (IsCarried, readsHidden && (!IsTried || step <= _wantedUntil));
+        (WasCarried, IsCarried) = (IsCarried, IsReady && readsHidden && (!IsTried || step <= _wantedUntil));
+    }
+
+    /// <summary>Its weights are there.</summary>
+    public bool IsReady => _lazy is null || _lazy.IsReady;
+
+    /// <summary>How far it is with its weights.</summary>
+    public DrafterState State => _lazy is null || _lazy.IsReady ? DrafterState.Ready : _lazy.State;
+
+    /// <summary>Why its weights could not be read.</summary>
+    public string? Problem => _lazy?.Problem;
+
+    /// <summary>What reading them took.</summary>
+    public double LoadMilliseconds => _lazy?.LoadMilliseconds ?? 0;
+
+    /// <summary>Begins to read its weights.</summary>
+    public void Load() => _lazy?.Load();
+
+    /// <summary>
+    /// Whether it may be asked for the first time. One that has keys of its own and came when answers were under way would make a bad impression with those: it waits for
+    /// one that it can follow from its beginning, for a while.
+    /// </summary>
+    public bool MayBegin(ReadOnlySpan<DraftRequest> requests, long step)
+    {
+        if (_readySince < 0 || Calls > 0 || !readsHidden || !drafter.RunsModel || step - _readySince > Wait) return true;
+        foreach (DraftRequest r in requests)
+        {
+            if (_whole[r.Sequence]) return true;
+        }
+
+        return false;
     }
 
     /// <summary>Whether hidden states of this step's pass are handed on to it.</summary>
@@ -183,7 +221,7 @@ internal sealed class DrafterArm(IDrafter drafter, TokenForest forest, int nodes
         if (!IsCostly)
         {
             _cost = Mean(_cost, ticks / Math.Max(1, CalledSequences), Calls);
-            return Math.Min(ticks, Interrupted * _cost * CalledSequences);
+            return Calls == 1 ? 0 : Math.Min(ticks, Interrupted * _cost * CalledSequences); // in the first one its code was compiled
         }
 
         if (!steady || depth == 0)

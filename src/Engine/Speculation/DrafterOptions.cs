@@ -21,6 +21,9 @@ public abstract record DrafterOptions
     /// <summary>Whether it reads hidden states of the target, which not every backend gives (<see cref="IBackend.GivesHidden"/>).</summary>
     public virtual bool ReadsFeatures => false;
 
+    /// <summary>Whether it can be made without its weights (<see cref="IDeferredDrafter"/>).</summary>
+    internal virtual bool HasWeights => false;
+
     /// <summary>Makes the drafter; its buffers go to the context's plan.</summary>
     /// <exception cref="ArgumentException">An option is out of range.</exception>
     /// <exception cref="DrafterException">The drafter does not fit the model.</exception>
@@ -60,6 +63,14 @@ public sealed record DrafterContext
 
     /// <summary>Where drafters ask for hidden states of the target; null = there are none to be had.</summary>
     public FeatureTaps? Taps { get; init; }
+
+    /// <summary>
+    /// Drafters with weights of their own are made without them: whoever asked for it has them read when the drafter is first wanted. The plan counts them all the same.
+    /// </summary>
+    internal bool DefersWeights { get; init; }
+
+    /// <summary>Directory of the target, whose tokenizer <see cref="Tokenizer"/> is; null = it did not come from one.</summary>
+    internal string? TargetDirectory { get; init; }
 
     /// <summary>Makes a backend for a model of the drafter's own, on the threads of the target's; null where there is none.</summary>
     public Func<IBackend>? CreateBackend { get; init; }

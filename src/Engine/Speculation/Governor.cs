@@ -77,7 +77,10 @@ public sealed class Governor : IDrafter
     public GovernorReport Report => new(
         _plainSteps, _draftedSteps, _withheldSteps, Microseconds(_costs.Fixed(1)), Microseconds(_costs.PerKey * 1000),
         [.. Enumerable.Range(1, Math.Min(_costs.MaxRows, 32)).Where(r => _costs.Seen(r) > 0).Select(r => new RowCost(r, _costs.Seen(r), _costs.Fixed(r) / _costs.Fixed(1)))],
-        [.. _arms.Select((a, i) => new DrafterReport(a.Drafter.Name, a.Calls, a.Proposed, a.Chosen, _accepted[i], Microseconds(a.Cost), a.FirstAcceptance, a.LastPlan.Depth, a.LastPlan.Rate * _costs.Fixed(1)))]);
+        [.. _arms.Select((a, i) => new DrafterReport(a.Drafter.Name, a.Calls, a.Proposed, a.Chosen, _accepted[i], Microseconds(a.Cost), a.FirstAcceptance, a.LastPlan.Depth, a.LastPlan.Rate * _costs.Fixed(1)) { State = a.State, Problem = a.Problem, LoadMilliseconds = a.LoadMilliseconds })]);
+
+    /// <summary>Drafters whose weights are read when they are wanted.</summary>
+    internal IEnumerable<LazyDrafter> Lazy => _arms.Select(a => a.Drafter).OfType<LazyDrafter>();
 
     private double Share => _options.Curiosity / _arms.Length;
 
@@ -230,15 +233,23 @@ public sealed class Governor : IDrafter
     /// </summary>
     private void AskCostly(ReadOnlySpan<DraftRequest> requests, long start)
     {
-        int best = -1, due = -1;
+        int best = -1, due = -1, wanted = -1;
+        bool loads = false;
         double bestRate = _choice.Rate * ModelMargin;
         for (int d = 0; d < _arms.Length; d++)
         {
             DrafterArm arm = _arms[d];
             if (!arm.IsCostly) continue;
+            if (!arm.IsReady)
+            {
+                loads |= arm.State == DrafterState.Loading;
+                if (wanted < 0 && arm.State == DrafterState.Waiting) wanted = d;
+                continue;
+            }
+
             if (!arm.IsTried)
             {
-                due = due < 0 || _arms[due].IsTried ? d : due;
+                if (arm.MayBegin(requests, _steps)) due = due < 0 || _arms[due].IsTried ? d : due;
                 continue;
             }
 
@@ -250,6 +261,7 @@ public sealed class Governor : IDrafter
             else if (rate > Promise * bestRate) arm.Want(_steps);
         }
 
+        if (wanted >= 0 && !loads) _arms[wanted].Load(); // one after the other, beside the steps
         if (best >= 0 && (due < 0 || requests.Length > 1))
         {
             (_main, _plan) = (_arms[best], _arms[best].LastPlan);

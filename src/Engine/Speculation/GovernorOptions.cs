@@ -23,6 +23,12 @@ public sealed record GovernorOptions(params IReadOnlyList<DrafterOptions> Drafte
     /// </summary>
     public double Curiosity { get; init; } = 0.01;
 
+    /// <summary>
+    /// Draft models and heads are loaded with the model. Otherwise their files are checked then and their memory is planned, but their weights are read when the Governor
+    /// first wants to try them, beside the steps, so that neither the start nor short answers pay for them; while they are read, steps have fewer cores to themselves.
+    /// </summary>
+    public bool LoadsAtStart { get; init; }
+
     /// <inheritdoc/>
     public override IDrafter Create(DrafterContext context)
     {
@@ -33,7 +39,7 @@ public sealed record GovernorOptions(params IReadOnlyList<DrafterOptions> Drafte
         DrafterOptions[] used = [.. Drafters.Where(d => (backend.LogitsOnHost || d is not RecyclingOptions) // every logit would have to be fetched
             && ((backend.GivesHidden && backend.LogitsOnHost) || !d.ReadsFeatures))]; // heads compute on the processor
         if (used.Length == 0) used = [.. Drafters];
-        IDrafter[] drafters = DrafterSet.Create(used, context);
+        IDrafter[] drafters = DrafterSet.Create(used, context, lazily: !LoadsAtStart);
         try
         {
             return new Governor(this, context, drafters, [.. used.Select(d => d.ReadsFeatures)]);

@@ -17,7 +17,7 @@ public sealed record GovernorReport(
     public string Explain()
     {
         IEnumerable<string> drafters = Drafters.Select(d => d.Calls == 0
-            ? $"{d.Name} never asked"
+            ? $"{d.Name} {d.Unasked}"
             : string.Create(CultureInfo.InvariantCulture, $"{d.Name} asked {d.Calls} times at {d.Microseconds:F0} us, first drafts right {d.FirstAcceptance:P0}, {d.Accepted} of {d.Chosen} chosen drafts accepted")
                 + (d.Depth > 0 ? string.Create(CultureInfo.InvariantCulture, $", alone worth {d.SpeedUp:F2} with {d.Depth} drafts") : ""));
         string rows = string.Join(", ", Rows.Where(r => r.Rows > 1 && r.Seen > 1).Take(8).Select(r => string.Create(CultureInfo.InvariantCulture, $"{r.Rows} rows {r.Cost:F2}")));
@@ -39,4 +39,23 @@ public sealed record RowCost(int Rows, int Seen, double Cost);
 /// <param name="FirstAcceptance">Share of its trees whose first level held the right token.</param>
 /// <param name="Depth">Depth at which it was last expected to bring most; 0 for one that costs little and is not planned for.</param>
 /// <param name="SpeedUp">What that was expected to be worth, in plain steps; 0 where it is not planned for.</param>
-public sealed record DrafterReport(string Name, long Calls, long Proposed, long Chosen, long Accepted, double Microseconds, double FirstAcceptance, int Depth, double SpeedUp);
+public sealed record DrafterReport(string Name, long Calls, long Proposed, long Chosen, long Accepted, double Microseconds, double FirstAcceptance, int Depth, double SpeedUp)
+{
+    /// <summary>Whether its weights are there.</summary>
+    public DrafterState State { get; init; }
+
+    /// <summary>Why its weights could not be read; null unless it is <see cref="DrafterState.Retired"/>.</summary>
+    public string? Problem { get; init; }
+
+    /// <summary>What reading its weights took beside the steps; 0 where they were not read, or with the model.</summary>
+    public double LoadMilliseconds { get; init; }
+
+    /// <summary>Why it was never asked, as a clause.</summary>
+    internal string Unasked => State switch
+    {
+        DrafterState.Waiting => "never wanted and not loaded",
+        DrafterState.Loading => "still loading",
+        DrafterState.Retired => $"retired: {Problem}",
+        _ => "never asked",
+    };
+}

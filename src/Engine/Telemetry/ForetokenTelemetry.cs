@@ -30,6 +30,7 @@ public static class ForetokenTelemetry
     private static readonly Counter<long> Tokens = Meter.CreateCounter<long>("foretoken.tokens.generated", "{token}", "Tokens generated.");
     private static readonly Counter<long> Drafted = Meter.CreateCounter<long>("foretoken.tokens.drafted", "{token}", "Tokens drafted and verified.");
     private static readonly Counter<long> Accepted = Meter.CreateCounter<long>("foretoken.tokens.accepted", "{token}", "Drafted tokens accepted.");
+    private static readonly Counter<long> RetiredDrafters = Meter.CreateCounter<long>("foretoken.drafters.retired", "{drafter}", "Drafters whose weights could not be read when they were first wanted.");
     private static readonly Histogram<double> Prefill = Meter.CreateHistogram<double>("foretoken.request.prefill", "ms", "First pass to first token.");
     private static readonly Histogram<double> Decode = Meter.CreateHistogram<double>("foretoken.request.decode", "ms", "First token to last.");
 
@@ -47,6 +48,8 @@ public static class ForetokenTelemetry
     internal static void Rejected() => Rejections.Add(1);
 
     internal static void Preempted() => Preemptions.Add(1);
+
+    internal static void Retired() => RetiredDrafters.Add(1);
 
     internal static void Stepped(int drafted, in Acceptance acceptance)
     {

@@ -56,7 +56,7 @@ internal static class IsaChild
         Assert.False(EmitterSupport.IsSupported, "the emitter is on");
         if (mode == "without-emitter")
         {
-            Assert.Equal("switched off by FORETOKEN_EMITTER", EmitterSupport.WhyNot);
+            Assert.Contains(EmitterSupport.Variable, EmitterSupport.WhyNot, StringComparison.Ordinal);
             return;
         }
 

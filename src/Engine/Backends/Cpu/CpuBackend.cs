@@ -11,6 +11,7 @@ namespace Foretoken.Backends.Cpu;
 public sealed unsafe partial class CpuBackend : IBackend
 {
     private readonly CpuKernels _kernels;
+    private static readonly ThreadTeam s_alone = new(1); // starts no thread and keeps no state
     private readonly bool _ownsTeam;
     private readonly List<IDisposable?> _owned = []; // by handle: PanelStack or NativeBuffer
     private MemoryPlan? _plan;
@@ -21,11 +22,12 @@ public sealed unsafe partial class CpuBackend : IBackend
     private KvView? _kv;
     private PanelMatrix? _last;
     private int _logitRows;
+    private ThreadTeam _packers;
 
     private CpuBackend(int threads, ThreadTeam? team, IsaLevel level)
     {
         _ownsTeam = team is null;
-        Team = team ?? new ThreadTeam(threads);
+        _packers = Team = team ?? new ThreadTeam(threads);
         Level = level;
         _kernels = CpuKernels.For(level);
     }
@@ -60,7 +62,7 @@ public sealed unsafe partial class CpuBackend : IBackend
         IsaLevel level = options.IsaLevel ?? IsaLevels.Best;
         if (!IsaLevels.IsSupported(level))
             throw new PlatformNotSupportedException($"This machine does not offer the instructions of level {level}; its best is {IsaLevels.Best}.");
-        return new CpuBackend(options.Threads == 0 ? ProcessorLimits.Current.Threads : options.Threads, options.Team, level);
+        return new CpuBackend(options.Threads == 0 ? Environment.ProcessorCount : options.Threads, options.Team, level);
     }
 
     /// <inheritdoc/>
@@ -74,8 +76,11 @@ public sealed unsafe partial class CpuBackend : IBackend
     }
 
     /// <inheritdoc/>
+    public void LoadAlone() => _packers = s_alone;
+
+    /// <inheritdoc/>
     public TensorHandle LoadMatrix(string name, WeightType type, ReadOnlySpan<IRowSource> parts) =>
-        Own(new PanelStack([PanelPacker.Pack(name, type, parts, Team, _plan ?? throw new InvalidOperationException("Prepare comes first."))], Owns: true));
+        Own(new PanelStack([PanelPacker.Pack(name, type, parts, _packers, _plan ?? throw new InvalidOperationException("Prepare comes first."))], Owns: true));
 
     /// <inheritdoc/>
     public bool StacksTypes => true;

@@ -66,6 +66,14 @@ internal sealed class DraftWeights : IDisposable
         return FiniteCheck.AllFinite(values) ? values : throw TensorRows.NotFinite(tensor, "its elements");
     }
 
+    /// <summary>Checks what <see cref="Vector"/> would read, by the file's header. // [elements]</summary>
+    /// <exception cref="ModelFormatException">See <see cref="Matrix"/>.</exception>
+    public void CheckVector(string name, int elements) => CheckFloat(Find(name, [elements]).Tensor);
+
+    /// <summary>Checks that a tensor has a shape, by the file's header.</summary>
+    /// <exception cref="ModelFormatException">It is missing, or has another shape.</exception>
+    public void CheckShape(string name, int elements) => Find(name, [elements]);
+
     /// <summary>A vector of whole numbers: I64 or I32. // [elements]</summary>
     /// <exception cref="ModelFormatException">It is missing, or has another shape or type.</exception>
     public long[] Integers(string name, int elements)
@@ -98,7 +106,7 @@ internal sealed class DraftWeights : IDisposable
     /// <summary>Says that a tensor is known and not needed.</summary>
     public void Ignore(string name) => _taken.Add(name);
 
-    /// <exception cref="ModelFormatException">A tensor was not taken, or a file was changed while it was read.</exception>
+    /// <exception cref="ModelFormatException">A tensor was not taken.</exception>
     public void CheckComplete(string what)
     {
         foreach ((string name, (StoredTensor tensor, _)) in _tensors)
@@ -106,7 +114,12 @@ internal sealed class DraftWeights : IDisposable
             if (!_taken.Contains(name) && !name.EndsWith("rotary_emb.inv_freq", StringComparison.Ordinal))
                 throw new ModelFormatException(tensor.File, $"\"{name}\"", $"is not a weight of {what} with this config.json", "Leaving it out would change what is drafted: use a supported drafter.");
         }
+    }
 
+    /// <summary>Called after the last read.</summary>
+    /// <exception cref="ModelFormatException">A file was changed since it was opened.</exception>
+    public void VerifyUnchanged()
+    {
         foreach (SafetensorsFile file in _files) file.VerifyUnchanged();
     }
 

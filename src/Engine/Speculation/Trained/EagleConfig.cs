@@ -49,9 +49,9 @@ internal sealed record EagleConfig
 
     /// <summary>Reads config.json and looks at the tensors' names.</summary>
     /// <exception cref="ModelFormatException">The layout is unknown, or a value is missing or does not fit the target.</exception>
-    public static EagleConfig Read(string directory, DraftWeights weights, Transformer target, int contextLength)
+    public static EagleConfig Read(DraftWeights weights, Transformer target, int contextLength)
     {
-        JsonFields config = JsonFields.Read(Path.Combine(directory, "config.json"));
+        JsonFields config = JsonFields.Read(Path.Combine(weights.Directory, "config.json"));
         if (config.Text("speculators_model_type") is { } type && type is not ("eagle3" or "mtp"))
             throw config.Broken("speculators_model_type", $"\"{type}\" is not supported", "Supported: eagle3, mtp, and EAGLE-1/2 in the layout of SafeAILab.");
         if (config.Text("model_type") is "qwen3_next" or "deepseek_v3")

@@ -15,7 +15,7 @@ namespace Foretoken.Speculation.Trained;
 /// <para>A sequence that begins with a stored prefix of the target takes the same prefix of this cache. Where that is not to be had, it begins with the first feature
 /// that comes: rotary positions are relative, so that the keys before it are merely absent. Tokens are never wrong for that, drafts only somewhat.</para>
 /// </summary>
-public sealed class EagleDrafter : IDrafter
+public sealed class EagleDrafter : IDeferredDrafter
 {
     private readonly EagleOptions _options;
     private readonly IFeatureBackend _backend;
@@ -36,15 +36,15 @@ public sealed class EagleDrafter : IDrafter
     private readonly int[] _top;             // [width]
     private readonly float[] _topLogits;     // [width]
     private readonly int _hidden, _expanded;
+    private DraftWeights? _weights;          // open until they are read
     private int _activeCount, _newTokens;
 
-    internal EagleDrafter(EagleOptions options, DrafterContext context, string directory, IFeatureBackend backend)
+    internal EagleDrafter(EagleOptions options, DrafterContext context, DraftWeights weights, IFeatureBackend backend)
     {
-        (_options, _backend, _taps) = (options, backend, context.Taps!);
+        (_options, _backend, _taps, _weights) = (options, backend, context.Taps!, weights);
         int sequences = context.MaxSequences, longest = context.ContextLength;
         var plan = new MemoryPlan();
-        using var weights = new DraftWeights(directory);
-        EagleConfig config = EagleConfig.Read(directory, weights, context.Target, longest + options.Depth);
+        EagleConfig config = EagleConfig.Read(weights, context.Target, longest + options.Depth);
         _hidden = config.Shape.HiddenSize;
         _expanded = Math.Max(1, options.Width * (options.Depth - 1));
         int waiting = _taps.MaxRows + sequences, rows = Math.Max(waiting, sequences * options.Width);
@@ -85,6 +85,14 @@ public sealed class EagleDrafter : IDrafter
 
     /// <inheritdoc/>
     public bool RunsModel => true;
+
+    /// <inheritdoc/>
+    void IDeferredDrafter.LoadWeights(CancellationToken cancellation)
+    {
+        _head.Load(_weights!, cancellation);
+        _weights!.Dispose();
+        _weights = null;
+    }
 
     /// <summary>Position whose feature a running sequence begins with: 0, or behind a prefix that this drafter did not have.</summary>
     internal int FirstOf(int sequence) => _states[sequence].First;
@@ -186,6 +194,7 @@ public sealed class EagleDrafter : IDrafter
     /// <inheritdoc/>
     public void Dispose()
     {
+        _weights?.Dispose();
         _cache.Dispose();
         _backend.Dispose();
     }

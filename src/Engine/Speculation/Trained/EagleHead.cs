@@ -13,40 +13,56 @@ internal sealed class EagleHead
 {
     private readonly IFeatureBackend _backend;
     private readonly EagleConfig _config;
+    private readonly Transformer _target;
+    private readonly WeightType _type;
     private readonly LayerWeights[] _layers;
-    private readonly TensorHandle _embedding, _projection, _projectionBias, _embeddingNorm, _featureNorm, _finalNorm, _head;
-    private readonly int[]? _toTarget; // [draft vocab]; null = the same ids
+    private TensorHandle _embedding, _projection, _projectionBias, _embeddingNorm, _featureNorm, _finalNorm, _head;
+    private int[]? _toTarget; // [draft vocab]; null = the same ids
 
+    /// <summary>Prepares the backend and checks the weights, which <see cref="Load"/> reads.</summary>
     /// <exception cref="ModelFormatException">A tensor is missing, left over, or of another shape than config.json and the target ask for.</exception>
     public EagleHead(IFeatureBackend backend, EagleConfig config, DraftWeights weights, Transformer target, WeightType? asked, int maxRows, int maxLogitRows, MemoryPlan plan)
     {
-        (_backend, _config) = (backend, config);
-        TransformerShape shape = config.Shape;
-        WeightType type = asked ?? weights.DefaultType;
-        int hidden = shape.HiddenSize, vocab = target.Shape.VocabSize;
-        backend.Prepare(shape, maxRows, maxLogitRows, plan);
-        backend.PrepareInput(Math.Max(2, config.Taps.Count) * hidden);
-        var loader = new Loader(backend, weights, type);
-        string outer = config.WithinLayer ? config.Layer(0) : config.Prefix;
-        _embedding = loader.Has(outer + "embed_tokens.weight") ? loader.Matrix(outer + "embed_tokens.weight", vocab, hidden) : backend.Borrow(target.Backend, target.Weights.Embedding);
-        string projection = outer + (config.WithinLayer ? "eh_proj" : "fc");
-        _projection = loader.Matrix(projection + ".weight", hidden, (config.Kind == EagleKind.Eagle3 ? config.Taps.Count : 2) * hidden);
+        (_backend, _config, _target, _type) = (backend, config, target, asked ?? weights.DefaultType);
+        _layers = new LayerWeights[config.Shape.LayerCount];
+        backend.Prepare(config.Shape, maxRows, maxLogitRows, plan);
+        backend.PrepareInput(Math.Max(2, config.Taps.Count) * config.Shape.HiddenSize);
+        Take(weights, new HeadLoader(backend, weights, _type, plan, CancellationToken.None));
+        weights.CheckComplete(config.Kind switch { EagleKind.Eagle3 => "EAGLE-3", EagleKind.Eagle1 => "EAGLE-1/2", _ => "MTP" });
+    }
+
+    /// <summary>Reads the weights.</summary>
+    /// <exception cref="ModelFormatException">A tensor is damaged, or a file was changed since it was checked.</exception>
+    public void Load(DraftWeights weights, CancellationToken cancellation)
+    {
+        Take(weights, new HeadLoader(_backend, weights, _type, plan: null, cancellation));
+        weights.VerifyUnchanged();
+    }
+
+    private void Take(DraftWeights weights, HeadLoader loader)
+    {
+        TransformerShape shape = _config.Shape;
+        int hidden = shape.HiddenSize, vocab = _target.Shape.VocabSize;
+        string outer = _config.WithinLayer ? _config.Layer(0) : _config.Prefix;
+        _embedding = loader.Has(outer + "embed_tokens.weight")
+            ? loader.Matrix(outer + "embed_tokens.weight", vocab, hidden) : loader.Borrowed(_target.Backend, _target.Weights.Embedding);
+        string projection = outer + (_config.WithinLayer ? "eh_proj" : "fc");
+        _projection = loader.Matrix(projection + ".weight", hidden, (_config.Kind == EagleKind.Eagle3 ? _config.Taps.Count : 2) * hidden);
         _projectionBias = loader.OptionalVector(projection + ".bias", hidden);
-        string first = config.Layer(0);
-        (string embeddingNorm, string featureNorm, string finalNorm) = config switch
+        string first = _config.Layer(0);
+        (string embeddingNorm, string featureNorm, string finalNorm) = _config switch
         {
             { Kind: EagleKind.Eagle3 } => (first + "input_layernorm", first + "hidden_norm", outer + "norm"),
             { Kind: EagleKind.Eagle1 } => ("", "", ""),
             { WithinLayer: true } => (outer + "enorm", outer + "hnorm", outer + "shared_head.norm"),
             _ => (outer + "pre_fc_norm_embedding", outer + "pre_fc_norm_hidden", outer + "norm"),
         };
-        (_embeddingNorm, _featureNorm, _finalNorm) = (loader.Vector(embeddingNorm, hidden), loader.Vector(featureNorm, hidden), loader.Vector(finalNorm, hidden));
-        _layers = [.. Enumerable.Range(0, shape.LayerCount).Select(i => loader.Layer(config, i))];
-        string head = outer + (config.WithinLayer ? "shared_head.head.weight" : "lm_head.weight");
+        (_embeddingNorm, _featureNorm, _finalNorm) = (loader.Norm(embeddingNorm, hidden), loader.Norm(featureNorm, hidden), loader.Norm(finalNorm, hidden));
+        for (int i = 0; i < _layers.Length; i++) _layers[i] = Layer(weights, loader, i);
+        string head = outer + (_config.WithinLayer ? "shared_head.head.weight" : "lm_head.weight");
         bool reduced = shape.VocabSize != vocab;
-        _head = loader.Has(head) || reduced ? loader.Matrix(head, shape.VocabSize, hidden) : backend.Borrow(target.Backend, target.Weights.Head);
-        _toTarget = ReadVocabulary(weights, shape.VocabSize, vocab);
-        weights.CheckComplete(config.Kind switch { EagleKind.Eagle3 => "EAGLE-3", EagleKind.Eagle1 => "EAGLE-1/2", _ => "MTP" });
+        _head = loader.Has(head) || reduced ? loader.Matrix(head, shape.VocabSize, hidden) : loader.Borrowed(_target.Backend, _target.Weights.Head);
+        _toTarget = ReadVocabulary(weights, shape.VocabSize, vocab, loader.Announces);
     }
 
     /// <summary>Width of a feature that comes from the target. // taps · hidden</summary>
@@ -102,12 +118,19 @@ internal sealed class EagleHead
     public ReadOnlySpan<float> LogitsOf(int index) => _backend.LogitsOf(index);
 
     /// <summary><c>d2t</c>: what to add to a draft id to get the target's; <c>t2d</c>: which of the target's tokens have one.</summary>
-    private static int[]? ReadVocabulary(DraftWeights weights, int draft, int target)
+    private static int[]? ReadVocabulary(DraftWeights weights, int draft, int target, bool announces)
     {
         if (!weights.Has("d2t"))
         {
             if (draft != target) throw weights.Broken("d2t", $"is missing, but the drafter has {draft} tokens and the model {target}", "Download the complete drafter.");
             weights.Ignore("t2d");
+            return null;
+        }
+
+        if (announces)
+        {
+            weights.CheckShape("d2t", draft);
+            if (weights.Has("t2d")) weights.CheckShape("t2d", target);
             return null;
         }
 
@@ -126,44 +149,30 @@ internal sealed class EagleHead
         return known.Count(k => k) == draft && tokens.All(t => known[t]) ? tokens : throw weights.Broken("t2d", "names other tokens than d2t", "Download the drafter again.");
     }
 
-    /// <summary>Takes tensors by name and hands them to the backend.</summary>
-    private sealed class Loader(IFeatureBackend backend, DraftWeights weights, WeightType type)
+    private LayerWeights Layer(DraftWeights weights, HeadLoader loader, int i)
     {
-        public bool Has(string name) => weights.Has(name);
-
-        public TensorHandle Matrix(string name, int outFeatures, int inFeatures) => backend.LoadMatrix(name, type, [weights.Matrix(name, outFeatures, inFeatures)]);
-
-        /// <summary>The vector called <c>name.weight</c>; none where there is no name.</summary>
-        public TensorHandle Vector(string name, int elements) => name.Length == 0 ? TensorHandle.None : backend.LoadVector(name, weights.Vector(name + ".weight", elements));
-
-        public TensorHandle OptionalVector(string name, int elements) => weights.Has(name) ? backend.LoadVector(name, weights.Vector(name, elements)) : TensorHandle.None;
-
-        public LayerWeights Layer(EagleConfig config, int i)
+        TransformerShape s = _config.Shape;
+        string name = _config.Layer(i), attention = name + "self_attn.";
+        int hidden = s.HiddenSize, queries = s.HeadCount * s.HeadDim, keys = s.KvHeadCount * s.HeadDim;
+        bool first = i == 0, wide = first && _config.Kind == EagleKind.Eagle3;
+        int width = wide ? 2 * hidden : hidden;
+        return new LayerWeights
         {
-            TransformerShape s = config.Shape;
-            string name = config.Layer(i), attention = name + "self_attn.";
-            int hidden = s.HiddenSize, queries = s.HeadCount * s.HeadDim, keys = s.KvHeadCount * s.HeadDim;
-            bool first = i == 0, wide = first && config.Kind == EagleKind.Eagle3;
-            int width = wide ? 2 * hidden : hidden;
-            return new LayerWeights
-            {
-                InputNorm = first && config.Kind != EagleKind.Mtp ? TensorHandle.None : Vector(name + "input_layernorm", hidden),
-                Qkv = backend.LoadMatrix(attention + "qkv", type, [
-                    weights.Matrix(attention + "q_proj.weight", queries, width), weights.Matrix(attention + "k_proj.weight", keys, width),
-                    weights.Matrix(attention + "v_proj.weight", keys, width)]),
-                QkvBias = weights.Has(attention + "q_proj.bias")
-                    ? backend.LoadVector(attention + "bias", [
-                        .. weights.Vector(attention + "q_proj.bias", queries), .. weights.Vector(attention + "k_proj.bias", keys), .. weights.Vector(attention + "v_proj.bias", keys)])
-                    : TensorHandle.None,
-                QueryNorm = OptionalVector(attention + "q_norm.weight", s.HeadDim),
-                KeyNorm = OptionalVector(attention + "k_norm.weight", s.HeadDim),
-                Output = Matrix(attention + "o_proj.weight", hidden, queries),
-                OutputBias = OptionalVector(attention + "o_proj.bias", hidden),
-                PostAttentionNorm = Vector(name + "post_attention_layernorm", hidden),
-                GateUp = backend.LoadMatrix(name + "mlp.gate_up", type, [
-                    weights.Matrix(name + "mlp.gate_proj.weight", s.IntermediateSize, hidden), weights.Matrix(name + "mlp.up_proj.weight", s.IntermediateSize, hidden)]),
-                Down = Matrix(name + "mlp.down_proj.weight", hidden, s.IntermediateSize),
-            };
-        }
+            InputNorm = first && _config.Kind != EagleKind.Mtp ? TensorHandle.None : loader.Norm(name + "input_layernorm", hidden),
+            Qkv = loader.Matrix(
+                attention + "qkv",
+                weights.Matrix(attention + "q_proj.weight", queries, width), weights.Matrix(attention + "k_proj.weight", keys, width), weights.Matrix(attention + "v_proj.weight", keys, width)),
+            QkvBias = loader.Has(attention + "q_proj.bias")
+                ? loader.Vector(attention + "bias", [attention + "q_proj.bias", attention + "k_proj.bias", attention + "v_proj.bias"], [queries, keys, keys])
+                : TensorHandle.None,
+            QueryNorm = loader.OptionalVector(attention + "q_norm.weight", s.HeadDim),
+            KeyNorm = loader.OptionalVector(attention + "k_norm.weight", s.HeadDim),
+            Output = loader.Matrix(attention + "o_proj.weight", hidden, queries),
+            OutputBias = loader.OptionalVector(attention + "o_proj.bias", hidden),
+            PostAttentionNorm = loader.Norm(name + "post_attention_layernorm", hidden),
+            GateUp = loader.Matrix(
+                name + "mlp.gate_up", weights.Matrix(name + "mlp.gate_proj.weight", s.IntermediateSize, hidden), weights.Matrix(name + "mlp.up_proj.weight", s.IntermediateSize, hidden)),
+            Down = loader.Matrix(name + "mlp.down_proj.weight", hidden, s.IntermediateSize),
+        };
     }
 }

@@ -48,6 +48,8 @@ public sealed record EagleOptions : DrafterOptions
     /// <summary>Deepest tree.</summary>
     public const int MaxDepth = 32;
 
+    internal override bool HasWeights => true;
+
     /// <inheritdoc/>
     public override IDrafter Create(DrafterContext context)
     {
@@ -57,14 +59,20 @@ public sealed record EagleOptions : DrafterOptions
             throw new ArgumentException($"A tree of width {Width} and depth {Depth} expands {Width * (Depth - 1)} nodes: at most {RowBatch.MaxTreeRows} are possible.");
         if (!(MinProbability >= 0 && MinProbability <= 1)) throw new ArgumentException($"MinProbability is {MinProbability}: it must be between 0 and 1.");
         IFeatureBackend backend = TrainedDrafters.CreateBackend(Name, context);
+        DraftWeights? weights = null;
+        EagleDrafter drafter;
         try
         {
-            return new EagleDrafter(this, context, ModelDirectory.Resolve(Directory), backend);
+            weights = new DraftWeights(ModelDirectory.Resolve(Directory));
+            drafter = new EagleDrafter(this, context, weights, backend);
         }
         catch
         {
+            weights?.Dispose();
             backend.Dispose();
             throw;
         }
+
+        return drafter.Finish(context);
     }
 }

@@ -10,7 +10,7 @@ namespace Foretoken.Speculation.Trained;
 /// Drafts with Medusa's heads: one small pass per head over the last hidden state of every sequence, whatever the depth. The candidates of the heads are combined as
 /// the tree says. A sequence that begins with a stored prefix needs nothing else: its last token is always computed, and only that one's state is read.
 /// </summary>
-public sealed class MedusaDrafter : IDrafter
+public sealed class MedusaDrafter : IDeferredDrafter
 {
     private readonly MedusaOptions _options;
     private readonly IFeatureBackend _backend;
@@ -138,7 +138,14 @@ public sealed class MedusaDrafter : IDrafter
     public void Release(int sequence) => _positions[sequence] = _bases[sequence] = -1;
 
     /// <inheritdoc/>
-    public void Dispose() => _backend.Dispose();
+    void IDeferredDrafter.LoadWeights(CancellationToken cancellation) => _heads.Load(cancellation);
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        _heads.Dispose();
+        _backend.Dispose();
+    }
 
     private Span<int> Candidates(int sequence, int head) => _tokens.AsSpan((sequence * _depth + head) * _ranks, _ranks);
 

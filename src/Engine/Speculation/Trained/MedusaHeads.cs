@@ -9,53 +9,85 @@ namespace Foretoken.Speculation.Trained;
 /// x + silu(W·x + b) and a projection to the vocabulary. Both published layouts: <c>{i}.{j}.linear.weight</c> with <c>{i}.{n}.weight</c> (FasterDecoding/Medusa), and
 /// <c>blocks.{i}.layers.{j}.weight</c> with <c>lm_heads.{i}.weight</c> (vLLM), whose vocabulary may be truncated.
 /// </summary>
-internal sealed class MedusaHeads
+internal sealed class MedusaHeads : IDisposable
 {
     private const int MaxHeads = 16, MaxBlocks = 16;
     private readonly IFeatureBackend _backend;
     private readonly (TensorHandle Weight, TensorHandle Bias)[][] _blocks; // [heads][blocks]
     private readonly TensorHandle[] _projections;                          // [heads]
-    private readonly int[]? _tokens;                                       // [vocab] target's token of each own one; null = the same
+    private readonly DraftWeights _weights;                                // open until they are read
+    private readonly WeightType _type;
+    private readonly int _hidden, _vocab, _targetVocab;
+    private int[]? _tokens;                                                // [vocab] target's token of each own one; null = the same
 
+    /// <summary>Prepares the backend and checks the weights, which <see cref="Load"/> reads.</summary>
     /// <param name="backend">Not prepared yet.</param>
     /// <param name="target">The model that verifies.</param>
     /// <param name="directory">Where config.json and the weights are.</param>
     /// <param name="asked">Type in which matrices are held; null = the file's.</param>
     /// <param name="maxRows">Most rows of a pass.</param>
-    /// <param name="plan">Receives the buffers.</param>
+    /// <param name="plan">Receives the buffers and the weights.</param>
     /// <exception cref="ModelFormatException">The files are missing, malformed or made for another model.</exception>
     public MedusaHeads(IFeatureBackend backend, TransformerShape target, string directory, WeightType? asked, int maxRows, MemoryPlan plan)
     {
         _backend = backend;
         JsonFields config = JsonFields.Read(Path.Combine(directory, "config.json"));
-        using var weights = new DraftWeights(directory);
-        int heads = Number(config, "medusa_num_heads", "num_heads", 1, MaxHeads), blocks = Number(config, "medusa_num_layers", "num_hidden_layers", 0, MaxBlocks);
-        int hidden = target.HiddenSize, vocab = (int?)config.Integer("truncated_vocab_size", 1, target.VocabSize) ?? target.VocabSize;
-        CheckEqual(config, "hidden_size", hidden);
-        CheckEqual(config, "vocab_size", target.VocabSize);
-        if (ReadAccuracies(config, heads) is { } accuracies) Accuracies = accuracies;
-        WeightType type = asked ?? weights.DefaultType;
-        backend.Prepare(target with { IntermediateSize = hidden, HeadCount = 1, KvHeadCount = 1, HeadDim = 2, VocabSize = vocab, RopeInverseFrequencies = [1] }, maxRows, maxRows, plan);
-        Layout layout = Layout.Of(weights);
-        _blocks = new (TensorHandle, TensorHandle)[heads][];
-        _projections = new TensorHandle[heads];
-        for (int i = 0; i < heads; i++)
+        _weights = new DraftWeights(directory);
+        try
         {
-            _blocks[i] = new (TensorHandle, TensorHandle)[blocks];
-            for (int j = 0; j < blocks; j++)
+            int heads = Number(config, "medusa_num_heads", "num_heads", 1, MaxHeads), blocks = Number(config, "medusa_num_layers", "num_hidden_layers", 0, MaxBlocks);
+            (_hidden, _targetVocab) = (target.HiddenSize, target.VocabSize);
+            _vocab = (int?)config.Integer("truncated_vocab_size", 1, _targetVocab) ?? _targetVocab;
+            CheckEqual(config, "hidden_size", _hidden);
+            CheckEqual(config, "vocab_size", _targetVocab);
+            if (ReadAccuracies(config, heads) is { } accuracies) Accuracies = accuracies;
+            _type = asked ?? _weights.DefaultType;
+            backend.Prepare(target with { IntermediateSize = _hidden, HeadCount = 1, KvHeadCount = 1, HeadDim = 2, VocabSize = _vocab, RopeInverseFrequencies = [1] }, maxRows, maxRows, plan);
+            _blocks = new (TensorHandle, TensorHandle)[heads][];
+            for (int i = 0; i < heads; i++) _blocks[i] = new (TensorHandle, TensorHandle)[blocks];
+            _projections = new TensorHandle[heads];
+            Take(new HeadLoader(backend, _weights, _type, plan, CancellationToken.None));
+            _weights.CheckComplete("Medusa");
+        }
+        catch
+        {
+            _weights.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>Reads the weights.</summary>
+    /// <exception cref="ModelFormatException">A tensor is damaged, or a file was changed since it was checked.</exception>
+    public void Load(CancellationToken cancellation)
+    {
+        Take(new HeadLoader(_backend, _weights, _type, plan: null, cancellation));
+        _weights.VerifyUnchanged();
+        _weights.Dispose();
+    }
+
+    private void Take(HeadLoader loader)
+    {
+        Layout layout = Layout.Of(_weights);
+        for (int i = 0; i < _projections.Length; i++)
+        {
+            for (int j = 0; j < _blocks[i].Length; j++)
             {
                 string name = layout.Block(i, j), bias = name + ".bias";
                 _blocks[i][j] = (
-                    backend.LoadMatrix($"head {i} block {j}", type, [weights.Matrix(name + ".weight", hidden, hidden)]),
-                    weights.Has(bias) ? backend.LoadVector($"head {i} block {j} bias", weights.Vector(bias, hidden)) : TensorHandle.None);
+                    loader.Matrix($"head {i} block {j}", _weights.Matrix(name + ".weight", _hidden, _hidden)),
+                    loader.Has(bias) ? loader.Vector($"head {i} block {j} bias", bias, _hidden) : TensorHandle.None);
             }
 
-            _projections[i] = backend.LoadMatrix($"head {i}", type, [weights.Matrix(layout.Head(i, blocks), vocab, hidden)]);
+            _projections[i] = loader.Matrix($"head {i}", _weights.Matrix(layout.Head(i, _blocks[i].Length), _vocab, _hidden));
         }
 
-        if (vocab != target.VocabSize) _tokens = [.. weights.Integers("token_map", vocab).Select(t => Checked(weights, t, target.VocabSize))];
-        weights.CheckComplete("Medusa");
+        if (_vocab == _targetVocab) return;
+        if (loader.Announces) _weights.CheckShape("token_map", _vocab);
+        else _tokens = [.. _weights.Integers("token_map", _vocab).Select(t => Checked(_weights, t, _targetVocab))];
     }
+
+    /// <summary>Closes the files if they were not read yet.</summary>
+    public void Dispose() => _weights.Dispose();
 
     public int Count => _projections.Length;
 

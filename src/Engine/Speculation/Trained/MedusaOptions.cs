@@ -39,20 +39,25 @@ public sealed record MedusaOptions : DrafterOptions
     /// <summary>Type in which matrices are held; null = the file's. What a drafter says decides no token, so that the faster type is the default.</summary>
     public WeightType? WeightType { get; init; } = Backends.WeightType.Int8;
 
+    internal override bool HasWeights => true;
+
     /// <inheritdoc/>
     public override IDrafter Create(DrafterContext context)
     {
         CheckNodes();
         if (!(MinProbability >= 0 && MinProbability <= 1)) throw new ArgumentException($"MinProbability is {MinProbability}: it must be between 0 and 1.");
         IFeatureBackend backend = TrainedDrafters.CreateBackend(Name, context);
+        MedusaDrafter drafter;
         try
         {
-            return new MedusaDrafter(this, context, ModelDirectory.Resolve(Directory), backend);
+            drafter = new MedusaDrafter(this, context, ModelDirectory.Resolve(Directory), backend);
         }
         catch
         {
             backend.Dispose();
             throw;
         }
+
+        return drafter.Finish(context);
     }
 }

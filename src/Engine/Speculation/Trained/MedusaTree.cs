@@ -55,40 +55,47 @@ public sealed class MedusaTree
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(nodes, 1);
         if (accuracies.Count == 0 || accuracies.Any(a => a.Count == 0)) throw new ArgumentException("Every head needs the accuracy of at least one rank.", nameof(accuracies));
-        List<int> parents = [], depths = [], ranks = [];
-        List<double> values = [];
-        var open = new PriorityQueue<(int Parent, int Depth, int Rank), (double, int)>(); // dearest first, then in the order of arrival
-        int arrivals = 0;
+        int[] parents = new int[nodes], depths = new int[nodes], ranks = new int[nodes];
+        var values = new double[nodes];
+        var open = new List<Place>(); // where a node may come next, in the order of arrival
+        int count = 0;
         Open(-1, 1, 0);
-        while (parents.Count < nodes && open.TryDequeue(out var next, out var key))
+        for (; count < nodes && open.Count > 0; count++)
         {
-            int node = parents.Count;
-            parents.Add(next.Parent);
-            depths.Add(next.Depth);
-            ranks.Add(next.Rank);
-            values.Add(-key.Item1);
+            int best = 0;
+            for (int i = 1; i < open.Count; i++) best = open[i].Value > open[best].Value ? i : best;
+            Place next = open[best];
+            open.RemoveAt(best);
+            (parents[count], depths[count], ranks[count], values[count]) = (next.Parent, next.Depth, next.Rank, next.Value);
             Open(next.Parent, next.Depth, next.Rank + 1);
-            Open(node, next.Depth + 1, 0);
+            Open(count, next.Depth + 1, 0);
         }
 
-        return new MedusaTree([.. parents], [.. depths], [.. ranks]);
+        return new MedusaTree(parents[..count], depths[..count], ranks[..count]);
 
         void Open(int parent, int depth, int rank)
         {
             if (depth > accuracies.Count || rank >= Math.Min(MaxRanks, accuracies[depth - 1].Count)) return;
             double value = (parent < 0 ? 1 : values[parent]) * accuracies[depth - 1][rank];
-            if (value > 0) open.Enqueue((parent, depth, rank), (-value, arrivals++));
+            if (value > 0) open.Add(new Place(parent, depth, rank, value));
         }
     }
 
     /// <summary>The same tree without what is deeper than <paramref name="depth"/> or beyond rank <paramref name="ranks"/>.</summary>
     public MedusaTree Limit(int depth, int ranks)
     {
-        int[] kept = [.. Enumerable.Range(0, Count).Where(IsKept)];
-        return new MedusaTree(
-            [.. kept.Select(n => Parents[n] < 0 ? -1 : Array.IndexOf(kept, Parents[n]))], [.. kept.Select(n => Depths[n])], [.. kept.Select(n => Ranks[n])]);
+        var places = new int[Count]; // in the new tree; -1 = left out
+        int kept = 0;
+        for (int n = 0; n < Count; n++)
+            places[n] = Depths[n] <= depth && Ranks[n] < ranks && (Parents[n] < 0 || places[Parents[n]] >= 0) ? kept++ : -1;
+        int[] newParents = new int[kept], newDepths = new int[kept], newRanks = new int[kept];
+        for (int n = 0; n < Count; n++)
+        {
+            if (places[n] < 0) continue;
+            (newParents[places[n]], newDepths[places[n]], newRanks[places[n]]) = (Parents[n] < 0 ? -1 : places[Parents[n]], Depths[n], Ranks[n]);
+        }
 
-        bool IsKept(int node) => node < 0 || (Depths[node] <= depth && Ranks[node] < ranks && IsKept(Parents[node]));
+        return new MedusaTree(newParents, newDepths, newRanks);
     }
 
     private static MedusaTree FromChildCounts(Func<int[], int> children)
@@ -108,4 +115,7 @@ public sealed class MedusaTree
 
         return new MedusaTree([.. parents[1..]], [.. depths[1..]], [.. ranks[1..]]);
     }
+
+    /// <summary>Where a node may come next: its parent, depth and rank, and how likely its path is right. A class, for which generic code is compiled already.</summary>
+    private sealed record Place(int Parent, int Depth, int Rank, double Value);
 }

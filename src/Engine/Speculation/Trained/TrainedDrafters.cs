@@ -33,7 +33,12 @@ public static class TrainedDrafters
         }
 
         IBackend? backend = context.CreateBackend?.Invoke();
-        if (backend is IFeatureBackend features) return features;
+        if (backend is IFeatureBackend features)
+        {
+            if (context.DefersWeights) features.LoadAlone();
+            return features;
+        }
+
         backend?.Dispose();
         throw new DrafterException($"The drafter {name} needs a backend of its own that computes heads, and there is none.");
     }

@@ -1,0 +1,31 @@
+using Foretoken.Memory;
+
+namespace Foretoken.Backends;
+
+/// <summary>Records in a plan the weights that the processor's backend will be given later, as it will record them itself.</summary>
+internal static class PlannedWeights
+{
+    private const int PanelRows = 16, StepLength = 32, Line = 64; // a panel's output features, the elements of K that matrices are padded to, bytes that panels are padded to
+
+    /// <summary>A matrix; of <paramref name="parts"/> stacked ones.</summary>
+    /// <param name="plan">The plan.</param>
+    /// <param name="name">The weight.</param>
+    /// <param name="type">How it will be held.</param>
+    /// <param name="parts">Rows of each part. Two of the same height meet in paired panels, each padded by itself.</param>
+    /// <param name="inFeatures">Columns.</param>
+    public static void AddMatrix(this MemoryPlan plan, string name, WeightType type, ReadOnlySpan<int> parts, int inFeatures)
+    {
+        int outFeatures = 0;
+        foreach (int rows in parts) outFeatures += rows;
+        bool paired = parts.Length == 2 && parts[0] == parts[1];
+        long panels = (paired ? 2 * RoundUp(parts[0], PanelRows) : RoundUp(outFeatures, PanelRows)) / PanelRows;
+        long panelBytes = (long)(PanelRows * RoundUp(inFeatures, StepLength) * type.BitsPerWeight() / 8);
+        plan.Add("weights", name, $"[{outFeatures}, {inFeatures}] {type}", panels * RoundUp(panelBytes, Line));
+    }
+
+    /// <summary>A vector of f32, whose end is padded.</summary>
+    public static void AddVector(this MemoryPlan plan, string name, int elements) =>
+        plan.Add("weights", name, $"[{elements}] F32", (RoundUp(elements, PanelRows) + PanelRows) * sizeof(float));
+
+    private static long RoundUp(long value, int multiple) => (value + multiple - 1) / multiple * multiple;
+}
