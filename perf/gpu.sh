@@ -22,6 +22,7 @@ app="${1:?$usage}/foretoken"
 results="${2:-perf/results}"
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 python=${FORETOKEN_PYTHON:-python3}
+[[ "${GPU_SECONDS:-570}" =~ ^[1-9][0-9]{0,5}$ ]] || { echo "error: GPU_SECONDS must be a number of seconds, not '$GPU_SECONDS': for example 570"; exit 2; }
 end=$((SECONDS + ${GPU_SECONDS:-570}))
 
 [ -f "$app" ] || { echo "error: $app is not there: publish first (dotnet cake --target=Gpu)"; exit 2; }

@@ -4,6 +4,7 @@ using System.CommandLine.Parsing;
 using System.Reflection;
 using System.Text.RegularExpressions;
 using Foretoken.Cli.Commands;
+using Foretoken.Cli.Options;
 
 namespace Foretoken.Cli;
 
@@ -91,6 +92,7 @@ internal static partial class CliApplication
         }
 
         if (parsed.Errors.Count > 0) throw new UsageException($"{parsed.Errors[0].Message} See 'foretoken {command.Name} --help'.");
+        EnvironmentCheck.Run(commands, host);
         return command.Run(new CommandContext(parsed, host));
     }
 
@@ -104,7 +106,7 @@ internal static partial class CliApplication
             if (token.Type != TokenType.Argument || !FlagPattern().IsMatch(token.Value) || !IsPositional(parsed, token)) continue;
             string name = token.Value.Split('=')[0];
             throw new UsageException(
-                $"{name} is not a flag of 'foretoken {command.Name}'{Suggestion(name, command)}. "
+                $"{name} is not a flag of 'foretoken {command.Name}'{Spelling.Suggestion(name, command.Flags.Select(f => f.Name))}. "
                 + $"See 'foretoken {command.Name} --help'; text that begins with a dash goes after '--'.");
         }
 
@@ -118,31 +120,6 @@ internal static partial class CliApplication
 
     private static bool IsPositional(ParseResult parsed, Token token) =>
         parsed.CommandResult.Children.OfType<ArgumentResult>().Any(a => a.Tokens.Contains(token)) || parsed.UnmatchedTokens.Contains(token.Value);
-
-    private static string Suggestion(string name, CliCommand command)
-    {
-        string? best = command.Flags.Select(f => f.Name).MinBy(f => Distance(f, name));
-        return best is not null && Distance(best, name) <= 2 ? $" (did you mean {best}?)" : "";
-    }
-
-    /// <summary>Levenshtein distance.</summary>
-    private static int Distance(string a, string b)
-    {
-        int[] row = [.. Enumerable.Range(0, b.Length + 1)];
-        for (int i = 1; i <= a.Length; i++)
-        {
-            int diagonal = row[0];
-            row[0] = i;
-            for (int j = 1; j <= b.Length; j++)
-            {
-                int above = row[j];
-                row[j] = Math.Min(Math.Min(above, row[j - 1]) + 1, diagonal + (a[i - 1] == b[j - 1] ? 0 : 1));
-                diagonal = above;
-            }
-        }
-
-        return row[b.Length];
-    }
 
     private static void FlushQuietly(TextWriter writer)
     {

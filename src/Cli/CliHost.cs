@@ -29,6 +29,9 @@ internal sealed class CliHost : IDisposable
     /// <summary>Reads an environment variable; null or empty means that it is not set.</summary>
     public Func<string, string?> Environment { get; init; } = _ => null;
 
+    /// <summary>The names of all environment variables.</summary>
+    public Func<IEnumerable<string>> EnvironmentNames { get; init; } = () => [];
+
     /// <summary>Cancelled by Ctrl-C and SIGTERM.</summary>
     public CancellationToken Interrupt { get; init; }
 
@@ -54,6 +57,7 @@ internal sealed class CliHost : IDisposable
         OutputIsTerminal = !Console.IsOutputRedirected,
         ErrorIsTerminal = !Console.IsErrorRedirected,
         Environment = System.Environment.GetEnvironmentVariable,
+        EnvironmentNames = () => System.Environment.GetEnvironmentVariables().Keys.Cast<string>(),
         Interrupt = interrupt,
     };
 

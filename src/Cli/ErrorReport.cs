@@ -1,6 +1,7 @@
 using System.Reflection;
 using System.Text.Json;
 using Foretoken.Sampling;
+using Foretoken.Settings;
 
 namespace Foretoken.Cli;
 
@@ -11,7 +12,7 @@ internal static class ErrorReport
     public static int Write(Exception exception, CliHost host)
     {
         Exception e = Unwrap(exception);
-        bool debug = host.Environment("FORETOKEN_DEBUG") == "1";
+        bool debug = host.Environment(EnvironmentSwitch.Debug.Name) is "1" or "true"; // another value is refused, and it is that error which is written
         (string? message, int code) = Describe(e);
         try
         {
@@ -39,7 +40,7 @@ internal static class ErrorReport
     {
         ClosedPipeException => (null, ExitCode.Success),
         OperationCanceledException => ("interrupted.", ExitCode.Interrupted),
-        UsageException => (e.Message, ExitCode.Usage),
+        UsageException or EnvironmentVariableException => (e.Message, ExitCode.Usage),
         InvalidRequestException { Field: not "prompt" } => (e.Message, ExitCode.Usage),
         RunException => (e.Message, ExitCode.RunError),
         FileNotFoundException { FileName: { Length: > 0 } file } => ($"{file}: no such file. Check the path.", ExitCode.RunError),
@@ -48,7 +49,7 @@ internal static class ErrorReport
         IOException or JsonException or ArgumentException or InvalidDataException => (e.Message, ExitCode.RunError),
         OutOfMemoryException => ("the system has no memory left: use a smaller model, a shorter context or --type int8.", ExitCode.RunError),
         _ when IsOurs(e) => (e.Message, ExitCode.RunError),
-        _ => ($"internal error ({e.GetType().Name}): {e.Message} Run again with FORETOKEN_DEBUG=1 for the trace.", ExitCode.RunError),
+        _ => ($"internal error ({e.GetType().Name}): {e.Message} Run again with {EnvironmentSwitch.Debug.Name}=1 for the trace.", ExitCode.RunError),
     };
 
     // The engine's own exceptions already name the file, the field, the rule and the remedy.

@@ -39,6 +39,7 @@ internal sealed class CliTestHost
             InputIsTerminal = InputIsTerminal,
             OutputIsTerminal = OutputIsTerminal,
             Environment = name => Environment.GetValueOrDefault(name),
+            EnvironmentNames = () => Environment.Keys,
             BaseDirectory = BaseDirectory,
             Interrupt = Interrupt,
             Cuda = Cuda,

@@ -70,6 +70,33 @@ public sealed class CommandLineTests
         host.Run("tokenize", "text").FailsWith(ExitCode.Usage, "FORETOKEN_JSONL must be 1 or 0, not 'maybe'");
     }
 
+    [Theory]
+    [InlineData("FORETOKEN_EMITTER", "off")]
+    [InlineData("FORETOKEN_EMITTER", "01")]
+    [InlineData("FORETOKEN_EMITTER", " 0")]
+    [InlineData("FORETOKEN_DEBUG", "yes")]
+    [InlineData("FORETOKEN_DEBUG", "2")]
+    public void Variables_that_are_no_flag_must_be_0_or_1_too(string name, string value)
+    {
+        var host = new CliTestHost { Environment = { [name] = value } };
+        host.Run("tokenize", "text").FailsWith(ExitCode.Usage, $"{name} must be 1 or 0, not '{value}': set it to 1 (on) or 0 (off), or unset it.");
+        Assert.Equal(ExitCode.Success, host.Run("tokenize", "--help").Code);
+        host.Environment[name] = ""; // as if not set
+        Assert.DoesNotContain(name, host.Run("tokenize", "--tokenizer", "no-such-folder", "text").Error, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("FORETOKEN_MAXTOKENS", "warning: no command reads FORETOKEN_MAXTOKENS (did you mean FORETOKEN_MAX_TOKENS?): ")]
+    [InlineData("FORETOKEN_EMITER", "warning: no command reads FORETOKEN_EMITER (did you mean FORETOKEN_EMITTER?): ")]
+    [InlineData("FORETOKEN_NOTHING_AT_ALL", "warning: no command reads FORETOKEN_NOTHING_AT_ALL: ")]
+    public void Variables_of_our_prefix_that_nothing_reads_are_said_aloud(string name, string warning)
+    {
+        var host = new CliTestHost { Environment = { [name] = "1", ["FORETOKEN_MAX_TOKENS"] = "3", ["FORETOKEN_EQUALITY"] = "0/1", ["PATH"] = "x" } };
+        CliResult result = host.Run("inspect", "--model", "no-such-model");
+        Assert.StartsWith(warning, result.Error, StringComparison.Ordinal);
+        Assert.Equal(2, result.Error.Split('\n', StringSplitOptions.RemoveEmptyEntries).Length); // the other line is the error
+    }
+
     [Fact]
     public void Debug_variable_adds_the_trace()
     {

@@ -1,5 +1,6 @@
 using System.Text.RegularExpressions;
 using Foretoken.Cli;
+using Foretoken.Cli.Options;
 using Foretoken.Tests.Fixtures;
 
 namespace Foretoken.Tests.Cli;
@@ -17,6 +18,7 @@ public sealed partial class DocumentationTests
     [InlineData("docs/gguf.md")]
     [InlineData("docs/cuda.md")]
     [InlineData("docs/seam.md")]
+    [InlineData("docs/environment.md")]
     public void Links_lead_to_files(string page)
     {
         string path = Path.Combine(Root, page), text = File.ReadAllText(path);
@@ -45,6 +47,22 @@ public sealed partial class DocumentationTests
     }
 
     [Fact]
+    public void Every_environment_variable_in_code_and_scripts_is_documented_and_known()
+    {
+        string page = File.ReadAllText(Path.Combine(Root, "docs/environment.md"));
+        HashSet<string> twins = [.. CliApplication.Commands().SelectMany(c => c.Flags).Select(f => f.EnvironmentName)], known = EnvironmentCheck.Known(CliApplication.Commands());
+        IEnumerable<string> files = Directory.EnumerateFiles(Path.Combine(Root, "src"), "*.cs", SearchOption.AllDirectories)
+            .Concat(Directory.EnumerateFiles(Path.Combine(Root, "perf"), "*.sh")).Append(Path.Combine(Root, ".ci/run")).Append(Path.Combine(Root, "build.cake"));
+        string[] names = [.. files.Where(f => !f.Contains("/obj/", StringComparison.Ordinal)).SelectMany(f => VariablePattern().Matches(File.ReadAllText(f)).Select(m => m.Value)), .. EnvironmentCheck.Elsewhere];
+        Assert.Contains("FORETOKEN_EMITTER", names);
+        foreach (string name in names.Distinct().Except(twins))
+        {
+            Assert.Contains($"| `{name}` |", page, StringComparison.Ordinal);
+            Assert.Contains(name, known); // no warning about it
+        }
+    }
+
+    [Fact]
     public void Readme_shows_what_the_shipped_model_answers()
     {
         if (!File.Exists(Path.Combine(Root, "models/reasoner/model.safetensors"))) return;
@@ -53,6 +71,9 @@ public sealed partial class DocumentationTests
         var host = new CliTestHost { BaseDirectory = Root };
         Assert.Equal(example.Groups[2].Value, host.Run("run", example.Groups[1].Value).Output);
     }
+
+    [GeneratedRegex("FORETOKEN_[A-Z_]*[A-Z]")]
+    private static partial Regex VariablePattern();
 
     [GeneratedRegex(@"\]\(([^)#]+)\)")]
     private static partial Regex LinkPattern();

@@ -22,7 +22,10 @@ public sealed record SimulationReplay(string Kind, params IReadOnlyList<string> 
             : throw new FormatException($"{Variable} is '{text}': give what a failure printed, for example scheduler:17/0/dms/None.");
     }
 
-    public ulong Seed => ulong.Parse(Values[0], CultureInfo.InvariantCulture);
+    /// <exception cref="FormatException">The first value is no number.</exception>
+    public ulong Seed => ulong.TryParse(Values[0], NumberStyles.None, CultureInfo.InvariantCulture, out ulong seed)
+        ? seed
+        : throw new FormatException($"{Variable} is '{this}': its first value, '{Values[0]}', must be a seed, as failures print it.");
 
     public override string ToString() => $"{Kind}:{string.Join('/', Values)}";
 }

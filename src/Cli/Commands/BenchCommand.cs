@@ -196,7 +196,7 @@ internal sealed class BenchCommand : CliCommand
     private static int Batched(
         ModelSource source, string name, BenchSizes sizes, DirectModelOptions options, KvChoice kv, int repeats, TableFormat? format, CliHost host)
     {
-        using var team = new ThreadTeam(options.Threads == 0 ? Environment.ProcessorCount : options.Threads); // the probe's own; it sleeps meanwhile
+        using var team = new ThreadTeam(options.Threads == 0 ? ProcessorLimits.Current.Threads : options.Threads); // the probe's own; it sleeps meanwhile
         using var bench = new BatchedBench(source, options, sizes.Sequences, sizes.Tokens, host.Interrupt);
         IReadOnlyList<BenchResult> results;
         using (var progress = new ProgressLine(host))

@@ -36,7 +36,7 @@ internal sealed class DoctorCommand : CliCommand
         CliHost host = context.Host;
         int threads = _threads.Get(context);
         bool json = _json.Get(context);
-        threads = threads == 0 ? Environment.ProcessorCount : threads;
+        threads = threads == 0 ? ProcessorLimits.Current.Threads : threads;
         string? model = _model.Get(context);
         bool calibrate = _calibrate.Get(context);
         bool cuda = _cuda.Get(context);
@@ -83,7 +83,7 @@ internal sealed class DoctorCommand : CliCommand
         yield return ("vector features", string.Join(' ', Features()));
         yield return ("kernels", $"{IsaLevels.Best} ({string.Join(", ", Enum.GetValues<IsaLevel>().Where(IsaLevels.IsSupported))} supported)");
         yield return ("emitter", EmitterSupport.WhyNot is { } reason ? $"off: {reason}" : "on: 512-bit integer kernels are written at start");
-        yield return ("threads", string.Create(CultureInfo.InvariantCulture, $"{threads} of {Environment.ProcessorCount} processors"));
+        yield return ("threads", string.Create(CultureInfo.InvariantCulture, $"{threads} of {ProcessorLimits.Current}"));
         GCMemoryInfo memory = GC.GetGCMemoryInfo();
         yield return ("memory", string.Create(CultureInfo.InvariantCulture, $"{memory.TotalAvailableMemoryBytes / 1e9:F1} GB for this process"));
         yield return ("read bandwidth", Bandwidth(threads, host));

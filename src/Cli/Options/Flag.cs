@@ -1,5 +1,6 @@
 using System.CommandLine;
 using System.CommandLine.Parsing;
+using Foretoken.Settings;
 
 namespace Foretoken.Cli.Options;
 
@@ -80,13 +81,7 @@ internal sealed class Switch(string name, string help)
     public bool Get(CommandContext context)
     {
         if (GivenOnLine(context)) return true;
-        return FromEnvironment(context) switch
-        {
-            null => false,
-            "1" or "true" => true,
-            "0" or "false" => false,
-            string other => throw new UsageException($"{EnvironmentName} must be 1 or 0, not '{other}'."),
-        };
+        return EnvironmentSwitch.Parse(EnvironmentName, FromEnvironment(context)) ?? false;
     }
 
     /// <inheritdoc cref="Flag{T}.GetBeside"/>

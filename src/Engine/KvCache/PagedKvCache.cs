@@ -59,6 +59,13 @@ public sealed unsafe partial class PagedKvCache : IDisposable
                 + $"(layer, KV head) pairs: give at least {BytesFor(_layout, 1, 1):N0} bytes.");
         }
 
+        if (((long)options.MaxSequences + options.MaxPrefixes) * heads > Array.MaxLength || (long)options.MaxTokensPerSequence + options.MaxRowsPerSequence > Array.MaxLength)
+        {
+            throw new OutOfMemoryBudgetException(
+                $"{options.MaxSequences:N0} sequences and {options.MaxPrefixes:N0} stored prefixes of {heads} (layer, KV head) pairs and up to "
+                + $"{options.MaxTokensPerSequence:N0} tokens are more than slot tables count: lower max-sequences, max-prefixes or the context.");
+        }
+
         int tables = options.MaxSequences + options.MaxPrefixes;
         _pool = new PagePool(pages, marks, plan);
         _tables = new HeadTables(options, tables, _pool, plan);
@@ -255,6 +262,7 @@ public sealed unsafe partial class PagedKvCache : IDisposable
     {
         _pool.Dispose();
         _tables.Dispose();
+        _prefixes.Dispose();
     }
 
     private long LiveSlots(int sequence)

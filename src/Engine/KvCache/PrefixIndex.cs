@@ -6,13 +6,14 @@ namespace Foretoken.KvCache;
 /// Which prefixes are stored: their tokens, the chained hashes of their blocks, and when each was used last. The hash of a block covers all blocks
 /// before it, so that two prefixes agree up to the last block whose hashes are equal; tokens are then compared, as equal hashes prove nothing.
 /// </summary>
-internal sealed class PrefixIndex
+internal sealed unsafe class PrefixIndex : IDisposable
 {
     private readonly int _block;     // tokens
     private readonly int _maxTokens; // of one prefix
     private readonly int _maxBlocks;
-    private readonly int[] _tokens;  // [prefixes, maxTokens]
-    private readonly ulong[] _hashes; // [prefixes, maxBlocks]
+    private readonly NativeBuffer? _memory; // hashes, then tokens; many prefixes of a long context are more than an array holds
+    private readonly ulong* _hashes; // [prefixes, maxBlocks]
+    private readonly int* _tokens;   // [prefixes, maxTokens]
     private readonly Entry[] _entries; // [prefixes]
     private readonly ulong[] _asked; // [maxBlocks] hashes of the tokens that are looked up
     private readonly long[] _misses; // [PrefixMiss]
@@ -22,15 +23,18 @@ internal sealed class PrefixIndex
     /// <param name="maxTokens">Longest prefix.</param>
     /// <param name="block">Tokens of a block.</param>
     /// <param name="plan">Receives the index's entry.</param>
+    /// <exception cref="OutOfMemoryBudgetException">The system has no such memory.</exception>
     public PrefixIndex(int prefixes, int maxTokens, int block, MemoryPlan plan)
     {
         (_block, _maxTokens, _maxBlocks) = (block, maxTokens, maxTokens / block);
-        _tokens = new int[prefixes * maxTokens];
-        _hashes = new ulong[prefixes * _maxBlocks];
         _entries = new Entry[prefixes];
         _asked = new ulong[_maxBlocks];
         _misses = new long[Enum.GetValues<PrefixMiss>().Length];
-        if (prefixes > 0) plan.Add("kv", "prefix index", $"[prefixes {prefixes}, tokens {maxTokens}]", _tokens.Length * 4L + _hashes.Length * 8L);
+        if (prefixes == 0) return;
+        long hashes = (long)prefixes * _maxBlocks, tokens = (long)prefixes * maxTokens;
+        _memory = plan.Allocate("kv", "prefix index", $"[prefixes {prefixes}, tokens {maxTokens}]", hashes * sizeof(ulong) + tokens * sizeof(int));
+        _hashes = (ulong*)_memory.Pointer;
+        _tokens = (int*)(_hashes + hashes);
     }
 
     /// <summary>The stored prefix that was used longest ago; −1 if there is none.</summary>
@@ -144,9 +148,9 @@ internal sealed class PrefixIndex
 
     public void Store(int prefix, ReadOnlySpan<int> tokens, int legalFrom)
     {
-        tokens.CopyTo(_tokens.AsSpan(prefix * _maxTokens, _maxTokens));
+        tokens.CopyTo(TokensOf(prefix));
         int blocks = tokens.Length / _block;
-        Hash(tokens, blocks, _hashes.AsSpan(prefix * _maxBlocks, _maxBlocks));
+        Hash(tokens, blocks, HashesOf(prefix));
         _entries[prefix] = new Entry { Blocks = blocks, LegalFrom = legalFrom, Used = ++_clock };
     }
 
@@ -156,10 +160,12 @@ internal sealed class PrefixIndex
         _dropped++;
     }
 
+    public void Dispose() => _memory?.Dispose();
+
     /// <summary>Blocks that a stored prefix has in common with the tokens whose hashes are in <see cref="_asked"/>.</summary>
     private int CommonBlocks(int prefix, ReadOnlySpan<int> tokens, int blocks)
     {
-        ReadOnlySpan<ulong> hashes = _hashes.AsSpan(prefix * _maxBlocks, _maxBlocks);
+        ReadOnlySpan<ulong> hashes = HashesOf(prefix);
         int low = 0, high = Math.Min(blocks, _entries[prefix].Blocks); // hashes are equal up to some block and differ from there on
         while (low < high)
         {
@@ -169,8 +175,12 @@ internal sealed class PrefixIndex
         }
 
         int length = low * _block;
-        return tokens[..length].SequenceEqual(_tokens.AsSpan(prefix * _maxTokens, length)) ? low : 0;
+        return tokens[..length].SequenceEqual(TokensOf(prefix)[..length]) ? low : 0;
     }
+
+    private Span<ulong> HashesOf(int prefix) => new(_hashes + (long)prefix * _maxBlocks, _maxBlocks);
+
+    private Span<int> TokensOf(int prefix) => new(_tokens + (long)prefix * _maxTokens, _maxTokens);
 
     private void Hash(ReadOnlySpan<int> tokens, int blocks, Span<ulong> hashes)
     {

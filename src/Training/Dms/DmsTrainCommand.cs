@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using System.Globalization;
+using Foretoken.Backends.Cpu;
 using Foretoken.Formats;
 using Foretoken.Tokenization;
 using Foretoken.Training.Tasks;
@@ -18,7 +19,7 @@ public static class DmsTrainCommand
         if (!resume && Checkpoint.Exists(outDir))
             throw new RecipeException($"{outDir}: the directory already has checkpoints; give --resume to go on or another --out.");
         TrainCommand.CreateDirectory(outDir);
-        using var run = new DmsRun(recipe, recipePath, model, threads ?? Environment.ProcessorCount);
+        using var run = new DmsRun(recipe, recipePath, model, threads ?? ProcessorLimits.Current.Threads);
         if (resume) progress.WriteLine(run.Trainer.Resume(outDir) ? $"resumed at step {run.Trainer.State.Step}" : $"no checkpoint in {outDir}: the run starts anew");
         return Loop(run, outDir, progress, cancellation);
     }

@@ -1,5 +1,6 @@
 using System.Globalization;
 using System.Text.Json;
+using Foretoken.Backends.Cpu;
 using Foretoken.Training.Tasks;
 
 namespace Foretoken.Training;
@@ -68,7 +69,7 @@ public static class ExperimentCommand
         if (variant.TotalSteps > 0) recipe.Schedule.TotalSteps = variant.TotalSteps;
         recipe.Check(retrofitPath);
         string model = Path.GetFullPath(Path.Combine(Path.GetDirectoryName(retrofitPath)!, recipe.Model));
-        return new DmsRun(recipe, retrofitPath, model, threads ?? Environment.ProcessorCount);
+        return new DmsRun(recipe, retrofitPath, model, threads ?? ProcessorLimits.Current.Threads);
     }
 
     /// <summary>The test problems: every bucket at the lengths of the training, then the longer ones.</summary>

@@ -2,6 +2,7 @@ using System.Diagnostics;
 using System.Globalization;
 using System.Text;
 using System.Text.Json;
+using Foretoken.Backends.Cpu;
 using Foretoken.Formats;
 using Foretoken.Models;
 
@@ -43,7 +44,7 @@ internal static class DrafterRun
             if (recipe.Drafter == "eagle3") CheckEagle(recipe.Eagle, recipePath, target);
             TargetText text = TargetText.Make(recipe, recipePath, target, textDirectory ?? outDir, threads ?? 0, progress, cancellation);
             using DrafterModel model = CreateModel(recipe, recipePath, target, start, text);
-            using var trainer = new DrafterTrainer(recipe, model, text, threads ?? Environment.ProcessorCount);
+            using var trainer = new DrafterTrainer(recipe, model, text, threads ?? ProcessorLimits.Current.Threads);
             progress.WriteLine($"{recipe.Name}: {model.ElementCount:N0} parameters, {text.Train.Count} answers to learn from, {text.HeldOut.Count} to measure");
             return Train(recipe, trainer, outDir, resume, progress, cancellation);
         }

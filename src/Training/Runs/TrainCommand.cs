@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using System.Globalization;
+using Foretoken.Backends.Cpu;
 using Foretoken.Tokenization;
 using Foretoken.Training.Tasks;
 
@@ -40,7 +41,7 @@ public static class TrainCommand
         CreateDirectory(outDir);
         var source = new TaskExampleSource(tokenizer, ChooseTasks(recipe.Mixture, recipePath),
             recipe.MaxExampleTokens > 0 ? recipe.MaxExampleTokens : recipe.Model.MaxPositionEmbeddings, [.. recipe.Mixture.Select(m => m.TopLevel)]);
-        using var trainer = new Trainer(recipe, source, threads ?? Environment.ProcessorCount);
+        using var trainer = new Trainer(recipe, source, threads ?? ProcessorLimits.Current.Threads);
         if (resume) progress.WriteLine(trainer.Resume(outDir) ? $"resumed at step {trainer.State.Step}" : $"no checkpoint in {outDir}: the run starts anew");
         using var report = new ProgressReport(recipe, source.Buckets, Path.Combine(outDir, "metrics.jsonl"), progress);
         progress.WriteLine($"{recipe.Name}: {trainer.Model.Parameters.ElementCount:N0} parameters, {recipe.Parallel.Shards} shards");

@@ -62,7 +62,7 @@ public sealed unsafe partial class CpuBackend : IBackend
         IsaLevel level = options.IsaLevel ?? IsaLevels.Best;
         if (!IsaLevels.IsSupported(level))
             throw new PlatformNotSupportedException($"This machine does not offer the instructions of level {level}; its best is {IsaLevels.Best}.");
-        return new CpuBackend(options.Threads == 0 ? Environment.ProcessorCount : options.Threads, options.Team, level);
+        return new CpuBackend(options.Threads == 0 ? ProcessorLimits.Current.Threads : options.Threads, options.Team, level);
     }
 
     /// <inheritdoc/>

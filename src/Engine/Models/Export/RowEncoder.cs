@@ -1,5 +1,6 @@
 using System.Runtime.ExceptionServices;
 using Foretoken.Backends;
+using Foretoken.Backends.Cpu;
 using Foretoken.Formats;
 using Foretoken.Numerics;
 
@@ -30,7 +31,7 @@ internal sealed class RowEncoder(ExportOptions options)
     private const long PieceBytes = 8 << 20;
     private readonly ParallelOptions _parallel = new()
     {
-        MaxDegreeOfParallelism = options.Threads == 0 ? Environment.ProcessorCount : options.Threads,
+        MaxDegreeOfParallelism = options.Threads == 0 ? ProcessorLimits.Current.Threads : options.Threads,
         CancellationToken = options.Cancellation,
     };
 

@@ -1,3 +1,4 @@
+using System.Globalization;
 using Foretoken.Backends;
 using Foretoken.Backends.Cuda;
 using Foretoken.Backends.Cuda.Kernels;
@@ -55,7 +56,8 @@ public sealed class RandomShapeTests(ITestOutputHelper output)
 
     private void Check(int seeds)
     {
-        ulong first = ulong.Parse(Environment.GetEnvironmentVariable(Variable) ?? "1", System.Globalization.CultureInfo.InvariantCulture);
+        string start = Environment.GetEnvironmentVariable(Variable) is { Length: > 0 } given ? given : "1";
+        Assert.True(ulong.TryParse(start, NumberStyles.None, CultureInfo.InvariantCulture, out ulong first), $"{Variable} is '{start}': give the first seed, for example 1.");
         for (ulong seed = first; seed < first + (ulong)seeds; seed++)
         {
             var random = new SeededRandom(seed, 71);

@@ -89,7 +89,7 @@ internal sealed unsafe class EmittedAttention
         int values = Aligned(a, AttentionCode.WriteValues), maxima = Aligned(a, SoftmaxCode.WriteMaxima), weigh = Aligned(a, SoftmaxCode.WriteWeigh), words = Aligned(a, SoftmaxCode.WriteWords);
         int probe = Aligned(a, AttentionCode.WriteProbe);
         byte* installed = CodeMemory.TryInstall(a.ToArray());
-        if (installed is null) throw new PlatformNotSupportedException($"The system refuses executable memory: set {EmitterSupport.Variable}=0.");
+        if (installed is null) throw EmitterSupport.NoCodePages();
         _scores = (delegate* unmanaged[SuppressGCTransition]<ScoreCall*, void>)installed;
         _values = (delegate* unmanaged[SuppressGCTransition]<ValueCall*, void>)(installed + values);
         _maxima = (delegate* unmanaged[SuppressGCTransition]<WeighCall*, void>)(installed + maxima);

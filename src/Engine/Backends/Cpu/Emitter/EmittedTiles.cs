@@ -31,7 +31,7 @@ internal sealed unsafe class EmittedTiles
         }
 
         byte* installed = CodeMemory.TryInstall(a.ToArray());
-        if (installed is null) throw new PlatformNotSupportedException($"The system refuses executable memory: set {EmitterSupport.Variable}=0.");
+        if (installed is null) throw EmitterSupport.NoCodePages();
         _functions = [.. offsets.Select(o => (nint)installed + o)];
     }
 
