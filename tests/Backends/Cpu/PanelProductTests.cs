@@ -190,6 +190,31 @@ public sealed unsafe class PanelProductTests : IDisposable
         }
     }
 
+    [Theory]
+    [InlineData(70)]
+    [InlineData(256)]
+    [InlineData(3)]
+    public void Stored_halves_are_taken_over_bit_by_bit(int width)
+    {
+        var source = new StoredHalves(19, width);
+        using PanelMatrix matrix = PanelPacker.Pack("halves", WeightType.F16, [source], _team, new MemoryPlan());
+        float[] expected = new float[width], actual = new float[width];
+        for (int n = 0; n < source.OutFeatures; n++)
+        {
+            source.ReadRow(n, expected);
+            matrix.ReadRow(n, actual);
+            Assert.Equal(expected.Select(BitConverter.SingleToInt32Bits), actual.Select(BitConverter.SingleToInt32Bits)); // −0 too
+        }
+
+        foreach ((int at, ushort bits) in new[] { (0, (ushort)0x7C00), (width - 1, (ushort)0xFC00), (width / 2, (ushort)0x7E01) })
+        {
+            var damaged = new StoredHalves(19, width);
+            damaged.Bits[5 * width + at] = bits;
+            ArgumentException e = Assert.Throws<ArgumentException>(() => PanelPacker.Pack("m", WeightType.F16, [damaged], _team, new MemoryPlan()));
+            Assert.Contains("row 5: a weight is not finite", e.Message, StringComparison.Ordinal);
+        }
+    }
+
     [Fact]
     public void Stored_blocks_with_scales_that_are_not_finite_are_refused()
     {
@@ -281,6 +306,34 @@ public sealed unsafe class PanelProductTests : IDisposable
         public void ReadRow(int row, Span<float> destination) => _format.Dequantize(ReadStoredRow(row), destination);
 
         public ReadOnlySpan<byte> ReadStoredRow(int row) => Bytes.AsSpan(row * _rowBytes, _rowBytes);
+    }
+
+    /// <summary>Random finite halves, zeros of both signs and denormals among them.</summary>
+    private sealed class StoredHalves : IStoredRowSource
+    {
+        public StoredHalves(int rows, int width)
+        {
+            (OutFeatures, InFeatures) = (rows, width);
+            var random = new SeededRandom(13);
+            Bits = [.. Enumerable.Range(0, rows * width).Select(i => (ushort)(i % 11 == 0 ? random.Next(2) << 15 | random.Next(3) : random.Next(0x7C00) | random.Next(2) << 15))];
+        }
+
+        public ushort[] Bits { get; }
+
+        public string Name => "halves";
+
+        public int OutFeatures { get; }
+
+        public int InFeatures { get; }
+
+        public DType StoredType => DType.F16;
+
+        public void ReadRow(int row, Span<float> destination)
+        {
+            for (int i = 0; i < InFeatures; i++) destination[i] = (float)BitConverter.UInt16BitsToHalf(Bits[row * InFeatures + i]);
+        }
+
+        public ReadOnlySpan<byte> ReadStoredRow(int row) => System.Runtime.InteropServices.MemoryMarshal.AsBytes(Bits.AsSpan(row * InFeatures, InFeatures));
     }
 
     /// <summary>Input, scratch and output of one product; the output's stride is exact, so that padding which spills over would show.</summary>

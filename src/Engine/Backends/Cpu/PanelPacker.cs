@@ -1,4 +1,6 @@
 using System.Runtime.ExceptionServices;
+using System.Runtime.InteropServices;
+using System.Runtime.Intrinsics;
 using Foretoken.Backends.Cpu.Kernels;
 using Foretoken.Memory;
 using Foretoken.Numerics;
@@ -146,12 +148,13 @@ internal static unsafe class PanelPacker
         /// <summary>Encodes the values of a row and spreads them over the lane, dword by dword.</summary>
         private readonly void WriteValues(int panel, int lane, IRowSource? part, int index, float* row, byte* encoded)
         {
-            ReadRow(part, index, row);
             var scales = (ushort*)(encoded + _encodedBytes);
             var values = new ReadOnlySpan<float>(row, _padded);
-            bool fits = true;
+            bool taken = _matrix.Type == WeightType.F16 && TryTakeHalves(part, index, new Span<ushort>(encoded, _padded)), fits = true;
+            if (!taken) ReadRow(part, index, row);
             switch (_matrix.Type)
             {
+                case var _ when taken: break;
                 case WeightType.F32: Buffer.MemoryCopy(row, encoded, _padded * 4L, _padded * 4L); break;
                 case WeightType.BF16: BFloat16Bits.FromSingle(values, new Span<ushort>(encoded, _padded)); break;
                 case WeightType.BF16Rounded: BFloat16Factors.Round(values, new Span<ushort>(encoded, _padded)); break;
@@ -171,6 +174,24 @@ internal static unsafe class PanelPacker
             if (_matrix.Type != WeightType.Int8) return;
             ushort* panelScales = (ushort*)_matrix.Scales(panel) + lane;
             for (int s = 0; s < _matrix.Steps; s++) panelScales[s * PanelMatrix.PanelRows] = scales[s];
+        }
+
+        /// <summary>Takes a stored row of halves over as it is, which is several times faster than by way of f32; false where it is not one, or not all numbers.</summary>
+        private readonly bool TryTakeHalves(IRowSource? part, int index, Span<ushort> halves)
+        {
+            const ushort exponent = 0x7C00; // all ones: infinite, or not a number
+            if (part is not IStoredRowSource { StoredType: DType.F16 } stored) return false;
+            ReadOnlySpan<ushort> row = MemoryMarshal.Cast<byte, ushort>(stored.ReadStoredRow(index));
+            var bad = Vector256<ushort>.Zero;
+            int i = 0;
+            for (; i + Vector256<ushort>.Count <= row.Length; i += Vector256<ushort>.Count)
+                bad |= Vector256.Equals(Vector256.Create(row[i..]) & Vector256.Create(exponent), Vector256.Create(exponent));
+            if (bad != Vector256<ushort>.Zero) return false;
+            for (; i < row.Length; i++)
+                if ((row[i] & exponent) == exponent) return false;
+            row.CopyTo(halves);
+            halves[row.Length..].Clear();
+            return true;
         }
 
         private static bool ToHalves(ReadOnlySpan<float> values, Span<Half> halves)
