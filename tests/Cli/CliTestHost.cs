@@ -17,6 +17,8 @@ internal sealed class CliTestHost
 
     public bool OutputIsTerminal { get; init; }
 
+    public bool ErrorIsTerminal { get; init; }
+
     /// <summary>What the command sees of CUDA; by default what this machine has.</summary>
     public CudaPlatform? Cuda { get; init; }
 
@@ -38,6 +40,7 @@ internal sealed class CliTestHost
             Error = error,
             InputIsTerminal = InputIsTerminal,
             OutputIsTerminal = OutputIsTerminal,
+            ErrorIsTerminal = ErrorIsTerminal,
             Environment = name => Environment.GetValueOrDefault(name),
             EnvironmentNames = () => Environment.Keys,
             BaseDirectory = BaseDirectory,

@@ -85,6 +85,22 @@ public sealed class RunCommandTests : IDisposable
     }
 
     [Fact]
+    public void Progress_bar_is_drawn_on_a_terminal_only_and_erased()
+    {
+        CliResult piped = Run("--max-tokens", "3", "abc");
+        Assert.DoesNotContain("loading", piped.Error, StringComparison.Ordinal);
+        Assert.DoesNotContain('\r', piped.Error);
+        var host = new CliTestHost { BaseDirectory = Host().BaseDirectory, ErrorIsTerminal = true };
+        CliResult shown = host.Run("run", "--max-tokens", "3", "abc");
+        Assert.StartsWith("\r\u001b[Kloading 0.0 of ", shown.Error, StringComparison.Ordinal);
+        Assert.Contains(" MB  [....................]  0 %", shown.Error, StringComparison.Ordinal);
+        Assert.DoesNotContain("loading", shown.Error[shown.Error.LastIndexOf("\r\u001b[K", StringComparison.Ordinal)..], StringComparison.Ordinal);
+        Assert.Equal(piped.Output, shown.Output);
+        host.Environment["TERM"] = "dumb";
+        Assert.DoesNotContain("loading", host.Run("run", "--max-tokens", "3", "abc").Error, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public void Environment_twin_stands_in_for_a_flag_and_the_flag_wins()
     {
         CliTestHost host = Host();

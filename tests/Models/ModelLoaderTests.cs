@@ -24,8 +24,9 @@ public sealed class ModelLoaderTests : IDisposable
         var plan = new MemoryPlan();
         using CpuBackend backend = CpuBackend.Create(new CpuOptions { Threads = 1 });
         LoadedModel model = ModelLoader.Load(_directory.Path, Options(backend, plan) with { Progress = steps });
-        Assert.Equal(2 + 1 + 2 * 8, steps.Seen.Count); // embedding, head, final norm; per layer four matrices and four norms
-        Assert.Equal("embedding", steps.Seen[0].Weight);
+        Assert.Equal(1 + 2 + 1 + 2 * 8, steps.Seen.Count); // the beginning; embedding, head, final norm; per layer four matrices and four norms
+        Assert.Equal(new LoadProgress("", 0, steps.Seen[^1].TotalBytes), steps.Seen[0]);
+        Assert.Equal("embedding", steps.Seen[1].Weight);
         Assert.Equal(steps.Seen[^1].TotalBytes, steps.Seen[^1].BytesRead);
         Assert.True(steps.Seen.Zip(steps.Seen.Skip(1), (a, b) => a.BytesRead < b.BytesRead).All(rises => rises));
         Assert.Equal((WeightType.F32, "qwen3", 512), (model.WeightType, model.Config.Family, model.Transformer.Shape.MaxPositions));

@@ -44,7 +44,7 @@ public sealed record LoadOptions
 }
 
 /// <summary>How far loading is.</summary>
-/// <param name="Weight">The weight that was packed last.</param>
+/// <param name="Weight">The weight that was packed last; empty at the beginning.</param>
 /// <param name="BytesRead">Bytes read from the model's files.</param>
 /// <param name="TotalBytes">Bytes that will be read.</param>
 public readonly record struct LoadProgress(string Weight, long BytesRead, long TotalBytes);
@@ -167,6 +167,7 @@ public static class ModelLoader
         {
             _cancellation = cancellation;
             _totalBytes = _specs.Values.Sum(source.StoredBytes);
+            if (!_planning) options.Progress?.Report(new LoadProgress("", 0, _totalBytes)); // the first weight is often the largest
             TensorHandle embedding = Matrix("embedding", -1, WeightRole.Embedding);
             var layers = new LayerWeights[config.Shape.LayerCount];
             for (int i = 0; i < layers.Length; i++) layers[i] = Layer(i);

@@ -1,4 +1,5 @@
 using System.Buffers.Binary;
+using System.Runtime.Intrinsics;
 using Foretoken.Backends.Cpu.Kernels;
 using Foretoken.Numerics;
 
@@ -35,26 +36,27 @@ internal static unsafe class IntegerPanel
         PanelFormat format = PanelFormat.Of(type);
         DType blockType = BlockTypeOf(type);
         int perBlock = blockType.BlockLength() / StepLength, blockBytes = blockType.BlockBytes();
-        Span<byte> quants = stackalloc byte[StepLength];
         bool finite = true;
         for (int step = 0; step < steps; step++)
         {
             ReadOnlySpan<byte> block = blocks.Slice(step / perBlock * blockBytes, blockBytes);
+            Vector256<byte> quants; // [StepLength] unsigned
             switch (type)
             {
                 case WeightType.Int8:
-                    for (int k = 0; k < StepLength; k++) quants[k] = (byte)(block[2 + k] ^ 0x80);
+                    quants = Vector256.Create(block[2..]) ^ Vector256.Create((byte)0x80);
                     finite &= WriteHalf(block, scales, step * Lanes + lane);
                     break;
                 case WeightType.Int4:
-                    for (int k = 0; k < StepLength; k++) quants[k] = (byte)(block[2 + k % 16] >> k / 16 * 4 & 15);
+                    Vector128<byte> pairs = Vector128.Create(block[2..]);
+                    quants = Vector256.Create(pairs, pairs >>> 4) & Vector256.Create((byte)15);
                     finite &= WriteHalf(block, scales, step * Lanes + lane);
                     break;
                 case WeightType.Q4K:
-                    finite &= ReadQ4K(block, step % perBlock, quants, scales + step / perBlock * Q4KFormat.ScaleGroupBytes, lane);
+                    finite &= ReadQ4K(block, step % perBlock, out quants, scales + step / perBlock * Q4KFormat.ScaleGroupBytes, lane);
                     break;
                 default:
-                    finite &= ReadQ6K(block, step % perBlock, quants, scales + step / perBlock * Q6KFormat.ScaleGroupBytes, lane);
+                    finite &= ReadQ6K(block, step % perBlock, out quants, scales + step / perBlock * Q6KFormat.ScaleGroupBytes, lane);
                     break;
             }
 
@@ -104,21 +106,21 @@ internal static unsafe class IntegerPanel
     /// <summary>Sees and may change some f16 factors.</summary>
     internal delegate void FactorVisitor(Span<ushort> factors);
 
-    private static bool ReadQ4K(ReadOnlySpan<byte> block, int sub, Span<byte> quants, byte* group, int lane)
+    private static bool ReadQ4K(ReadOnlySpan<byte> block, int sub, out Vector256<byte> quants, byte* group, int lane)
     {
-        ReadOnlySpan<byte> packed = block[4..], pairs = block[(16 + sub / 2 * 32)..];
-        for (int k = 0; k < StepLength; k++) quants[k] = (byte)(pairs[k] >> sub % 2 * 4 & 15);
+        ReadOnlySpan<byte> packed = block[4..];
+        quants = (Vector256.Create(block[(16 + sub / 2 * 32)..]) >>> sub % 2 * 4) & Vector256.Create((byte)15);
         byte* own = group + Q4KFormat.StepScalesOffset + sub * Q4KFormat.StepScaleBytes + lane;
         own[0] = (byte)(sub < 4 ? packed[sub] & 63 : packed[sub + 4] & 15 | packed[sub - 4] >> 6 << 4);
         own[Q4KFormat.StepMinimumsOffset] = (byte)(sub < 4 ? packed[sub + 4] & 63 : packed[sub + 4] >> 4 | packed[sub] >> 6 << 4);
         return WriteHalf(block, group, lane) & WriteHalf(block[2..], group + Q4KFormat.MinimumFactorOffset, lane);
     }
 
-    private static bool ReadQ6K(ReadOnlySpan<byte> block, int sub, Span<byte> quants, byte* group, int lane)
+    private static bool ReadQ6K(ReadOnlySpan<byte> block, int sub, out Vector256<byte> quants, byte* group, int lane)
     {
         int half = sub / 4, quarter = sub % 4; // 32 elements are a quarter of half a block
-        ReadOnlySpan<byte> low = block[(half * 64 + quarter % 2 * 32)..], high = block[(128 + half * 32)..];
-        for (int k = 0; k < StepLength; k++) quants[k] = (byte)(low[k] >> quarter / 2 * 4 & 15 | (high[k] >> 2 * quarter & 3) << 4);
+        Vector256<byte> low = Vector256.Create(block[(half * 64 + quarter % 2 * 32)..]), high = Vector256.Create(block[(128 + half * 32)..]);
+        quants = ((low >>> quarter / 2 * 4) & Vector256.Create((byte)15)) | (((high >>> 2 * quarter) & Vector256.Create((byte)3)) << 4);
         byte* own = group + Q6KFormat.StepScalesOffset + sub * Q6KFormat.StepScaleBytes + lane;
         own[0] = block[192 + 2 * sub];
         own[Q6KFormat.HalfScaleBytes] = block[192 + 2 * sub + 1];
@@ -139,19 +141,19 @@ internal static unsafe class IntegerPanel
     }
 
     /// <summary>Writes the unsigned quants of a step as packed lines; each line is one dword of a lane.</summary>
-    private static void WriteQuants(WeightType type, ReadOnlySpan<byte> quants, uint* lane)
+    private static void WriteQuants(WeightType type, Vector256<byte> quants, uint* lane)
     {
+        Vector256<uint> dwords = quants.AsUInt32();
         if (type == WeightType.Int8)
         {
-            for (int line = 0; line < 8; line++) lane[line * Lanes] = BinaryPrimitives.ReadUInt32LittleEndian(quants[(4 * line)..]);
+            for (int line = 0; line < 8; line++) lane[line * Lanes] = dwords[line];
             return;
         }
 
         uint highOfFirst = 0, highOfSecond = 0;
         for (int line = 0; line < 4; line++)
         {
-            uint first = BinaryPrimitives.ReadUInt32LittleEndian(quants[(4 * line)..]);
-            uint second = BinaryPrimitives.ReadUInt32LittleEndian(quants[(4 * line + 16)..]);
+            uint first = dwords[line], second = dwords[line + 4];
             lane[line * Lanes] = first & 0x0F0F0F0F | (second & 0x0F0F0F0F) << 4;
             highOfFirst |= (first >> 4 & 0x03030303) << 2 * line;
             highOfSecond |= (second >> 4 & 0x03030303) << 2 * line;

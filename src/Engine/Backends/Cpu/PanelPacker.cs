@@ -56,7 +56,7 @@ internal static unsafe class PanelPacker
         float largest = (float)BitConverter.UInt16BitsToHalf(maxima.Max());
         if (largest == 0f) return;
         matrix.ScaleExponent = 14 - Math.ILogB(largest);
-        var shift = new ShiftJob { Matrix = matrix, Factor = MathF.ScaleB(1f, matrix.ScaleExponent) };
+        var shift = new ShiftJob { Matrix = matrix, Exponent = matrix.ScaleExponent };
         team.Run(ref shift, matrix.Panels);
     }
 
@@ -223,18 +223,28 @@ internal static unsafe class PanelPacker
         }
     }
 
+    /// <summary>Multiplies the factors with 2^Exponent.</summary>
     private struct ShiftJob : IParallelJob
     {
         public PanelMatrix Matrix;
-        public float Factor;
+        public int Exponent;
 
         public readonly void Execute(int chunk, int thread)
         {
-            float factor = Factor;
+            int exponent = Exponent;
             IntegerPanel.VisitFactors(Matrix.Type, Matrix.Steps, Matrix.Scales(chunk), factors =>
             {
-                foreach (ref ushort s in factors) s = BitConverter.HalfToUInt16Bits((Half)((float)BitConverter.UInt16BitsToHalf(s) * factor));
+                foreach (ref ushort s in factors) s = Times(s, exponent);
             });
+        }
+
+        /// <summary>A half times 2^<paramref name="exponent"/>: of what is normal and stays so, which all but a few are, the exponent's bits alone change.</summary>
+        private static ushort Times(ushort half, int exponent)
+        {
+            int old = half >> 10 & 31, sum = old + exponent;
+            return old != 0 && sum is > 0 and < 31
+                ? (ushort)(half + (exponent << 10))
+                : BitConverter.HalfToUInt16Bits((Half)((float)BitConverter.UInt16BitsToHalf(half) * MathF.ScaleB(1f, exponent)));
         }
     }
 }
