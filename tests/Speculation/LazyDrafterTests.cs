@@ -58,7 +58,7 @@ public sealed class LazyDrafterTests(TinyModelFixture fixture) : IClassFixture<T
     }
 
     [Fact]
-    public void A_model_can_be_disposed_while_a_drafter_is_being_loaded()
+    public async Task A_model_can_be_disposed_while_a_drafter_is_being_loaded()
     {
         LanguageModel model = fixture.Load(Options() with { Draft = Auto() });
         LazyDrafter first = ((Governor)model.Drafter).Lazy.First();
@@ -72,7 +72,7 @@ public sealed class LazyDrafterTests(TinyModelFixture fixture) : IClassFixture<T
         loads.Wait();
         var disposing = Task.Run(model.Dispose);
         goesOn.Set();
-        Assert.True(disposing.Wait(TimeSpan.FromSeconds(30)));
+        await disposing.WaitAsync(TimeSpan.FromSeconds(30));
         Assert.Null(first.Problem);
         model.Dispose();
     }
