@@ -77,7 +77,12 @@ internal static partial class CliApplication
         CliCommand? command = commands.FirstOrDefault(c => c.Definition == parsed.CommandResult.Command);
         if (command is null)
         {
-            if (args.Count > 0) throw new UsageException($"'{args[0]}' is not a command: use one of {string.Join(", ", commands.Select(c => c.Name))}.");
+            if (args.Count > 0)
+            {
+                string[] names = [.. commands.Select(c => c.Name)];
+                throw new UsageException($"'{args[0]}' is not a command{Spelling.Suggestion(args[0], names)}: use one of {string.Join(", ", names)}.");
+            }
+
             _ = root.Parse(["--help"]).Invoke(new InvocationConfiguration { Output = host.Error, Error = host.Error });
             return ExitCode.Usage;
         }

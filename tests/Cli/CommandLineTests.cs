@@ -31,7 +31,11 @@ public sealed class CommandLineTests
 
     [Fact]
     public void Unknown_command_is_refused_with_the_list_of_commands() =>
-        new CliTestHost().Run("serve-me").FailsWith(ExitCode.Usage, "'serve-me' is not a command", "tokenize");
+        new CliTestHost().Run("serve-me").FailsWith(ExitCode.Usage, "'serve-me' is not a command: use one of run, ", "tokenize");
+
+    [Fact]
+    public void Misspelt_command_is_refused_with_the_one_that_was_meant() =>
+        new CliTestHost().Run("runn", "hi").FailsWith(ExitCode.Usage, "'runn' is not a command (did you mean run?): ");
 
     [Theory]
     [InlineData("tokenize", "--jsnl", "did you mean --jsonl?")]

@@ -31,7 +31,7 @@ internal sealed class EvalCommand : CliCommand
         foreach (Flag flag in _model.All) Add(flag);
         _limit = Add(new Flag<int>(
             "--limit", "N", $"Most questions of a bucket; without it {HeldOutSuite.DefaultPerBucket}, or all of --file.",
-            Parse.Integer(1, MaximumLimit, "leave it out for all questions."), 0));
+            Parse.Integer(1, MaximumLimit, "leave it out for 100, or all of --file."), 0));
         _seed = Add(new Flag<ulong>("--seed", "N", "Names the generated questions.", Parse.Seed, HeldOutSuite.DefaultSeed));
         _maxTokens = Add(new Flag<int>(
             "--max-tokens", "N", "Most tokens of an answer.", Parse.Integer(1, 1_000_000, $"leave it out for {DefaultMaxTokens}."), DefaultMaxTokens));

@@ -49,7 +49,7 @@ internal static class ModelFlags
         Enum.GetValues<KvType>());
 
     public static Flag<int> Threads() => new(
-        "--threads", "N", "Threads that compute; 0 takes one per processor.", Parse.Integer(0, MaximumThreads, "0 takes one per processor."), 0);
+        "--threads", "N", "Threads that compute; 0 takes one per processor that this process may use (its affinity and the limits of its control groups).", Parse.Integer(0, MaximumThreads, "0 takes one per processor."), 0);
 
     public static Flag<int> Context() => new(
         "--context", "N", "Longest prompt and answer together, in tokens; 0 takes the model's, at most 8192.",
