@@ -155,6 +155,8 @@ public sealed class AllocationTests(TinyModelFixture fixture) : IClassFixture<Ti
     [InlineData("auto")]
     [InlineData("medusa")]
     [InlineData("eagle3")]
+    [InlineData("medusa-fitted")]
+    [InlineData("eagle3-fitted")]
     [InlineData("mtp+ngram")]
     [InlineData("auto-trained")]
     [InlineData("auto-lazy")]

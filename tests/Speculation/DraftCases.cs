@@ -43,6 +43,8 @@ internal static class DraftCases
         "eagle1" => new EagleOptions { Directory = Heads(directory, "eagle1"), MinProbability = 0.0001f, Width = 8, Depth = 3, Nodes = 40 },
         "mtp+ngram" => new CompositeOptions(new EagleOptions { Directory = Heads(directory, "mtp-deepseek"), Width = 2, Nodes = 8, MinProbability = 0 }, new NgramOptions()),
         "auto-trained" => new GovernorOptions(new NgramOptions(), new SuffixOptions { StoredTokens = 4096 }, new RecyclingOptions(), Options("medusa", directory), Options("eagle3", directory)) { Curiosity = 1, LoadsAtStart = true },
+        "medusa-fitted" => new MedusaOptions { Directory = Heads(directory, "medusa-ranked"), FitsCosts = true },
+        "eagle3-fitted" => (EagleOptions)Options("eagle3", directory) with { FitsCosts = true },
         "auto-lazy" => (GovernorOptions)Options("auto-trained", directory) with { LoadsAtStart = false },
         _ => throw new ArgumentException($"Unknown drafter {drafter}."),
     };
@@ -52,7 +54,8 @@ internal static class DraftCases
     {
         string directory = Path.Combine(target, layout);
         if (Directory.Exists(directory)) return directory;
-        if (layout is "medusa" or "vllm") new TinyHeads().Medusa(directory, layout, new TinyModel());
+        if (layout == "medusa-ranked") new TinyHeads().Medusa(directory, "medusa", new TinyModel(), config: ("medusa_rank_accuracies", "[[0.6, 0.2, 0.1], [0.4, 0.2], [0.3]]"));
+        else if (layout is "medusa" or "vllm") new TinyHeads().Medusa(directory, layout, new TinyModel());
         else new TinyHeads().Eagle(directory, layout, new TinyModel(), layout == "eagle3" ? 138 : 0);
         return directory;
     }
