@@ -37,6 +37,12 @@ internal sealed class StepCostModel
     /// <summary>Bytes of keys and values of one token over all heads per byte of weights: b in passes of one row.</summary>
     public double PriorPerKey { get; init; }
 
+    /// <summary>
+    /// Row counts that were seen seldom are compared with others as they are, not at their best and not with hope: for whoever follows the prices alone, and would
+    /// take what was lucky for cheap.
+    /// </summary>
+    public bool Sober { get; init; }
+
     /// <summary>Whether enough has been seen to compare anything.</summary>
     public bool Ready => _passes >= Settled;
 
@@ -62,15 +68,16 @@ internal sealed class StepCostModel
         double alone = rows == 1 || _passes == 0
             ? cost.VerifyTicks / (1 + PriorPerKey * cost.KeysRead)
             : Math.Max(cost.VerifyTicks - PerKey * cost.KeysRead, 0.3 * cost.VerifyTicks);
-        if (_seen[rows] < FirstPasses)
+        if (_seen[rows] < (Sober ? Settled : FirstPasses))
         {
             _fixed[rows] = _seen[rows] == 0 ? alone : Math.Min(_fixed[rows], alone);
         }
         else
         {
             double predicted = _fixed[rows] + PerKey * cost.KeysRead;
-            double error = Math.Clamp(cost.VerifyTicks - predicted, -OutlierShare * predicted, OutlierShare * predicted);
-            _fixed[rows] = Math.Max(_fixed[rows] + error * Slowest, 0.05 * predicted);
+            bool early = Sober && _seen[rows] < 1 / Slowest;
+            double share = early ? 0.5 : OutlierShare, error = Math.Clamp(cost.VerifyTicks - predicted, -share * predicted, share * predicted);
+            _fixed[rows] = Math.Max(_fixed[rows] + error * (early ? 1.0 / _seen[rows] : Slowest), 0.05 * predicted);
         }
 
         _seen[rows]++;
@@ -94,7 +101,7 @@ internal sealed class StepCostModel
         for (int rows = 1; rows <= MaxRows; rows++)
         {
             double line = Math.Max(start + slope * rows, 0.1 * one), known = _seen[rows] == 0 ? 0 : _seen[rows] * Age(rows);
-            if (below > 0) line = Math.Min(line, _table[below] + Hope * slope * (rows - below));
+            if (below > 0) line = Math.Min(line, _table[below] + (Sober ? 1 : Hope) * slope * (rows - below));
             _table[rows] = line + (_fixed[rows] - line) * known / (known + Trust);
             if (known > 2 * Trust) below = rows;
         }

@@ -62,7 +62,7 @@ public sealed class EagleDrafter : IDeferredDrafter
             plan);
         foreach (MemoryPlanEntry e in plan.Entries) context.Plan.Add("draft " + e.Group, e.Name, e.Shape, e.Bytes);
         _rows = new RowBatch(rows);
-        _paying = options.FitsCosts ? new PayingDrafts() : null;
+        _paying = options.FitsCosts ? PayingDrafts.For(context, options.Nodes, options.Width) : null;
         (_states, _asks, _active, _accepted) = (new State[sequences], new bool[sequences], new Active[sequences], new int[rows]);
         _counts = new int[sequences];
         _states.AsSpan().Fill(State.None);
@@ -130,6 +130,7 @@ public sealed class EagleDrafter : IDeferredDrafter
             _asks[r.Sequence] = true;
         }
 
+        _paying?.BeginStep(requests.Length);
         if (_activeCount == 0) return;
         RunPending();
         for (int a = 0; a < _activeCount; a++)
@@ -144,7 +145,7 @@ public sealed class EagleDrafter : IDeferredDrafter
             {
                 long start = Stopwatch.GetTimestamp();
                 RunLevel();
-                _paying?.ObserveLevel(Stopwatch.GetTimestamp() - start);
+                _paying?.ObserveLevel(_rows.Count, Stopwatch.GetTimestamp() - start);
             }
         }
         finally
@@ -322,14 +323,22 @@ public sealed class EagleDrafter : IDeferredDrafter
     /// <returns>Whether there are any.</returns>
     private bool EndLevel(ReadOnlySpan<DraftRequest> requests, int depth)
     {
-        bool goesOn = false;
+        int rows = 0;
+        float leastPath = Math.Max(_options.MinProbability, _paying?.LeastOfRow ?? 0);
         for (int a = 0; a < _activeCount; a++)
         {
             ref Active active = ref _active[a];
             if (!active.GoesOn) continue;
             DraftRequest r = requests[active.Request];
-            active.GoesOn = depth < Math.Min(_options.Depth, Math.Min(r.MaxDepth, r.MaxNodes)) && _trees[a].EndLevel(Math.Max(_options.MinProbability, r.MinProbability)) > 0
-                && (_paying is null || _trees[a].FrontierMass >= _paying.LeastOfLevel(_activeCount));
+            active.GoesOn = depth < Math.Min(_options.Depth, Math.Min(r.MaxDepth, r.MaxNodes)) && _trees[a].EndLevel(Math.Max(leastPath, r.MinProbability)) > 0;
+            if (active.GoesOn) rows += _trees[a].Expanded - _trees[a].FrontierFirst;
+        }
+
+        bool goesOn = false;
+        for (int a = 0; a < _activeCount; a++)
+        {
+            ref Active active = ref _active[a];
+            active.GoesOn &= _paying is null || _trees[a].FrontierMass >= _paying.LeastOfLevel(_activeCount, rows);
             goesOn |= active.GoesOn;
         }
 

@@ -47,7 +47,7 @@ public sealed class MedusaDrafter : IDeferredDrafter
         _tree = tree.Limit(_heads.Count, Math.Min(MedusaTree.MaxRanks, context.Target.Shape.VocabSize));
         (_depth, _ranks, _hidden) = (_tree.Depth, _tree.Ranks.Max() + 1, context.Target.Shape.HiddenSize);
         _sorted = new float[_tree.Count];
-        _paying = options.FitsCosts && _heads.Accuracies is not null ? new PayingDrafts() : null;
+        _paying = options.FitsCosts && _heads.Accuracies is not null ? PayingDrafts.For(context, _tree.Count, 1) : null;
         _tap = _taps.Tap(FeatureTaps.Normed);
         _rows = new RowBatch(sequences);
         _features = new float[sequences * _hidden];
@@ -99,6 +99,7 @@ public sealed class MedusaDrafter : IDeferredDrafter
             depth = Math.Max(depth, Math.Min(r.MaxDepth, _depth));
         }
 
+        _paying?.BeginStep(requests.Length);
         if (active == 0) return;
         _backend.BeginRows(_rows);
         for (_ran = 0; _ran < depth && (_ran == 0 || Pays(requests, active)); _ran++)
@@ -106,7 +107,7 @@ public sealed class MedusaDrafter : IDeferredDrafter
             long start = Stopwatch.GetTimestamp();
             _heads.Run(_ran, _rows, _featureOfRow);
             for (int a = 0; a < active; a++) Rank(a, requests[_active[a]].Sequence, _ran);
-            _paying?.ObserveLevel(Stopwatch.GetTimestamp() - start);
+            _paying?.ObserveLevel(active, Stopwatch.GetTimestamp() - start);
         }
 
         for (int a = 0; a < active; a++) AddTree(requests[_active[a]], forest);
@@ -163,7 +164,7 @@ public sealed class MedusaDrafter : IDeferredDrafter
             right += path;
         }
 
-        return right / active >= _paying.LeastOfLevel(active);
+        return right / active >= _paying.LeastOfLevel(active, active);
     }
 
     /// <summary>The best tokens of a head for one sequence, with their probabilities.</summary>

@@ -2,23 +2,51 @@ namespace Foretoken.Speculation.Trained;
 
 /// <summary>
 /// How many drafts of a step pay, by the passes of this very run. A step brings E tokens in T ticks; with λ, the tokens per tick of late, drafts are worth having if what
-/// they bring is more than λ times what they cost, and so λ rises to the best that can be had (Dinkelbach's method for ratios). What a row of a pass costs is the slope
-/// of the passes of late over their rows; sizes that would not be chosen are tried in the beginning and now and then, so that there is a slope and it does not age.
+/// they bring is more than λ times what they cost, and so λ rises to the best that can be had (Dinkelbach's method for ratios). What passes cost is learned per row count by
+/// <see cref="StepCostModel"/>, which an interruption moves little; and everything is reckoned in costs as learned, never in what a step happened to take: on a machine that
+/// others use as well, noise of a step would otherwise be taken for a price. Sizes that would not be chosen are tried in the beginning and now and then.
 /// <para>For a drafter that is asked alone; several at a time are the <see cref="Governor"/>'s task.</para>
 /// </summary>
-internal sealed class PayingDrafts
+/// <param name="maxRows">Most rows of a pass that are told apart.</param>
+/// <param name="maxLevelRows">Most rows of a level of drafting.</param>
+/// <param name="priorPerKey"><see cref="StepCostModel.PriorPerKey"/> of the target.</param>
+internal sealed class PayingDrafts(int maxRows, int maxLevelRows, double priorPerKey)
 {
-    private const double Forget = 0.98;    // what a step counts beside the one after it
-    private const int TriedSizes = 24;     // steps in the beginning that try trees of 1, 2, 4, … nodes
-    private const int ProbeInterval = 16;  // afterwards one step in so many takes one node, or twice those that it would, in turn
-    private const double Outlier = 2;      // a pass that was interrupted counts as so many of its kind at most
-    private const double LeastSpread = 1;  // variance of the rows from which on their slope is known
-    private double _weight, _rows, _squares, _verify, _products; // sums over passes: 1, n, n², t, n·t
-    private double _tokens, _ticks, _level, _row;
-    private long _steps;
+    private const double Forget = 0.98;       // what a step counts beside the one after it
+    private const int TriedSizes = 24;        // steps in the beginning that try trees of 1, 2, 4, … nodes
+    private const int ProbeInterval = 16;     // afterwards one step in so many takes one node, or twice those that it would, in turn
+    private const int RowSpan = 8;            // rows over which the price of one is taken where it is not known how many there will be
+    private const double Outlier = 1.3;       // what took more times than usual was interrupted
+    private const double Rate = 1.0 / 16;
+    private const int MostRows = 512;
+    private readonly StepCostModel _passes = new(maxRows) { PriorPerKey = priorPerKey, Sober = true };
+    private readonly StepCostModel _levels = new(maxLevelRows) { Sober = true };
+    private double _tokens, _ticks;           // of late
+    private double _rest;                     // usual ticks of drafting outside levels
+    private double _usualLevels;              // of the step, as they usually take
+    private long _levelTicks, _steps, _rests;
+    private int _rows;                        // of the step's pass so far
+
+    /// <param name="context">The target.</param>
+    /// <param name="nodes">Most nodes of a tree.</param>
+    /// <param name="width">Most rows of a level for one sequence.</param>
+    public static PayingDrafts For(DrafterContext context, int nodes, int width) => new(
+        Math.Min(context.MaxSequences * (1 + nodes), MostRows), context.MaxSequences * width, StepCostModel.PriorFor(context.Target.Shape, context.TargetCache.Options.Layout));
 
     /// <summary>Whether thresholds are known.</summary>
     public bool Ready => _steps >= TriedSizes;
+
+    /// <summary>Probability that a path must have for its end to be worth a row of the target's pass, so also for what comes behind it.</summary>
+    public float LeastOfRow => Ready ? (float)(PerTick * RowTicks) : 0;
+
+    private double PerTick => _tokens / _ticks;
+
+    /// <summary>Ticks of a further row.</summary>
+    private double RowTicks => Math.Max(0, (_passes.Fixed(_rows + RowSpan) - _passes.Fixed(_rows)) / RowSpan);
+
+    /// <summary>A step begins.</summary>
+    /// <param name="roots">Rows that its pass has anyway.</param>
+    public void BeginStep(int roots) => (_rows, _usualLevels, _levelTicks) = (Math.Max(1, roots), 0, 0);
 
     /// <summary>Tells what a step brought and took.</summary>
     /// <param name="cost">Its cost; prompts are left out.</param>
@@ -26,29 +54,47 @@ internal sealed class PayingDrafts
     public void Observe(in StepCost cost, int tokens)
     {
         if (cost.PromptRows > 0 || tokens == 0) return;
-        if (++_steps == TriedSizes / 2) (_weight, _rows, _squares, _verify, _products, _tokens, _ticks) = (0, 0, 0, 0, 0, 0, 0); // code is compiled by then
-        double n = cost.Rows, verify = Ready ? Math.Min(cost.VerifyTicks, Outlier * (_verify / _weight + _row * (n - _rows / _weight))) : cost.VerifyTicks;
-        (_weight, _rows, _squares) = (Forget * _weight + 1, Forget * _rows + n, Forget * _squares + n * n);
-        (_verify, _products) = (Forget * _verify + verify, Forget * _products + n * verify);
-        (_tokens, _ticks) = (Forget * _tokens + tokens, Forget * _ticks + cost.DraftTicks + verify);
-        double spread = _squares / _weight - _rows / _weight * (_rows / _weight);
-        if (spread >= LeastSpread) _row = Math.Max(0, (_products / _weight - _rows / _weight * (_verify / _weight)) / spread);
+        _passes.Observe(cost);
+        double rest = Math.Max(1, cost.DraftTicks - _levelTicks);
+        _rest = ++_rests <= TriedSizes / 3 ? (_rests == 1 ? rest : Math.Min(_rest, rest)) : _rest + Rate * (Math.Min(rest, Outlier * _rest) - _rest);
+        if (++_steps == TriedSizes / 2) (_tokens, _ticks) = (0, 0); // code is compiled by then
+        (_tokens, _ticks) = (Forget * _tokens + tokens, Forget * _ticks + _rest + _usualLevels + _passes.Predict(cost.Rows, cost.KeysRead));
     }
 
-    /// <summary>Tells what one more level of drafting took, in ticks.</summary>
-    public void ObserveLevel(long ticks) => _level = _level == 0 ? ticks : _level + 0.05 * (Math.Min(ticks, 2 * _level) - _level);
+    /// <summary>Tells what one more level of drafting took.</summary>
+    public void ObserveLevel(int rows, long ticks)
+    {
+        _levels.Observe(new StepCost(rows, 0, 0, 0, ticks));
+        _levelTicks += ticks;
+        _usualLevels += _levels.Fixed(rows);
+    }
 
     /// <summary>Probability that a level must have of bringing a token, for each of <paramref name="sequences"/> sequences that it is drafted for together.</summary>
-    public double LeastOfLevel(int sequences) => Ready ? _tokens / _ticks * (_level / sequences + _row) : 0;
+    /// <param name="sequences">Sequences.</param>
+    /// <param name="rows">Rows of the level.</param>
+    public double LeastOfLevel(int sequences, int rows) => Ready ? PerTick * (_levels.Fixed(rows) / sequences + RowTicks) : 0;
 
-    /// <summary>Of paths that are right with these probabilities, the likeliest first, how many are worth a row each.</summary>
+    /// <summary>Of paths that are right with these probabilities, the likeliest first, how many are worth a row each. Called once per tree of a step.</summary>
     public int Count(ReadOnlySpan<float> paths)
     {
-        if (!Ready) return Math.Min(paths.Length, 1 << (int)(_steps % 6));
-        double least = _tokens / _ticks * _row;
-        int count = 0;
-        while (count < paths.Length && paths[count] > least) count++;
-        if (_steps % ProbeInterval != 0) return count;
-        return Math.Min(paths.Length, _steps / ProbeInterval % 2 == 0 ? 1 : 2 * count + 1);
+        int count = Ready ? Best(paths) : Math.Min(paths.Length, 1 << (int)(_steps % 6));
+        if (Ready && _steps % ProbeInterval == 0) count = Math.Min(paths.Length, _steps / ProbeInterval % 2 == 0 ? 1 : 2 * count + 1);
+        _rows += count;
+        return count;
+    }
+
+    /// <summary>The number that brings most beyond its price; row counts have prices of their own, so that two more may pay where one does not.</summary>
+    private int Best(ReadOnlySpan<float> paths)
+    {
+        int best = 0;
+        double sum = 0, most = 0, start = _passes.Fixed(_rows);
+        for (int i = 0; i < paths.Length; i++)
+        {
+            sum += paths[i];
+            double gain = sum - PerTick * (_passes.Fixed(_rows + i + 1) - start);
+            if (gain > most) (best, most) = (i + 1, gain);
+        }
+
+        return best;
     }
 }
