@@ -17,6 +17,7 @@ namespace Foretoken.Speculation.Trained;
 /// </summary>
 public sealed class EagleDrafter : IDeferredDrafter
 {
+    private const int SmallTree = 5; // nodes that pay almost everywhere
     private readonly EagleOptions _options;
     private readonly IFeatureBackend _backend;
     private readonly EagleHead _head;
@@ -62,7 +63,7 @@ public sealed class EagleDrafter : IDeferredDrafter
             plan);
         foreach (MemoryPlanEntry e in plan.Entries) context.Plan.Add("draft " + e.Group, e.Name, e.Shape, e.Bytes);
         _rows = new RowBatch(rows);
-        _paying = options.FitsCosts ? PayingDrafts.For(context, options.Nodes, options.Width) : null;
+        _paying = options.FitsCosts ? PayingDrafts.For(context, options.Nodes, options.Width, SmallTree) : null;
         (_states, _asks, _active, _accepted) = (new State[sequences], new bool[sequences], new Active[sequences], new int[rows]);
         _counts = new int[sequences];
         _states.AsSpan().Fill(State.None);

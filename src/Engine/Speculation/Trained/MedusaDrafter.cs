@@ -12,6 +12,7 @@ namespace Foretoken.Speculation.Trained;
 /// </summary>
 public sealed class MedusaDrafter : IDeferredDrafter
 {
+    private const int SmallTree = 3; // nodes that pay almost everywhere
     private readonly MedusaOptions _options;
     private readonly IFeatureBackend _backend;
     private readonly MedusaHeads _heads;
@@ -47,7 +48,7 @@ public sealed class MedusaDrafter : IDeferredDrafter
         _tree = tree.Limit(_heads.Count, Math.Min(MedusaTree.MaxRanks, context.Target.Shape.VocabSize));
         (_depth, _ranks, _hidden) = (_tree.Depth, _tree.Ranks.Max() + 1, context.Target.Shape.HiddenSize);
         _sorted = new float[_tree.Count];
-        _paying = options.FitsCosts && _heads.Accuracies is not null ? PayingDrafts.For(context, _tree.Count, 1) : null;
+        _paying = options.FitsCosts && _heads.Accuracies is not null ? PayingDrafts.For(context, _tree.Count, 1, SmallTree) : null;
         _tap = _taps.Tap(FeatureTaps.Normed);
         _rows = new RowBatch(sequences);
         _features = new float[sequences * _hidden];

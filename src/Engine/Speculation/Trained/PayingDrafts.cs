@@ -5,22 +5,29 @@ namespace Foretoken.Speculation.Trained;
 /// they bring is more than λ times what they cost, and so λ rises to the best that can be had (Dinkelbach's method for ratios). What passes cost is learned per row count by
 /// <see cref="StepCostModel"/>, which an interruption moves little; and everything is reckoned in costs as learned, never in what a step happened to take: on a machine that
 /// others use as well, noise of a step would otherwise be taken for a price. Sizes that would not be chosen are tried in the beginning and now and then.
+/// <para>What paths are said to be worth and what rows cost may both be wrong. So a small tree of a set size stands beside the fitted one: each drafts now and then, and the one
+/// that brought more tokens per tick, by the clock, drafts otherwise.</para>
 /// <para>For a drafter that is asked alone; several at a time are the <see cref="Governor"/>'s task.</para>
 /// </summary>
 /// <param name="maxRows">Most rows of a pass that are told apart.</param>
 /// <param name="maxLevelRows">Most rows of a level of drafting.</param>
+/// <param name="small">Nodes of the small tree.</param>
 /// <param name="priorPerKey"><see cref="StepCostModel.PriorPerKey"/> of the target.</param>
-internal sealed class PayingDrafts(int maxRows, int maxLevelRows, double priorPerKey)
+internal sealed class PayingDrafts(int maxRows, int maxLevelRows, int small, double priorPerKey)
 {
     private const double Forget = 0.98;       // what a step counts beside the one after it
     private const int TriedSizes = 24;        // steps in the beginning that try trees of 1, 2, 4, … nodes
     private const int ProbeInterval = 16;     // afterwards one step in so many takes one node, or twice those that it would, in turn
+    private const int Trials = 32, Challenge = 8; // steps in which the small and the fitted tree take turns; afterwards one in so many is the other's
+    private const double Slow = 4;            // what took more times than usual was interrupted for a reason that is not its own
     private const int RowSpan = 8;            // rows over which the price of one is taken where it is not known how many there will be
     private const double Outlier = 1.3;       // what took more times than usual was interrupted
     private const double Rate = 1.0 / 16;
     private const int MostRows = 512;
     private readonly StepCostModel _passes = new(maxRows) { PriorPerKey = priorPerKey, Sober = true };
     private readonly StepCostModel _levels = new(maxLevelRows) { Sober = true };
+    private readonly (double Tokens, double Ticks)[] _brought = new (double, double)[2]; // of late, by the clock: the small tree, the fitted one
+    private int _turn = 1;                    // whose step it is
     private double _tokens, _ticks;           // of late
     private double _rest;                     // usual ticks of drafting outside levels
     private double _usualLevels;              // of the step, as they usually take
@@ -30,8 +37,9 @@ internal sealed class PayingDrafts(int maxRows, int maxLevelRows, double priorPe
     /// <param name="context">The target.</param>
     /// <param name="nodes">Most nodes of a tree.</param>
     /// <param name="width">Most rows of a level for one sequence.</param>
-    public static PayingDrafts For(DrafterContext context, int nodes, int width) => new(
-        Math.Min(context.MaxSequences * (1 + nodes), MostRows), context.MaxSequences * width, StepCostModel.PriorFor(context.Target.Shape, context.TargetCache.Options.Layout));
+    /// <param name="small">Nodes of the small tree.</param>
+    public static PayingDrafts For(DrafterContext context, int nodes, int width, int small) => new(
+        Math.Min(context.MaxSequences * (1 + nodes), MostRows), context.MaxSequences * width, small, StepCostModel.PriorFor(context.Target.Shape, context.TargetCache.Options.Layout));
 
     /// <summary>Whether thresholds are known.</summary>
     public bool Ready => _steps >= TriedSizes;
@@ -46,7 +54,13 @@ internal sealed class PayingDrafts(int maxRows, int maxLevelRows, double priorPe
 
     /// <summary>A step begins.</summary>
     /// <param name="roots">Rows that its pass has anyway.</param>
-    public void BeginStep(int roots) => (_rows, _usualLevels, _levelTicks) = (Math.Max(1, roots), 0, 0);
+    public void BeginStep(int roots)
+    {
+        (_rows, _usualLevels, _levelTicks) = (Math.Max(1, roots), 0, 0);
+        if (!Ready) return;
+        int better = _brought[1].Tokens * _brought[0].Ticks > _brought[0].Tokens * _brought[1].Ticks ? 1 : 0;
+        _turn = _steps < TriedSizes + Trials ? (int)(_steps & 1) : _steps % Challenge == 0 ? 1 - better : better;
+    }
 
     /// <summary>Tells what a step brought and took.</summary>
     /// <param name="cost">Its cost; prompts are left out.</param>
@@ -55,10 +69,15 @@ internal sealed class PayingDrafts(int maxRows, int maxLevelRows, double priorPe
     {
         if (cost.PromptRows > 0 || tokens == 0) return;
         _passes.Observe(cost);
+        bool wasReady = Ready;
         double rest = Math.Max(1, cost.DraftTicks - _levelTicks);
         _rest = ++_rests <= TriedSizes / 3 ? (_rests == 1 ? rest : Math.Min(_rest, rest)) : _rest + Rate * (Math.Min(rest, Outlier * _rest) - _rest);
         if (++_steps == TriedSizes / 2) (_tokens, _ticks) = (0, 0); // code is compiled by then
         (_tokens, _ticks) = (Forget * _tokens + tokens, Forget * _ticks + _rest + _usualLevels + _passes.Predict(cost.Rows, cost.KeysRead));
+        if (!wasReady) return;
+        ref (double Tokens, double Ticks) brought = ref _brought[_turn];
+        double usual = _rest + _usualLevels + _passes.Predict(cost.Rows, cost.KeysRead), took = cost.DraftTicks + cost.VerifyTicks;
+        brought = (Forget * brought.Tokens + tokens, Forget * brought.Ticks + Math.Min(took, Slow * usual));
     }
 
     /// <summary>Tells what one more level of drafting took.</summary>
@@ -77,8 +96,8 @@ internal sealed class PayingDrafts(int maxRows, int maxLevelRows, double priorPe
     /// <summary>Of paths that are right with these probabilities, the likeliest first, how many are worth a row each. Called once per tree of a step.</summary>
     public int Count(ReadOnlySpan<float> paths)
     {
-        int count = Ready ? Best(paths) : Math.Min(paths.Length, 1 << (int)(_steps % 6));
-        if (Ready && _steps % ProbeInterval == 0) count = Math.Min(paths.Length, _steps / ProbeInterval % 2 == 0 ? 1 : 2 * count + 1);
+        int count = !Ready ? Math.Min(paths.Length, 1 << (int)(_steps % 6)) : _turn == 0 ? Math.Min(paths.Length, small) : Best(paths);
+        if (Ready && _turn == 1 && _steps % ProbeInterval == 1) count = Math.Min(paths.Length, _steps / ProbeInterval % 2 == 0 ? 1 : 2 * count + 1);
         _rows += count;
         return count;
     }
