@@ -7,7 +7,7 @@ namespace Foretoken.Tests.Fixtures;
 public sealed class ReferenceEagle(TinyHeads heads, string layout, TinyModel target)
 {
     private const double Epsilon = 1e-6;
-    private readonly bool _eagle3 = layout.StartsWith("eagle3", StringComparison.Ordinal) || layout == "speculators";
+    private readonly bool _eagle3 = layout.StartsWith("eagle3", StringComparison.Ordinal) || layout.StartsWith("speculators", StringComparison.Ordinal);
     private readonly double[] _table = [.. target.Tensors().First().Values.Select(v => (double)v)], _head = [.. target.Tensors().Last().Values.Select(v => (double)v)];
 
     /// <summary>What came before an entry: keys and values of every layer. An entry adds itself to a copy, so that branches stay apart.</summary>
@@ -28,10 +28,10 @@ public sealed class ReferenceEagle(TinyHeads heads, string layout, TinyModel tar
         double[] x, wide = [];
         if (_eagle3)
         {
-            x = fromTarget ? Multiply("fc.weight", feature) : feature;
+            x = fromTarget ? Multiply("fc.weight", Normed(feature)) : feature;
             double[] normed = Norm(x, first + "hidden_norm");
             wide = [.. Norm(embedding, first + "input_layernorm"), .. normed];
-            if (layout == "speculators") x = normed;
+            if (layout.StartsWith("speculators", StringComparison.Ordinal)) x = normed;
         }
         else
         {
@@ -56,7 +56,7 @@ public sealed class ReferenceEagle(TinyHeads heads, string layout, TinyModel tar
 
         string? finalNorm = _eagle3 || qwen ? outer + "norm" : deepseek ? outer + "shared_head.norm" : null;
         double[] last = finalNorm is null ? x : Norm(x, finalNorm);
-        return new Entry(Multiply(_eagle3 ? heads.Values["lm_head.weight"] : _head, last), qwen ? last : x, past);
+        return new Entry(Multiply(_eagle3 ? heads.Values["lm_head.weight"] : _head, last), qwen || layout == "speculators-input" ? last : x, past);
     }
 
     /// <summary>The joined states that the target's passes give for a position. // states as <see cref="ReferenceTransformer.States"/></summary>
@@ -96,6 +96,14 @@ public sealed class ReferenceEagle(TinyHeads heads, string layout, TinyModel tar
 
         return y;
     }
+
+    /// <summary>The joined states as they enter fc.</summary>
+    private double[] Normed(double[] feature) => layout switch
+    {
+        "speculators-input" => Norm(feature, "input_norm"),
+        "speculators-fc" => [.. Enumerable.Range(0, 3).SelectMany(i => Norm(feature[(i * target.Hidden)..((i + 1) * target.Hidden)], $"fc_norm.{i}"))],
+        _ => feature,
+    };
 
     private double[] Norm(double[] x, string name)
     {

@@ -61,12 +61,14 @@ public sealed class TinyHeads(ulong seed = 1)
     public TinyHeads Eagle(string directory, string layout, TinyModel target, int draftVocab = 0, params (string Name, string? Json)[] config)
     {
         int hidden = target.Hidden;
-        bool eagle3 = layout.StartsWith("eagle3", StringComparison.Ordinal) || layout == "speculators", deepseek = layout == "mtp-deepseek", qwen = layout == "mtp-qwen";
+        bool eagle3 = layout.StartsWith("eagle3", StringComparison.Ordinal) || layout.StartsWith("speculators", StringComparison.Ordinal), deepseek = layout == "mtp-deepseek", qwen = layout == "mtp-qwen";
         string outer = deepseek ? "model.layers.2." : qwen ? "mtp." : "", layer = layout == "eagle3" ? "midlayer." : deepseek ? outer : qwen ? "mtp.layers.0." : "layers.0.";
         float[] table = target.Tensors().First().Values, head = target.Tensors().Last().Values;
         if (!eagle3 && !qwen) Add(outer + "embed_tokens.weight", table, target.Vocab, hidden);
         Random(outer + (deepseek ? "eh_proj.weight" : "fc.weight"), 1 / Math.Sqrt(hidden), 0, hidden, (eagle3 ? 3 : 2) * hidden);
         if (layout == "eagle1") Random("fc.bias", 0.1, 0, hidden);
+        if (layout == "speculators-input") Random("input_norm.weight", 0.2, 1, 3 * hidden);
+        if (layout == "speculators-fc") Gains("fc_norm.0", "fc_norm.1", "fc_norm.2");
         if (eagle3) Gains(layer + "hidden_norm", layer + "input_layernorm", "norm");
         if (deepseek) Gains(outer + "enorm", outer + "hnorm", outer + "shared_head.norm", outer + "input_layernorm");
         if (qwen) Gains(outer + "pre_fc_norm_embedding", outer + "pre_fc_norm_hidden", outer + "norm", layer + "input_layernorm");
@@ -103,15 +105,16 @@ public sealed class TinyHeads(ulong seed = 1)
             ["num_key_value_heads"] = target.KvHeads, ["head_dim"] = target.HeadDim, ["num_hidden_layers"] = layout == "eagle1-2layers" ? 2 : 1, ["hidden_act"] = "silu",
             ["rms_norm_eps"] = 1e-6, ["rope_theta"] = 10000, ["vocab_size"] = target.Vocab, ["max_position_embeddings"] = 64,
         };
-        JsonObject json = layout == "speculators"
+        JsonObject json = layout.StartsWith("speculators", StringComparison.Ordinal)
             ? new JsonObject
             {
                 ["architectures"] = new JsonArray("Eagle3Speculator"), ["speculators_model_type"] = "eagle3", ["transformer_layer_config"] = sizes, ["norm_before_residual"] = true,
+                ["norm_before_fc"] = layout == "speculators-input", ["fc_norm"] = layout == "speculators-fc", ["norm_output"] = layout == "speculators-input",
                 ["speculators_config"] = new JsonObject { ["algorithm"] = "eagle3" },
             }
             : sizes;
         if (reduced) json["draft_vocab_size"] = vocab;
-        if (layout.StartsWith("eagle3", StringComparison.Ordinal) || layout == "speculators")
+        if (layout.StartsWith("eagle3", StringComparison.Ordinal) || layout.StartsWith("speculators", StringComparison.Ordinal))
             json["eagle_aux_hidden_state_layer_ids"] = new JsonArray([0, 1, target.Layers]);
         return json;
     }

@@ -29,6 +29,8 @@ public sealed class EagleTests : IDisposable
     [InlineData("eagle3", "llama", 90, 64)]
     [InlineData("eagle3-renamed", "mistral", 138, 64)]
     [InlineData("speculators", "qwen2", 55, 5)]
+    [InlineData("speculators-input", "llama", 55, 7)]
+    [InlineData("speculators-fc", "qwen3", 0, 64)]
     [InlineData("eagle1", "llama", 0, 64)]
     [InlineData("eagle1-2layers", "qwen3", 0, 9)]
     [InlineData("mtp-deepseek", "qwen2", 0, 64)]
@@ -147,7 +149,10 @@ public sealed class EagleTests : IDisposable
     [InlineData("eagle1", "num_hidden_layers", "2", "\"layers.1.")]
     [InlineData("eagle1-2layers", "num_hidden_layers", "1", "is not a weight of EAGLE-1/2")]
     [InlineData("speculators", "speculators_model_type", "\"dflash\"", "\"dflash\" is not supported")]
-    [InlineData("speculators", "norm_before_fc", "true", "norm_before_fc is not supported")]
+    [InlineData("speculators", "norm_before_fc", "true", "\"input_norm.weight\" is missing")]
+    [InlineData("speculators-fc", "norm_before_fc", "true", "they exclude each other")]
+    [InlineData("speculators-fc", "fc_norm", "false", "\"fc_norm.0.weight\" is not a weight of EAGLE-3")]
+    [InlineData("eagle1", "norm_output", "true", "norm_output is supported for EAGLE-3 only")]
     [InlineData("mtp-qwen", "model_type", "\"qwen3_next\"", "blocks of another kind")]
     public void Drafters_that_do_not_fit_are_refused(string layout, string field, string? value, string expected)
     {

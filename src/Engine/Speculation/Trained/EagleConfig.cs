@@ -44,7 +44,13 @@ internal sealed record EagleConfig
     /// <summary>The first layer's residual is the normalised feature (speculators' <c>norm_before_residual</c>).</summary>
     public bool NormBeforeResidual { get; init; }
 
-    /// <summary>What is fed back went through the final norm (Qwen3-Next's MTP).</summary>
+    /// <summary>
+    /// Norms of the joined states in front of <c>fc</c>: 0 = none, 1 = <c>input_norm</c> over all of them (speculators' <c>norm_before_fc</c>), else one
+    /// <c>fc_norm.i</c> per tap (<c>fc_norm</c>).
+    /// </summary>
+    public int InputNorms { get; init; }
+
+    /// <summary>What is fed back went through the final norm (Qwen3-Next's MTP, speculators' <c>norm_output</c>).</summary>
     public bool NormsFeedback { get; init; }
 
     /// <summary>Reads config.json and looks at the tensors' names.</summary>
@@ -63,15 +69,16 @@ internal sealed record EagleConfig
         if (found.Kind == EagleKind.Mtp) layers = (int?)config.Integer("num_nextn_predict_layers", 1, 1) ?? 1;
         CheckEqual(layer, "vocab_size", target.Shape.VocabSize);
         CheckEqual(config, "target_hidden_size", target.Shape.HiddenSize);
-        foreach (string name in new[] { "norm_before_fc", "fc_norm" })
-        {
-            if (!config.IsAbsentOr(name, "false")) throw config.Broken(name, "is not supported", "Use a drafter without it: ignoring it would change what is drafted.");
-        }
-
+        bool joined = config.Boolean("norm_before_fc") ?? false, each = config.Boolean("fc_norm") ?? false, output = config.Boolean("norm_output") ?? false;
+        if (joined && each) throw config.Broken("fc_norm", "and norm_before_fc are both true, and they exclude each other", "Download the drafter again.");
+        if ((joined || each || output) && found.Kind != EagleKind.Eagle3)
+            throw config.Broken(joined ? "norm_before_fc" : each ? "fc_norm" : "norm_output", "is supported for EAGLE-3 only", "Use a drafter without it: ignoring it would change what is drafted.");
         return found with
         {
             Shape = ReadShape(layer, config, target.Shape, layers, contextLength),
             Taps = found.Kind == EagleKind.Eagle3 ? ReadTaps(config, target.Shape.LayerCount) : [FeatureTaps.Normed],
+            InputNorms = joined ? 1 : each ? 3 : 0,
+            NormsFeedback = found.NormsFeedback || output,
             NormBeforeResidual = config.Boolean("norm_before_residual") ?? false,
         };
     }

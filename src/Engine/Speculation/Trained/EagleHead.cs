@@ -17,6 +17,7 @@ internal sealed class EagleHead
     private readonly WeightType _type;
     private readonly LayerWeights[] _layers;
     private TensorHandle _embedding, _projection, _projectionBias, _embeddingNorm, _featureNorm, _finalNorm, _head;
+    private readonly float[] _inputGains;       // [taps · hidden] of the norms in front of fc; empty = none
     private int[]? _toTarget; // [draft vocab]; null = the same ids
 
     /// <summary>Prepares the backend and checks the weights, which <see cref="Load"/> reads.</summary>
@@ -25,6 +26,7 @@ internal sealed class EagleHead
     {
         (_backend, _config, _target, _type) = (backend, config, target, asked ?? weights.DefaultType);
         _layers = new LayerWeights[config.Shape.LayerCount];
+        _inputGains = config.InputNorms == 0 ? [] : new float[FeatureWidth];
         backend.Prepare(config.Shape, maxRows, maxLogitRows, plan);
         backend.PrepareInput(Math.Max(2, config.Taps.Count) * config.Shape.HiddenSize);
         Take(weights, new HeadLoader(backend, weights, _type, plan, CancellationToken.None));
@@ -58,6 +60,8 @@ internal sealed class EagleHead
             _ => (outer + "pre_fc_norm_embedding", outer + "pre_fc_norm_hidden", outer + "norm"),
         };
         (_embeddingNorm, _featureNorm, _finalNorm) = (loader.Norm(embeddingNorm, hidden), loader.Norm(featureNorm, hidden), loader.Norm(finalNorm, hidden));
+        for (int i = 0, width = FeatureWidth / Math.Max(1, _config.InputNorms); i < _config.InputNorms; i++)
+            loader.Values(_config.InputNorms == 1 ? "input_norm.weight" : $"fc_norm.{i}.weight", _inputGains.AsSpan(i * width, width));
         for (int i = 0; i < _layers.Length; i++) _layers[i] = Layer(weights, loader, i);
         string head = outer + (_config.WithinLayer ? "shared_head.head.weight" : "lm_head.weight");
         bool reduced = shape.VocabSize != vocab;
@@ -88,7 +92,12 @@ internal sealed class EagleHead
         int hidden = _config.Shape.HiddenSize;
         if (_config.Kind == EagleKind.Eagle3)
         {
-            if (fromTarget) _backend.ProjectInput(_projection, _projectionBias);
+            if (fromTarget)
+            {
+                NormFeatures(rows.Count);
+                _backend.ProjectInput(_projection, _projectionBias);
+            }
+
             _backend.EmbedInput(_embedding, 0, _embeddingNorm);
             _backend.NormInput(hidden, _featureNorm);
             if (_config.NormBeforeResidual) _backend.NormHidden(_featureNorm);
@@ -112,6 +121,20 @@ internal sealed class EagleHead
 
         if (_config.NormsFeedback) _backend.NormHidden(_finalNorm);
         _backend.Logits(_config.NormsFeedback ? TensorHandle.None : _finalNorm, _head);
+    }
+
+    /// <summary>RMSNorm of the target's joined states, all together or each tap by itself, in place.</summary>
+    private void NormFeatures(int rows)
+    {
+        for (int r = 0; r < rows * _config.InputNorms; r++)
+        {
+            int width = FeatureWidth / _config.InputNorms, at = r % _config.InputNorms * width;
+            Span<float> part = _backend.InputOf(r / _config.InputNorms).Slice(at, width);
+            float sum = 0;
+            foreach (float value in part) sum += value * value;
+            float scale = 1 / MathF.Sqrt(sum / width + _config.Shape.RmsNormEpsilon);
+            for (int i = 0; i < width; i++) part[i] *= scale * _inputGains[at + i];
+        }
     }
 
     /// <summary>Logits of the <paramref name="index"/>-th asked row. // [draft vocab]</summary>

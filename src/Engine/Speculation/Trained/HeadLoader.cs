@@ -55,6 +55,13 @@ internal sealed class HeadLoader(IFeatureBackend backend, DraftWeights weights, 
     /// <summary>A vector, if the drafter has it.</summary>
     public TensorHandle OptionalVector(string name, int elements) => weights.Has(name) ? Vector(name, name, elements) : TensorHandle.None;
 
+    /// <summary>A vector that the drafter keeps itself. // [elements]</summary>
+    public void Values(string tensor, Span<float> destination)
+    {
+        if (plan is null) weights.Vector(tensor, destination.Length).CopyTo(destination);
+        else weights.CheckVector(tensor, destination.Length);
+    }
+
     private float[] Read(string[] tensors, int[] elements)
     {
         if (tensors.Length == 1) return weights.Vector(tensors[0], elements[0]);
