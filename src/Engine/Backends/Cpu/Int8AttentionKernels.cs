@@ -42,13 +42,15 @@ internal sealed unsafe partial class Int8AttentionKernels<TLanes, TWords>(Emitte
         KvPageFormat format = slots.Format;
         int inPage = slots.Aligned & (format.SlotsPerPage - 1);
         AttentionAhead pages = slots.Ahead(0);
-        AttentionPlace* place = weights.Places, end = place + slots.AlignedCount / Tile;
+        int tiles = slots.AlignedCount / Tile;
+        byte** next = stackalloc byte*[tiles]; // keys of the next run
+        AttentionPlace* place = weights.Places, end = place + tiles;
         for (int slot = slots.Aligned; place < end; inPage = 0, slot = (slot | (format.SlotsPerPage - 1)) + 1)
         {
             byte* page = slots.Page(slot), keys = page + inPage / Tile * format.KeyTileBytes, values = page + format.ValueOffset + inPage * format.ValueRowBytes;
             float* scales = (float*)(page + format.KeyScaleOffset) + inPage;
-            byte* next = pages.Next(format.PositionOffset), nextKeys = next is null ? keys : next + inPage / Tile * format.KeyTileBytes;
-            if (next is not null) PrefetchAll(next + format.KeyScaleOffset, next + format.PositionOffset);
+            byte* nextPage = pages.Next(format.PositionOffset), nextKeys = nextPage is null ? keys : nextPage + inPage / Tile * format.KeyTileBytes;
+            if (nextPage is not null) PrefetchAll(nextPage + format.KeyScaleOffset, nextPage + format.PositionOffset);
             for (; inPage < format.SlotsPerPage && place < end; inPage += Tile, place++)
             {
                 place->Keys = (sbyte*)keys;
@@ -56,13 +58,21 @@ internal sealed unsafe partial class Int8AttentionKernels<TLanes, TWords>(Emitte
                 place->KeyScales = scales;
                 place->ValueScales = scales + format.SlotsPerPage;
                 place->AheadOfKeys = values;
-                place->AheadOfWeights = nextKeys;
-                place->AheadOfValues = nextKeys + format.KeyTileBytes / 2;
+                *next++ = nextKeys;
                 keys += format.KeyTileBytes;
                 nextKeys += format.KeyTileBytes;
                 values += Tile * format.ValueRowBytes;
                 scales += Tile;
             }
+        }
+
+        next -= tiles;
+        place = weights.Places;
+        for (int t = 0; t < tiles; t++, place++)
+        {
+            int half = (t & 1) * format.KeyTileBytes / 2;
+            place->AheadOfWeights = next[t / 2] + half;
+            place->AheadOfValues = next[tiles / 2 + t / 2] + half;
         }
     }
 

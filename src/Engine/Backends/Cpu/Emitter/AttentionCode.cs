@@ -20,29 +20,37 @@ internal static class AttentionCode
     private const int PairBytes = 2 * KvPageFormat.TileSlots;                  // of a pair of dims or slots in one vector of sixteen lanes
     private const int ScoreStride = AttentionScratch.Slots * sizeof(float);    // from column to column
     private const int WordStride = AttentionScratch.Slots * sizeof(short);
-    private static readonly Gpr[] s_tiles = [Gpr.Rax, Gpr.Rcx, Gpr.Rdx, Gpr.Rsi];
+    private static readonly Gpr[] s_tiles = [Gpr.Rax, Gpr.Rcx, Gpr.Rdx, Gpr.Rsi], s_saved = [Gpr.Rbx, Gpr.R12, Gpr.R13];
 
     /// <summary>
-    /// Writes void(ScoreCall*): four tiles of sixteen slots. Two lines are prefetched per pair of dims, one of each half of the tiles.
+    /// Writes void(ScoreCall*): four tiles of sixteen slots. Two lines of each of two streams are prefetched per pair of dims; the streams go on to another
+    /// tile with every quarter of the dims, so that each runs through memory in its order.
     /// <code>
     /// zmm 4·tile + column sums   16..19 keys   20 query   21 factor   22 scales
-    /// rax, rcx, rdx, rsi tiles   r8 query   r9, r10 prefetch   r11 pairs   rbx prefetch step   rdi the call
+    /// rax, rcx, rdx, rsi tiles   r8 query   r9, r10 prefetch   r11 pairs left of the quarter   r12 streams of the quarter   r13 quarters left
+    /// rbx prefetch step   rdi the call
     /// </code>
     /// </summary>
     public static void WriteScores(Assembler a)
     {
-        a.Push(Gpr.Rbx);
+        foreach (Gpr register in s_saved) a.Push(register);
         for (int t = 0; t < ScoreTiles; t++) a.Mov(s_tiles[t], new Address(Gpr.Rdi, ScoreCall.TilesOffset + 8 * t));
         a.Mov(Gpr.R8, new Address(Gpr.Rdi, ScoreCall.QueryOffset));
-        a.Mov(Gpr.R9, new Address(Gpr.Rdi, ScoreCall.AheadOffset));
-        a.Mov(Gpr.R10, new Address(Gpr.Rdi, ScoreCall.AheadOffset + 8));
-        a.Mov(Gpr.R11, new Address(Gpr.Rdi, ScoreCall.PairsOffset));
         a.Mov(Gpr.Rbx, new Address(Gpr.Rdi, ScoreCall.StepOffset));
+        a.Mov(Gpr.R12, Gpr.Rdi);
+        a.Mov(Gpr.R13, (uint)ScoreTiles);
         for (int i = 0; i < ScoreTiles * Columns; i++) Clear(a, new Zmm(i));
+        int quarter = a.Position;
+        a.Mov(Gpr.R9, new Address(Gpr.R12, ScoreCall.AheadOffset));
+        a.Mov(Gpr.R10, new Address(Gpr.R12, ScoreCall.AgainOffset));
+        a.Add(Gpr.R12, sizeof(long));
+        a.Mov(Gpr.R11, new Address(Gpr.Rdi, ScoreCall.QuarterOffset));
         a.Align(64);
         int loop = a.Position;
         a.Prefetcht0(new Address(Gpr.R9));
+        a.Prefetcht0(new Address(Gpr.R9, VectorBytes));
         a.Prefetcht0(new Address(Gpr.R10));
+        a.Prefetcht0(new Address(Gpr.R10, VectorBytes));
         a.Add(Gpr.R9, Gpr.Rbx);
         a.Add(Gpr.R10, Gpr.Rbx);
         for (int t = 0; t < ScoreTiles; t++)
@@ -60,22 +68,26 @@ internal static class AttentionCode
         a.Add(Gpr.R8, 4 * Columns);
         a.Dec(Gpr.R11);
         a.Jnz(loop);
+        a.Dec(Gpr.R13);
+        a.Jnz(quarter);
         WriteScoreEnd(a);
-        a.Pop(Gpr.Rbx);
+        foreach (Gpr register in s_saved.Reverse()) a.Pop(register);
         a.Vzeroupper();
         a.Ret();
     }
 
     /// <summary>
-    /// Writes void(ValueCall*): 64 dims over all tiles of the chunk.
+    /// Writes void(ValueCall*): 64 dims over all tiles of the chunk. What the softmax prefetched is asked for once more: the processor drops some prefetches
+    /// while the memory is busy.
     /// <code>
     /// zmm 4·column + vector sums   16..19 values   20 weight   21 unit
-    /// rax row   rcx tiles left   rdx bytes between pairs of slots   rsi words   r8 place   r9 prefetch   r10 its step   r11 offset of the dims   rdi the call
+    /// rax row   rcx tiles left   rdx bytes between pairs of slots   rsi words   r8 place   r9, r12 prefetch   r10 its step
+    /// r11 offset of the dims   rbx offset of the prefetch   rdi the call
     /// </code>
     /// </summary>
     public static unsafe void WriteValues(Assembler a)
     {
-        a.Push(Gpr.Rbx);
+        foreach (Gpr register in s_saved) a.Push(register);
         a.Mov(Gpr.R8, new Address(Gpr.Rdi, ValueCall.PlacesOffset));
         a.Mov(Gpr.Rcx, new Address(Gpr.Rdi, ValueCall.TilesOffset));
         a.Mov(Gpr.Rdx, new Address(Gpr.Rdi, ValueCall.PairBytesOffset));
@@ -90,10 +102,14 @@ internal static class AttentionCode
         a.Add(Gpr.Rax, Gpr.R11);
         a.Mov(Gpr.R9, new Address(Gpr.R8, AttentionPlace.AheadOfValuesOffset));
         a.Add(Gpr.R9, Gpr.Rbx);
+        a.Mov(Gpr.R12, new Address(Gpr.R8, AttentionPlace.AheadOfWeightsOffset));
+        a.Add(Gpr.R12, Gpr.Rbx);
         for (int pair = 0; pair < KvPageFormat.TileSlots / 2; pair++)
         {
             a.Prefetcht0(new Address(Gpr.R9));
+            a.Prefetcht0(new Address(Gpr.R12));
             a.Add(Gpr.R9, Gpr.R10);
+            a.Add(Gpr.R12, Gpr.R10);
             for (int v = 0; v < 4; v++) a.Vpmovsxbw(new Zmm(16 + v), new Address(Gpr.Rax, PairBytes * v));
             a.Add(Gpr.Rax, Gpr.Rdx);
             for (int c = 0; c < Columns; c++)
@@ -108,7 +124,7 @@ internal static class AttentionCode
         a.Dec(Gpr.Rcx);
         a.Jnz(loop);
         WriteValueEnd(a);
-        a.Pop(Gpr.Rbx);
+        foreach (Gpr register in s_saved.Reverse()) a.Pop(register);
         a.Vzeroupper();
         a.Ret();
     }

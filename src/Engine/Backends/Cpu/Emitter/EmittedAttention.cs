@@ -7,16 +7,18 @@ namespace Foretoken.Backends.Cpu.Emitter;
 [StructLayout(LayoutKind.Sequential)]
 internal unsafe struct ScoreCall
 {
-    public const int TilesOffset = 0, ScalesOffset = 32, AheadOffset = 64, QueryOffset = 80, FactorsOffset = 88, ScoresOffset = 96, PairsOffset = 104, StepOffset = 112;
+    public const int TilesOffset = 0, ScalesOffset = 32, AheadOffset = 64, AgainOffset = 96, QueryOffset = 128, FactorsOffset = 136, ScoresOffset = 144;
+    public const int QuarterOffset = 152, StepOffset = 160;
 
     public byte* Tile0, Tile1, Tile2, Tile3;        // keys of sixteen slots each // [headDim/2, 16, 2]
     public float* Scales0, Scales1, Scales2, Scales3; // [16]
-    public byte* Ahead0, Ahead1;                    // what to prefetch, one line per pair of dims
+    public byte* Ahead0, Ahead1, Ahead2, Ahead3;    // what to prefetch in each quarter of the dims, two lines per pair
+    public byte* Again0, Again1, Again2, Again3;    // likewise: what was prefetched long ago and may have been dropped
     public int* Query;                              // [headDim/2, 4] pairs
     public float* Factors;                          // [4]
     public float* Scores;                           // [4, Slots] of which 64 are written
-    public long Pairs;
-    public long Step;                               // bytes between lines to prefetch; 0: nothing new
+    public long Quarter;                            // pairs of dims of a quarter
+    public long Step;                               // bytes prefetched per pair of dims; 0: nothing new
 }
 
 /// <summary>What <see cref="AttentionCode.WriteValues"/> reads.</summary>
