@@ -42,7 +42,6 @@ internal readonly unsafe struct AttentionPartial(float* maximum, float* sum, flo
     /// </summary>
     public void Fold(in AttentionPartial next, int columns, int valueDim)
     {
-        float* a = stackalloc float[4], b = stackalloc float[4];
         for (int block = 0; block < columns; block += 4) // arrays are padded to whole blocks
         {
             Vector128<float> maximum = Vector128.Load(Maximum + block), nextMaximum = Vector128.Load(next.Maximum + block);
@@ -52,16 +51,36 @@ internal readonly unsafe struct AttentionPartial(float* maximum, float* sum, flo
             Vector128<float> empty = Vector128.Equals(nextSum, Vector128<float>.Zero); // a sum that is no number takes its way
             Vector128.ConditionalSelect(empty, maximum, largest).Store(Maximum + block);
             Vector128.ConditionalSelect(empty, sum, Vector128.FusedMultiplyAdd(nextSum, nextFactor, sum * factor)).Store(Sum + block);
-            factor.Store(a);
-            nextFactor.Store(b);
-            for (int c = block; c < Math.Min(columns, block + 4); c++)
+            float* o = Output + (long)block * valueDim, n = next.Output + (long)block * valueDim;
+            if (columns - block >= 4 && !Vector128.EqualsAny(nextSum, Vector128<float>.Zero))
             {
-                if (next.Sum[c] != 0f) AddScaled(Output + (long)c * valueDim, a[c - block], next.Output + (long)c * valueDim, b[c - block], valueDim);
+                AddScaled(o, factor, n, nextFactor, valueDim);
+                continue;
+            }
+
+            for (int c = 0; c < Math.Min(columns - block, 4); c++, o += valueDim, n += valueDim)
+            {
+                if (nextSum[c] != 0f) AddScaled(o, factor[c], n, nextFactor[c], valueDim);
             }
         }
     }
 
-    /// <summary>o = fma(n, b, o·a).</summary>
+    /// <summary>o = fma(n, b, o·a) for four columns, which wait for each other less.</summary>
+    private static void AddScaled(float* o, Vector128<float> a, float* n, Vector128<float> b, int count)
+    {
+        Vector512<float> a0 = Vector512.Create(a[0]), a1 = Vector512.Create(a[1]), a2 = Vector512.Create(a[2]), a3 = Vector512.Create(a[3]);
+        Vector512<float> b0 = Vector512.Create(b[0]), b1 = Vector512.Create(b[1]), b2 = Vector512.Create(b[2]), b3 = Vector512.Create(b[3]);
+        float* o1 = o + count, o2 = o1 + count, o3 = o2 + count, n1 = n + count, n2 = n1 + count, n3 = n2 + count;
+        for (int d = 0; d < count; d += 16)
+        {
+            Vector512.FusedMultiplyAdd(Vector512.Load(n + d), b0, Vector512.Load(o + d) * a0).Store(o + d);
+            Vector512.FusedMultiplyAdd(Vector512.Load(n1 + d), b1, Vector512.Load(o1 + d) * a1).Store(o1 + d);
+            Vector512.FusedMultiplyAdd(Vector512.Load(n2 + d), b2, Vector512.Load(o2 + d) * a2).Store(o2 + d);
+            Vector512.FusedMultiplyAdd(Vector512.Load(n3 + d), b3, Vector512.Load(o3 + d) * a3).Store(o3 + d);
+        }
+    }
+
+    /// <summary>The same for one column.</summary>
     private static void AddScaled(float* o, float a, float* n, float b, int count)
     {
         Vector512<float> factorA = Vector512.Create(a), factorB = Vector512.Create(b);

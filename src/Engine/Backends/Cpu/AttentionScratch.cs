@@ -1,3 +1,5 @@
+using Foretoken.Backends.Cpu.Emitter;
+
 namespace Foretoken.Backends.Cpu;
 
 /// <summary>Working memory of one thread. A column is one (row, query head) of the tile; columns are worked on in blocks of four.</summary>
@@ -62,11 +64,14 @@ internal readonly unsafe struct AttentionScratch
 /// <summary>Scores of one block's columns over the slots of a chunk, which become weights in place.</summary>
 internal readonly unsafe struct AttentionWeights(float* memory)
 {
+    /// <summary>Places behind the last tile's that emitted code may look at.</summary>
+    public const int SparePlaces = AttentionCode.ScoreTiles;
+
     private const int WeightCount = AttentionScratch.Block * AttentionScratch.Slots * 3 / 2;
 
     /// <summary>Floats of all parts, whole cache lines.</summary>
     public static readonly int FloatCount =
-        (WeightCount + 16 + AttentionScratch.Slots / KvPageFormat.TileSlots * sizeof(AttentionPlace) / sizeof(float) + 15) / 16 * 16;
+        (WeightCount + 16 + (AttentionScratch.Slots / KvPageFormat.TileSlots + SparePlaces) * sizeof(AttentionPlace) / sizeof(float) + 15) / 16 * 16;
 
     /// <summary>Scores, then exp(s − m). // [4, Slots]</summary>
     public float* Floats => memory;
@@ -77,7 +82,7 @@ internal readonly unsafe struct AttentionWeights(float* memory)
     /// <summary>Int8 values only: what a word of each column counts. // [4]</summary>
     public float* Units => Floats + WeightCount;
 
-    /// <summary>Where the chunk's tiles lie (int8), or its rows of values (float types, whose runs are smaller). // [Slots/16]</summary>
+    /// <summary>Where the chunk's tiles lie (int8), or its rows of values (float types, whose runs are smaller). // [Slots/16 + SparePlaces]</summary>
     public AttentionPlace* Places => (AttentionPlace*)(Units + 16);
 }
 
@@ -85,7 +90,7 @@ internal readonly unsafe struct AttentionWeights(float* memory)
 internal unsafe struct AttentionPlace
 {
     /// <summary>Offsets of fields, for emitted code.</summary>
-    public const int ValuesOffset = 8, ValueScalesOffset = 24, AheadOfWeightsOffset = 40, AheadOfValuesOffset = 48;
+    public const int KeysOffset = 0, ValuesOffset = 8, KeyScalesOffset = 16, ValueScalesOffset = 24, AheadOfKeysOffset = 32, AheadOfWeightsOffset = 40, AheadOfValuesOffset = 48;
 
     public sbyte* Keys;        // [headDim/2 pairs, 16, 2]
     public sbyte* Values;      // [8 pairs of slots, ValueDim, 2]
@@ -95,9 +100,9 @@ internal unsafe struct AttentionPlace
     /// <summary>What is fetched during the scores: the tile's values. // 16 lines at a head_dim of 64</summary>
     public byte* AheadOfKeys;
 
-    /// <summary>During the softmax: the first half of a key tile of the next chunk. // 8 lines</summary>
+    /// <summary>During the softmax, and once more during the values: half of a key tile of the next chunk's first half. // 8 lines</summary>
     public byte* AheadOfWeights;
 
-    /// <summary>During the values: the second half. // 8 lines</summary>
+    /// <summary>During the values: likewise of its second half. // 8 lines</summary>
     public byte* AheadOfValues;
 }

@@ -212,7 +212,10 @@ internal readonly unsafe ref struct AttentionUnit
             float* from = _scratch.Total.Output + (long)column * _format.ValueDim;
             float* to = _pass.Output + ((_tile.FirstRow + column / Group) * (long)heads + _kvHead * Group + column % Group) * headDim;
             float sum = _scratch.Total.Sum[column];
-            for (int d = 0; d < headDim; d++) to[d] = from[d] / sum + 0f; // + 0: masked keys may turn −0 into +0
+            Vector512<float> sums = Vector512.Create(sum);
+            int d = 0; // + 0: masked keys may turn −0 into +0
+            for (; d + Vector512<float>.Count <= headDim; d += Vector512<float>.Count) (Vector512.Load(from + d) / sums + Vector512<float>.Zero).Store(to + d);
+            for (; d < headDim; d++) to[d] = from[d] / sum + 0f;
         }
     }
 }

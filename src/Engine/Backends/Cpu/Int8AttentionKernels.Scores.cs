@@ -16,12 +16,16 @@ internal sealed unsafe partial class Int8AttentionKernels<TLanes, TWords>
         nint step = slots.Prefetches ? Line : 0;
         AttentionPlace* place = weights.Places;
         float* scores = weights.Floats;
-        for (; emitted is not null && columns > 2 && pairs % AttentionCode.ScoreTiles == 0 && i + AttentionCode.ScoreTiles <= tiles; i += AttentionCode.ScoreTiles)
+        if (emitted is not null && columns > 2 && tiles >= AttentionCode.ScoreTiles && pairs % 4 == 0)
         {
-            bool last = i + 2 * AttentionCode.ScoreTiles > tiles; // no four tiles follow: the chunk's first values come next
-            Score4X4(emitted, place, last ? weights.Places : place + AttentionCode.ScoreTiles, last, pairs, words, queryScale, scores, 2 * step);
-            place += AttentionCode.ScoreTiles;
-            scores += AttentionCode.ScoreTiles * Tile;
+            var call = new ScoreCall
+            {
+                Places = place, Groups = tiles / AttentionCode.ScoreTiles, Query = words, Factors = queryScale, Scores = scores, Quarter = pairs / 4,
+            };
+            emitted.Scores(&call, slots.Prefetches);
+            i = tiles & -AttentionCode.ScoreTiles;
+            place += i;
+            scores += i * Tile;
         }
 
         for (; ColumnsAtOnce == 4 && columns > 2 && i + 2 <= tiles; i += 2, place += 2, scores += 2 * Tile)
@@ -40,23 +44,6 @@ internal sealed unsafe partial class Int8AttentionKernels<TLanes, TWords>
                 c += atOnce;
             }
         }
-    }
-
-    /// <summary>Four tiles at once, emitted; the keys or values of <paramref name="next"/>, which come next, are asked for once more.</summary>
-    private static void Score4X4(
-        EmittedAttention code, AttentionPlace* place, AttentionPlace* next, bool values, int pairs, int* query, float* factors, float* scores, nint step)
-    {
-        var call = new ScoreCall
-        {
-            Tile0 = (byte*)place[0].Keys, Tile1 = (byte*)place[1].Keys, Tile2 = (byte*)place[2].Keys, Tile3 = (byte*)place[3].Keys,
-            Scales0 = place[0].KeyScales, Scales1 = place[1].KeyScales, Scales2 = place[2].KeyScales, Scales3 = place[3].KeyScales,
-            Ahead0 = place[0].AheadOfKeys, Ahead1 = place[1].AheadOfKeys, Ahead2 = place[2].AheadOfKeys, Ahead3 = place[3].AheadOfKeys,
-            Again0 = Again(next, values), Again1 = Again(next + 1, values), Again2 = Again(next + 2, values), Again3 = Again(next + 3, values),
-            Query = query, Factors = factors, Scores = scores, Quarter = pairs / AttentionCode.ScoreTiles, Step = step,
-        };
-        code.Scores(&call);
-
-        static byte* Again(AttentionPlace* tile, bool values) => (byte*)(values ? tile->Values : tile->Keys);
     }
 
     /// <summary>Two tiles at once share the queries' broadcasts.</summary>

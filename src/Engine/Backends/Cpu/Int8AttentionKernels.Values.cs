@@ -23,7 +23,7 @@ internal sealed unsafe partial class Int8AttentionKernels<TLanes, TWords>
             for (int dim = 0; dim < valueDim;)
             {
                 bool wide = atOnce == 4 && valueDim - dim >= 64;
-                if (wide && emitted is not null) Values4X64(emitted, tiles, end, step, pairBytes, w, units, o, valueDim, dim);
+                if (wide && emitted is not null) Values4X64(emitted, slots.Prefetches, tiles, end, pairBytes, w, units, o, valueDim, dim);
                 else if (wide) Values4X64(tiles, end, step, pairBytes, w, units, o, valueDim, dim);
                 else if (atOnce == 4) Values4X32(tiles, end, step, pairBytes, w, units, o, valueDim, dim);
                 else if (atOnce == 2) Values2X32(tiles, end, step, pairBytes, w, units, o, valueDim, dim);
@@ -37,14 +37,14 @@ internal sealed unsafe partial class Int8AttentionKernels<TLanes, TWords>
 
     /// <summary>The same, emitted.</summary>
     private static void Values4X64(
-        EmittedAttention code, AttentionPlace* tile, AttentionPlace* end, nint step, nint pairBytes, short* words, float* units, float* output, int valueDim, int dim)
+        EmittedAttention code, bool prefetches, AttentionPlace* tile, AttentionPlace* end, nint pairBytes, short* words, float* units, float* output, int valueDim, int dim)
     {
         var call = new ValueCall
         {
-            Places = tile, Tiles = end - tile, PairBytes = pairBytes, Words = words, Step = step, Row = 2 * dim, Ahead = dim / 8 * step,
+            Places = tile, Tiles = end - tile, PairBytes = pairBytes, Words = words, Row = 2 * dim, Ahead = dim / 8 * Line,
             Units = units, Output = output + dim, OutputStride = valueDim * sizeof(float),
         };
-        code.Values(&call);
+        code.Values(&call, prefetches);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]

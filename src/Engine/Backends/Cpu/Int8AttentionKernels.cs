@@ -37,6 +37,7 @@ internal sealed unsafe partial class Int8AttentionKernels<TLanes, TWords>(Emitte
     /// Scores fetch the values of the run, the softmax and the values the keys of the next one, so that lines come into the nearest cache about half a run before
     /// they are used, and no loop asks for more than the memory brings meanwhile. A place without anything to fetch points to its own keys.
     /// </summary>
+    [SkipLocalsInit]
     public override void Plan(in AttentionSlots slots, in AttentionWeights weights)
     {
         KvPageFormat format = slots.Format;
@@ -74,6 +75,8 @@ internal sealed unsafe partial class Int8AttentionKernels<TLanes, TWords>(Emitte
             place->AheadOfWeights = next[t / 2] + half;
             place->AheadOfValues = next[tiles / 2 + t / 2] + half;
         }
+
+        for (int t = 0; t < AttentionWeights.SparePlaces; t++, place++) place->Keys = weights.Places[Math.Min(t, tiles - 1)].Values; // what comes after the last keys
     }
 
     private static void PrefetchAll(byte* from, byte* end)
@@ -122,43 +125,80 @@ internal sealed unsafe partial class Int8AttentionKernels<TLanes, TWords>(Emitte
         }
     }
 
+    [SkipLocalsInit]
     private static void SoftmaxEmitted(EmittedAttention code, in AttentionSlots slots, int columns, in AttentionWeights weights, in AttentionPartial partial)
     {
         int tiles = slots.AlignedCount / Tile, lines = Math.Max(1, slots.Format.KeyTileBytes / 2 / Line / columns);
         float* factors = stackalloc float[Block];
         int* sums = stackalloc int[Block * Tile];
         uint* largest = stackalloc uint[Block * Tile];
+        if (columns < Block)
+        {
+            new Span<int>(sums, Block * Tile).Clear();
+            new Span<uint>(largest, Block * Tile).Clear();
+        }
+
         var weigh = new WeighCall
         {
             Places = weights.Places, Tiles = tiles, Columns = columns, Scores = weights.Floats, References = factors, Sums = sums, Largest = largest,
-            Lines = slots.Prefetches ? lines : 1, LineBytes = slots.Prefetches ? lines * Line : 0,
+            Lines = lines, LineBytes = lines * Line,
         };
         code.Maxima(&weigh);
-        for (int c = 0; c < columns; c++)
-        {
-            partial.Maximum[c] = TLanes.Load((float*)largest + c * Tile).Max();
-            factors[c] = -Reference(partial.Maximum[c]);
-        }
-
-        code.Weigh(&weigh);
-        for (int c = 0; c < columns; c++)
-        {
-            partial.Sum[c] = SumOf(TLanes.Load((float*)sums + c * Tile).SumBits(), slots.AlignedCount);
-            float scaled = BitConverter.UInt32BitsToSingle(LargestBits(largest + c * Tile));
-            if (!float.IsFinite(scaled)) partial.Sum[c] = scaled = float.NaN;
-            factors[c] = FactorOf(scaled, out weights.Units[c]);
-        }
-
+        Vector128<float> most = Reduce<float, Larger>((float*)largest), limit = Vector128.Create((float)Largest16);
+        most.Store(partial.Maximum);
+        Vector128<float> reference = Vector128.ConditionalSelect(Vector128.Equals(most, Vector128.Create(float.NegativeInfinity)), Vector128<float>.Zero, most);
+        (-reference).Store(factors);
+        code.Weigh(&weigh, slots.Prefetches);
+        Vector128<float> scaled = Reduce<uint, Larger>(largest).AsSingle();
+        Vector128<float> finite = Vector128.LessThan(Vector128.Abs(scaled), Vector128.Create(float.PositiveInfinity));
+        Vector128<float> sum = Vector128.ConvertToSingle(Reduce<int, Sum>(sums) - Vector128.Create(slots.AlignedCount * BitConverter.SingleToInt32Bits(Rounder)));
+        Vector128.ConditionalSelect(finite, sum * Vector128.Create(1f / SumUnits), Vector128.Create(float.NaN)).Store(partial.Sum);
+        scaled = Vector128.ConditionalSelect(finite, scaled, Vector128.Create(float.NaN));
+        Vector128<float> zero = Vector128.LessThan(scaled, Vector128.Create(Int8Quantizer.ZeroBelow));
+        Vector128.AndNot(scaled / limit, zero).Store(weights.Units);
+        Vector128.AndNot(limit / scaled, zero).Store(factors);
         var words = new WordCall { Tiles = tiles, Columns = columns, Products = weights.Floats, Words = weights.Words, Factors = factors };
         code.Words(&words);
     }
 
-    /// <summary>The largest of sixteen: what is not a number, of either sign, counts above numbers.</summary>
-    private static uint LargestBits(uint* lanes)
+    /// <summary>Reduces the sixteen lanes of each of four columns. // [4, 16] to [4]</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector128<T> Reduce<T, TReduction>(T* lanes)
+        where T : unmanaged
+        where TReduction : struct, IReduction
     {
-        Vector128<uint> most = Vector128.Max(Vector128.Max(Vector128.Load(lanes), Vector128.Load(lanes + 4)), Vector128.Max(Vector128.Load(lanes + 8), Vector128.Load(lanes + 12)));
-        most = Vector128.Max(most, Vector128.Shuffle(most, Vector128.Create(2u, 3, 0, 1)));
-        return Math.Max(most[0], most[1]);
+        Vector128<T> a = Quarter(lanes), b = Quarter(lanes + Tile), c = Quarter(lanes + 2 * Tile), d = Quarter(lanes + 3 * Tile);
+        Vector128<float> ab = TReduction.Of(Low(a, b), High(a, b)).AsSingle(), cd = TReduction.Of(Low(c, d), High(c, d)).AsSingle();
+        return TReduction.Of(Sse.MoveLowToHigh(ab, cd).As<float, T>(), Sse.MoveHighToLow(cd, ab).As<float, T>());
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        static Vector128<T> Quarter(T* from) => TReduction.Of(
+            TReduction.Of(Vector128.Load(from), Vector128.Load(from + 4)), TReduction.Of(Vector128.Load(from + 8), Vector128.Load(from + 12)));
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        static Vector128<T> Low(Vector128<T> x, Vector128<T> y) => Sse.UnpackLow(x.AsSingle(), y.AsSingle()).As<float, T>(); // x0 y0 x1 y1
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        static Vector128<T> High(Vector128<T> x, Vector128<T> y) => Sse.UnpackHigh(x.AsSingle(), y.AsSingle()).As<float, T>(); // x2 y2 x3 y3
+    }
+
+    private interface IReduction
+    {
+        static abstract Vector128<T> Of<T>(Vector128<T> x, Vector128<T> y)
+            where T : unmanaged;
+    }
+
+    /// <summary>The larger one; of bits, what is not a number, of either sign, counts above numbers.</summary>
+    private readonly struct Larger : IReduction
+    {
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public static Vector128<T> Of<T>(Vector128<T> x, Vector128<T> y)
+            where T : unmanaged => Vector128.Max(x, y);
+    }
+
+    private readonly struct Sum : IReduction
+    {
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public static Vector128<T> Of<T>(Vector128<T> x, Vector128<T> y)
+            where T : unmanaged => x + y;
     }
 
     /// <summary>What products with the values' scales are multiplied by to become words; <paramref name="unit"/> is what a word counts.</summary>

@@ -6,7 +6,7 @@ namespace Foretoken.Backends.Cpu.Emitter;
 /// </summary>
 internal static class AttentionCode
 {
-    /// <summary>Tiles of one call of the scores.</summary>
+    /// <summary>Tiles that the scores work on at once.</summary>
     public const int ScoreTiles = 4;
 
     /// <summary>Dims of one call of the values.</summary>
@@ -20,39 +20,47 @@ internal static class AttentionCode
     private const int PairBytes = 2 * KvPageFormat.TileSlots;                  // of a pair of dims or slots in one vector of sixteen lanes
     private const int ScoreStride = AttentionScratch.Slots * sizeof(float);    // from column to column
     private const int WordStride = AttentionScratch.Slots * sizeof(short);
-    private static readonly Gpr[] s_tiles = [Gpr.Rax, Gpr.Rcx, Gpr.Rdx, Gpr.Rsi], s_saved = [Gpr.Rbx, Gpr.R12, Gpr.R13];
+    private static readonly Gpr[] s_tiles = [Gpr.Rax, Gpr.Rcx, Gpr.Rdx, Gpr.Rsi], s_saved = [Gpr.R12, Gpr.R13, Gpr.R14, Gpr.R15], s_streams = [Gpr.R9, Gpr.R10];
 
     /// <summary>
-    /// Writes void(ScoreCall*): four tiles of sixteen slots. Two lines of each of two streams are prefetched per pair of dims; the streams go on to another
-    /// tile with every quarter of the dims, so that each runs through memory in its order.
+    /// Writes void(ScoreCall*): groups of four tiles of sixteen slots. Two lines of each of two streams are prefetched per pair of dims: of what the group's
+    /// places want fetched, and once more of the next group's keys, some of which the processor may have dropped. The streams go on to another tile with every
+    /// quarter of the dims, so that each runs through memory in its order.
     /// <code>
-    /// zmm 4·tile + column sums   16..19 keys   20 query   21 factor   22 scales
-    /// rax, rcx, rdx, rsi tiles   r8 query   r9, r10 prefetch   r11 pairs left of the quarter   r12 streams of the quarter   r13 quarters left
-    /// rbx prefetch step   rdi the call
+    /// zmm 4·tile + column sums   16..19 keys   20 query   22 scales
+    /// rax, rcx, rdx, rsi tiles   r8 query   r9, r10 prefetch   r11 pairs left of the quarter   r12 place of the quarter   r13 quarters left
+    /// r14 groups left   r15 scores   rdi the call
     /// </code>
     /// </summary>
-    public static void WriteScores(Assembler a)
+    public static unsafe void WriteScores(Assembler a, bool prefetches)
     {
         foreach (Gpr register in s_saved) a.Push(register);
-        for (int t = 0; t < ScoreTiles; t++) a.Mov(s_tiles[t], new Address(Gpr.Rdi, ScoreCall.TilesOffset + 8 * t));
+        a.Mov(Gpr.R12, new Address(Gpr.Rdi, ScoreCall.PlacesOffset));
+        a.Mov(Gpr.R14, new Address(Gpr.Rdi, ScoreCall.GroupsOffset));
+        a.Mov(Gpr.R15, new Address(Gpr.Rdi, ScoreCall.ScoresOffset));
+        int group = a.Position;
+        for (int t = 0; t < ScoreTiles; t++) a.Mov(s_tiles[t], new Address(Gpr.R12, sizeof(AttentionPlace) * t + AttentionPlace.KeysOffset));
         a.Mov(Gpr.R8, new Address(Gpr.Rdi, ScoreCall.QueryOffset));
-        a.Mov(Gpr.Rbx, new Address(Gpr.Rdi, ScoreCall.StepOffset));
-        a.Mov(Gpr.R12, Gpr.Rdi);
         a.Mov(Gpr.R13, (uint)ScoreTiles);
         for (int i = 0; i < ScoreTiles * Columns; i++) Clear(a, new Zmm(i));
         int quarter = a.Position;
-        a.Mov(Gpr.R9, new Address(Gpr.R12, ScoreCall.AheadOffset));
-        a.Mov(Gpr.R10, new Address(Gpr.R12, ScoreCall.AgainOffset));
-        a.Add(Gpr.R12, sizeof(long));
+        if (prefetches)
+        {
+            a.Mov(Gpr.R9, new Address(Gpr.R12, AttentionPlace.AheadOfKeysOffset));
+            a.Mov(Gpr.R10, new Address(Gpr.R12, sizeof(AttentionPlace) * ScoreTiles + AttentionPlace.KeysOffset));
+        }
+
         a.Mov(Gpr.R11, new Address(Gpr.Rdi, ScoreCall.QuarterOffset));
+        a.Add(Gpr.R12, sizeof(AttentionPlace));
         a.Align(64);
         int loop = a.Position;
-        a.Prefetcht0(new Address(Gpr.R9));
-        a.Prefetcht0(new Address(Gpr.R9, VectorBytes));
-        a.Prefetcht0(new Address(Gpr.R10));
-        a.Prefetcht0(new Address(Gpr.R10, VectorBytes));
-        a.Add(Gpr.R9, Gpr.Rbx);
-        a.Add(Gpr.R10, Gpr.Rbx);
+        foreach (Gpr stream in prefetches ? s_streams : [])
+        {
+            a.Prefetcht0(new Address(stream));
+            a.Prefetcht0(new Address(stream, VectorBytes));
+            a.Add(stream, 2 * VectorBytes);
+        }
+
         for (int t = 0; t < ScoreTiles; t++)
         {
             a.Vpmovsxbw(new Zmm(16 + t), new Address(s_tiles[t]));
@@ -71,6 +79,8 @@ internal static class AttentionCode
         a.Dec(Gpr.R13);
         a.Jnz(quarter);
         WriteScoreEnd(a);
+        a.Dec(Gpr.R14);
+        a.Jnz(group);
         foreach (Gpr register in s_saved.Reverse()) a.Pop(register);
         a.Vzeroupper();
         a.Ret();
@@ -81,18 +91,17 @@ internal static class AttentionCode
     /// while the memory is busy.
     /// <code>
     /// zmm 4·column + vector sums   16..19 values   20 weight   21 unit
-    /// rax row   rcx tiles left   rdx bytes between pairs of slots   rsi words   r8 place   r9, r12 prefetch   r10 its step
+    /// rax row   rcx tiles left   rdx bytes between pairs of slots   rsi words   r8 place   r9, r10 prefetch
     /// r11 offset of the dims   rbx offset of the prefetch   rdi the call
     /// </code>
     /// </summary>
-    public static unsafe void WriteValues(Assembler a)
+    public static unsafe void WriteValues(Assembler a, bool prefetches)
     {
-        foreach (Gpr register in s_saved) a.Push(register);
+        a.Push(Gpr.Rbx);
         a.Mov(Gpr.R8, new Address(Gpr.Rdi, ValueCall.PlacesOffset));
         a.Mov(Gpr.Rcx, new Address(Gpr.Rdi, ValueCall.TilesOffset));
         a.Mov(Gpr.Rdx, new Address(Gpr.Rdi, ValueCall.PairBytesOffset));
         a.Mov(Gpr.Rsi, new Address(Gpr.Rdi, ValueCall.WordsOffset));
-        a.Mov(Gpr.R10, new Address(Gpr.Rdi, ValueCall.StepOffset));
         a.Mov(Gpr.R11, new Address(Gpr.Rdi, ValueCall.RowOffset));
         a.Mov(Gpr.Rbx, new Address(Gpr.Rdi, ValueCall.AheadOffset));
         for (int i = 0; i < 16; i++) Clear(a, new Zmm(i));
@@ -100,16 +109,16 @@ internal static class AttentionCode
         int loop = a.Position;
         a.Mov(Gpr.Rax, new Address(Gpr.R8, AttentionPlace.ValuesOffset));
         a.Add(Gpr.Rax, Gpr.R11);
-        a.Mov(Gpr.R9, new Address(Gpr.R8, AttentionPlace.AheadOfValuesOffset));
-        a.Add(Gpr.R9, Gpr.Rbx);
-        a.Mov(Gpr.R12, new Address(Gpr.R8, AttentionPlace.AheadOfWeightsOffset));
-        a.Add(Gpr.R12, Gpr.Rbx);
+        if (prefetches)
+        {
+            a.Mov(Gpr.R9, new Address(Gpr.R8, AttentionPlace.AheadOfValuesOffset));
+            a.Mov(Gpr.R10, new Address(Gpr.R8, AttentionPlace.AheadOfWeightsOffset));
+            foreach (Gpr stream in s_streams) a.Add(stream, Gpr.Rbx);
+        }
+
         for (int pair = 0; pair < KvPageFormat.TileSlots / 2; pair++)
         {
-            a.Prefetcht0(new Address(Gpr.R9));
-            a.Prefetcht0(new Address(Gpr.R12));
-            a.Add(Gpr.R9, Gpr.R10);
-            a.Add(Gpr.R12, Gpr.R10);
+            foreach (Gpr stream in prefetches ? s_streams : []) a.Prefetcht0(new Address(stream, VectorBytes * pair));
             for (int v = 0; v < 4; v++) a.Vpmovsxbw(new Zmm(16 + v), new Address(Gpr.Rax, PairBytes * v));
             a.Add(Gpr.Rax, Gpr.Rdx);
             for (int c = 0; c < Columns; c++)
@@ -124,7 +133,7 @@ internal static class AttentionCode
         a.Dec(Gpr.Rcx);
         a.Jnz(loop);
         WriteValueEnd(a);
-        foreach (Gpr register in s_saved.Reverse()) a.Pop(register);
+        a.Pop(Gpr.Rbx);
         a.Vzeroupper();
         a.Ret();
     }
@@ -142,14 +151,13 @@ internal static class AttentionCode
         a.Ret();
     }
 
-    /// <summary>score = float(sum) · factor of the column · scale of the slot's key.</summary>
-    private static void WriteScoreEnd(Assembler a)
+    /// <summary>score = float(sum) · factor of the column · scale of the slot's key. r12 stands behind the group's places.</summary>
+    private static unsafe void WriteScoreEnd(Assembler a)
     {
         a.Mov(Gpr.R8, new Address(Gpr.Rdi, ScoreCall.FactorsOffset));
-        a.Mov(Gpr.R9, new Address(Gpr.Rdi, ScoreCall.ScoresOffset));
         for (int t = 0; t < ScoreTiles; t++)
         {
-            a.Mov(Gpr.Rax, new Address(Gpr.Rdi, ScoreCall.ScalesOffset + 8 * t));
+            a.Mov(Gpr.Rax, new Address(Gpr.R12, sizeof(AttentionPlace) * (t - ScoreTiles) + AttentionPlace.KeyScalesOffset));
             a.Vmovups(new Zmm(22), new Address(Gpr.Rax));
             for (int c = 0; c < Columns; c++)
             {
@@ -157,9 +165,11 @@ internal static class AttentionCode
                 a.Vcvtdq2ps(sum, sum);
                 a.VmulpsBroadcast(sum, sum, new Address(Gpr.R8, 4 * c));
                 a.Vmulps(sum, sum, new Zmm(22));
-                a.Vmovups(new Address(Gpr.R9, ScoreStride * c + VectorBytes * t), sum);
+                a.Vmovups(new Address(Gpr.R15, ScoreStride * c + VectorBytes * t), sum);
             }
         }
+
+        a.Add(Gpr.R15, VectorBytes * ScoreTiles);
     }
 
     /// <summary>output = float(sum) · unit of the column.</summary>

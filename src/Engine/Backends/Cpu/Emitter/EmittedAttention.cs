@@ -7,32 +7,27 @@ namespace Foretoken.Backends.Cpu.Emitter;
 [StructLayout(LayoutKind.Sequential)]
 internal unsafe struct ScoreCall
 {
-    public const int TilesOffset = 0, ScalesOffset = 32, AheadOffset = 64, AgainOffset = 96, QueryOffset = 128, FactorsOffset = 136, ScoresOffset = 144;
-    public const int QuarterOffset = 152, StepOffset = 160;
+    public const int PlacesOffset = 0, GroupsOffset = 8, QueryOffset = 16, FactorsOffset = 24, ScoresOffset = 32, QuarterOffset = 40;
 
-    public byte* Tile0, Tile1, Tile2, Tile3;        // keys of sixteen slots each // [headDim/2, 16, 2]
-    public float* Scales0, Scales1, Scales2, Scales3; // [16]
-    public byte* Ahead0, Ahead1, Ahead2, Ahead3;    // what to prefetch in each quarter of the dims, two lines per pair
-    public byte* Again0, Again1, Again2, Again3;    // likewise: what was prefetched long ago and may have been dropped
-    public int* Query;                              // [headDim/2, 4] pairs
-    public float* Factors;                          // [4]
-    public float* Scores;                           // [4, Slots] of which 64 are written
-    public long Quarter;                            // pairs of dims of a quarter
-    public long Step;                               // bytes prefetched per pair of dims; 0: nothing new
+    public AttentionPlace* Places; // four of each group, and four behind
+    public long Groups;            // of four tiles, at least one
+    public int* Query;             // [headDim/2, 4] pairs
+    public float* Factors;         // [4]
+    public float* Scores;          // [4, Slots] of which 64 per group are written
+    public long Quarter;           // a quarter of the pairs of dims
 }
 
 /// <summary>What <see cref="AttentionCode.WriteValues"/> reads.</summary>
 [StructLayout(LayoutKind.Sequential)]
 internal unsafe struct ValueCall
 {
-    public const int PlacesOffset = 0, TilesOffset = 8, PairBytesOffset = 16, WordsOffset = 24, StepOffset = 32, RowOffset = 40, AheadOffset = 48;
-    public const int UnitsOffset = 56, OutputOffset = 64, OutputStrideOffset = 72;
+    public const int PlacesOffset = 0, TilesOffset = 8, PairBytesOffset = 16, WordsOffset = 24, RowOffset = 32, AheadOffset = 40;
+    public const int UnitsOffset = 48, OutputOffset = 56, OutputStrideOffset = 64;
 
     public AttentionPlace* Places;
     public long Tiles;
     public long PairBytes;    // from one pair of slots to the next
     public short* Words;      // [4, Slots]
-    public long Step;         // bytes between lines to prefetch; 0: nothing new
     public long Row;          // bytes from the beginning of a pair of slots to the first dim
     public long Ahead;        // bytes from what a place prefetches to its first line
     public float* Units;      // [4]
@@ -57,7 +52,7 @@ internal unsafe struct WeighCall
     public int* Sums;         // [4, 16] receives sums of bits
     public uint* Largest;     // [4, 16] receives bits: of scores from the maxima, of products from the weights
     public long Lines;        // to prefetch per tile and column, at least one
-    public long LineBytes;    // what they hold; 0: nothing new
+    public long LineBytes;    // what they hold
 }
 
 /// <summary>What <see cref="SoftmaxCode.WriteWords"/> reads.</summary>
@@ -77,25 +72,22 @@ internal unsafe struct WordCall
 internal sealed unsafe class EmittedAttention
 {
     private static readonly Lazy<EmittedAttention> s_instance = new(() => new EmittedAttention());
-    private readonly delegate* unmanaged[SuppressGCTransition]<ScoreCall*, void> _scores;
-    private readonly delegate* unmanaged[SuppressGCTransition]<ValueCall*, void> _values;
+    private readonly Pass _plain;      // without prefetches, for blocks of columns after the first
+    private readonly Pass _prefetching;
     private readonly delegate* unmanaged[SuppressGCTransition]<WeighCall*, void> _maxima;
-    private readonly delegate* unmanaged[SuppressGCTransition]<WeighCall*, void> _weigh;
     private readonly delegate* unmanaged[SuppressGCTransition]<WordCall*, void> _words;
     private readonly delegate* unmanaged[SuppressGCTransition]<long, void> _probe;
 
     private EmittedAttention()
     {
         var a = new Assembler();
-        AttentionCode.WriteScores(a);
-        int values = Aligned(a, AttentionCode.WriteValues), maxima = Aligned(a, SoftmaxCode.WriteMaxima), weigh = Aligned(a, SoftmaxCode.WriteWeigh), words = Aligned(a, SoftmaxCode.WriteWords);
-        int probe = Aligned(a, AttentionCode.WriteProbe);
+        (int Scores, int Weigh, int Values) plain = Aligned(a, prefetches: false), prefetching = Aligned(a, prefetches: true);
+        int maxima = Aligned(a, SoftmaxCode.WriteMaxima), words = Aligned(a, SoftmaxCode.WriteWords), probe = Aligned(a, AttentionCode.WriteProbe);
         byte* installed = CodeMemory.TryInstall(a.ToArray());
         if (installed is null) throw EmitterSupport.NoCodePages();
-        _scores = (delegate* unmanaged[SuppressGCTransition]<ScoreCall*, void>)installed;
-        _values = (delegate* unmanaged[SuppressGCTransition]<ValueCall*, void>)(installed + values);
+        _plain = new Pass(installed + plain.Scores, installed + plain.Weigh, installed + plain.Values);
+        _prefetching = new Pass(installed + prefetching.Scores, installed + prefetching.Weigh, installed + prefetching.Values);
         _maxima = (delegate* unmanaged[SuppressGCTransition]<WeighCall*, void>)(installed + maxima);
-        _weigh = (delegate* unmanaged[SuppressGCTransition]<WeighCall*, void>)(installed + weigh);
         _words = (delegate* unmanaged[SuppressGCTransition]<WordCall*, void>)(installed + words);
         _probe = (delegate* unmanaged[SuppressGCTransition]<long, void>)(installed + probe);
     }
@@ -103,16 +95,16 @@ internal sealed unsafe class EmittedAttention
     public static EmittedAttention Instance => s_instance.Value;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public void Scores(ScoreCall* call) => _scores(call);
+    public void Scores(ScoreCall* call, bool prefetches) => (prefetches ? _prefetching : _plain).Scores(call);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public void Values(ValueCall* call) => _values(call);
+    public void Values(ValueCall* call, bool prefetches) => (prefetches ? _prefetching : _plain).Values(call);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public void Maxima(WeighCall* call) => _maxima(call);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public void Weigh(WeighCall* call) => _weigh(call);
+    public void Weigh(WeighCall* call, bool prefetches) => (prefetches ? _prefetching : _plain).Weigh(call);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public void Words(WordCall* call) => _words(call);
@@ -126,5 +118,18 @@ internal sealed unsafe class EmittedAttention
         int position = a.Position;
         write(a);
         return position;
+    }
+
+    private static (int Scores, int Weigh, int Values) Aligned(Assembler a, bool prefetches) => (
+        Aligned(a, code => AttentionCode.WriteScores(code, prefetches)),
+        Aligned(a, code => SoftmaxCode.WriteWeigh(code, prefetches)),
+        Aligned(a, code => AttentionCode.WriteValues(code, prefetches)));
+
+    /// <summary>The loops of which there are two.</summary>
+    private readonly struct Pass(byte* scores, byte* weigh, byte* values)
+    {
+        public readonly delegate* unmanaged[SuppressGCTransition]<ScoreCall*, void> Scores = (delegate* unmanaged[SuppressGCTransition]<ScoreCall*, void>)scores;
+        public readonly delegate* unmanaged[SuppressGCTransition]<WeighCall*, void> Weigh = (delegate* unmanaged[SuppressGCTransition]<WeighCall*, void>)weigh;
+        public readonly delegate* unmanaged[SuppressGCTransition]<ValueCall*, void> Values = (delegate* unmanaged[SuppressGCTransition]<ValueCall*, void>)values;
     }
 }

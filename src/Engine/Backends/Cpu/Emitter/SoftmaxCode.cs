@@ -35,7 +35,7 @@ internal static unsafe class SoftmaxCode
     /// r13 lines left   rdi the call
     /// </code>
     /// </summary>
-    public static void WriteWeigh(Assembler a)
+    public static void WriteWeigh(Assembler a, bool prefetches)
     {
         foreach (Gpr register in s_saved) a.Push(register);
         foreach ((Zmm register, float value) in s_constants) Broadcast(a, register, value);
@@ -57,7 +57,7 @@ internal static unsafe class SoftmaxCode
         WriteReduction(a, ahead: 1);
         a.Align(64);
         int tile = a.Position;
-        WritePrefetch(a);
+        if (prefetches) WritePrefetch(a);
         a.Mov(Gpr.R9, new Address(Gpr.R8, AttentionPlace.ValueScalesOffset));
         WriteWeight(a);
         WritePolynomial(a);
