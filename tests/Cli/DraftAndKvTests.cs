@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Text.Json;
 using System.Text.RegularExpressions;
 using Foretoken.Cli;
@@ -39,6 +40,33 @@ public sealed partial class DraftAndKvTests : IDisposable
         Assert.Contains($"[--draft {drafter}: a plain run recorded 5 tokens in ", error, StringComparison.Ordinal);
         Assert.Contains("drafts accepted, ", error, StringComparison.Ordinal);
     }
+
+    /// <summary>One draft per step; chance makes the shares a little higher than what the oracle is set to.</summary>
+    [Theory]
+    [InlineData(0.2, 0, 0.3, "use --draft auto, which drafts only where it pays, or --draft none")]
+    [InlineData(0.38, 0.4, 0.5, "use --draft auto, which drafts only where it pays, or --draft none")]
+    [InlineData(0.45, 0.5, 0.6, "draft fewer tokens per step, or use --draft auto")]
+    [InlineData(0.5, 0.5, 0.6, "draft fewer tokens per step, or use --draft auto")]
+    [InlineData(0.53, 0.6, 0.65, null)]
+    [InlineData(0.9, 0.85, 1, null)]
+    public void Drafts_that_are_accepted_less_than_six_times_in_ten_are_warned_of_with_a_remedy(double acceptance, double least, double most, string? remedy)
+    {
+        string[] request = ["--draft", string.Create(CultureInfo.InvariantCulture, $"oracle={acceptance},1"), "--max-tokens", "220", "abc"];
+        JsonElement drafter = Assert.Single(Json(Run(["--json", .. request])).GetProperty("drafters").EnumerateArray());
+        double tried = drafter.GetProperty("drafted_at")[0].GetInt32(), share = drafter.GetProperty("accepted_at")[0].GetInt32() / tried;
+        Assert.InRange(tried, 100, 220);
+        Assert.InRange(share, least, most - 1e-6);
+        string error = Run(request).Error;
+        if (remedy is null) Assert.DoesNotContain("warning", error, StringComparison.Ordinal);
+        else Assert.Contains(string.Create(CultureInfo.InvariantCulture, $"[warning: {share:P0} of drafted positions were accepted: {remedy}]"), error, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("oracle=0,1", 20)] // too few drafts to say anything
+    [InlineData("auto", 220)]      // the Governor drafts only where it pays
+    [InlineData("none", 220)]
+    public void Nothing_is_warned_of_where_little_was_drafted_or_nobody_is_to_change_anything(string draft, int tokens) =>
+        Assert.DoesNotContain("warning", Run("--draft", draft, "--max-tokens", $"{tokens}", "abc").Error, StringComparison.Ordinal);
 
     [Fact]
     public void Trained_heads_are_found_beside_the_model_and_recognised_by_what_they_hold()
