@@ -38,12 +38,13 @@ public sealed class RetiredDraftersTests : IDisposable
         DraftChoice draft = DraftChoice.Parse("auto", "--draft");
         using ChatModel model = ChatModel.Load(_model, new LanguageModelOptions { Threads = 1, Draft = draft.Options!(host, _model) }, draft, traceDrafts: false);
         LazyDrafter medusa = Assert.Single(model.Governor!.Lazy);
-        while (medusa.State != DrafterState.Retired)
+        for (int request = 0; request < 50 && medusa.State != DrafterState.Retired; request++)
         {
             model.Language.Generate([1, 2, 3], new GenerationOptions { MaxTokens = 20, IgnoreEndTokens = true }).Complete();
             medusa.Wait();
         }
 
+        Assert.Equal(DrafterState.Retired, medusa.State);
         for (int turn = 0; turn < 2; turn++) AnswerWriter.Write(model.Start([1, 2, 3], new GenerationOptions { MaxTokens = 5 }, host), model, host, json: true);
         string warning = Assert.Single(error.ToString().Split('\n', StringSplitOptions.RemoveEmptyEntries));
         Assert.Contains("[warning: medusa could not be loaded and drafts nothing: " + _heads, warning, StringComparison.Ordinal);

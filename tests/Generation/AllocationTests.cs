@@ -175,11 +175,13 @@ public sealed class AllocationTests(TinyModelFixture fixture) : IClassFixture<Ti
 
         DecodeLoop loop = model.Engine.Loop;
         Governor? governor = drafter == "auto-lazy" ? (Governor)model.Drafter : null;
-        while (governor is not null && governor.Lazy.Any(l => !l.IsReady))
+        for (int step = 0; step < 100 && governor is not null && governor.Lazy.Any(l => !l.IsReady); step++)
         {
             loop.Step();
             foreach (LazyDrafter lazy in governor.Lazy) lazy.Wait();
         }
+
+        Assert.True(governor is null || governor.Lazy.All(l => l.IsReady));
 
         for (int i = 0; i < 60; i++) loop.Step();
         int waiting = loop.Statistics.Waiting;

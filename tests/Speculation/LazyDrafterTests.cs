@@ -77,6 +77,17 @@ public sealed class LazyDrafterTests(TinyModelFixture fixture) : IClassFixture<T
         model.Dispose();
     }
 
+    [Fact]
+    public void A_drafter_is_retired_where_the_system_starts_no_more_threads()
+    {
+        GenerationResult[] alone = DraftCases.Alone(fixture.Load, Options(), s_requests);
+        using LanguageModel model = fixture.Load(Options() with { Draft = Auto() });
+        var governor = (Governor)model.Drafter;
+        foreach (LazyDrafter lazy in governor.Lazy) lazy.Start = _ => throw new OutOfMemoryException("no thread");
+        for (int round = 0; round < 10 && States(governor).Any(s => s != DrafterState.Retired); round++) DraftCases.AssertSame(model, s_requests, alone);
+        Assert.All(governor.Report.Drafters.Skip(1), d => Assert.Equal((DrafterState.Retired, "the system starts no thread to read its weights: no thread"), (d.State, d.Problem)));
+    }
+
     [Theory]
     [InlineData("a weight", "NaN or infinity")]
     [InlineData("the vocabulary", "maps two tokens to one")]

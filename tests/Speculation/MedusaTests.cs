@@ -139,6 +139,7 @@ public sealed class MedusaTests(TinyModelFixture fixture) : IClassFixture<TinyMo
     [InlineData("medusa_num_layers", null, "medusa_num_layers is missing")]
     [InlineData("hidden_size", "63", "the model that it drafts for has 64")]
     [InlineData("medusa_rank_accuracies", "[[0.5, 1.5]]", "must hold numbers from 0 to 1")]
+    [InlineData("medusa_rank_accuracies", "[[0, 0], [0.5]]", "the first head is never right")]
     public void Heads_that_do_not_fit_are_refused(string field, string? value, string expected)
     {
         new TinyHeads().Medusa(_directory.Path, "medusa", new TinyModel(), 3, 1, (field, value));

@@ -54,13 +54,24 @@ internal sealed class LazyDrafter(IDeferredDrafter inner) : IDrafter
     /// <summary>For tests: called by the thread that reads before it begins.</summary>
     internal Action? Loading { get; set; }
 
+    /// <summary>For tests: starts the thread that reads.</summary>
+    internal Action<Thread> Start { get; set; } = thread => thread.Start();
+
     /// <summary>Begins to read the weights.</summary>
     public void Load()
     {
         if (_state != DrafterState.Waiting) return;
         _state = DrafterState.Loading;
-        _thread = new Thread(Read) { IsBackground = true, Name = $"foretoken-load-{Name}", Priority = ThreadPriority.BelowNormal };
-        _thread.Start();
+        var thread = new Thread(Read) { IsBackground = true, Name = $"foretoken-load-{Name}", Priority = ThreadPriority.BelowNormal };
+        try
+        {
+            Start(thread);
+            _thread = thread;
+        }
+        catch (Exception e) when (e is OutOfMemoryException or ThreadStartException)
+        {
+            Retire($"the system starts no thread to read its weights: {e.Message}");
+        }
     }
 
     /// <summary>Looks, once in a step, whether the weights are there.</summary>
@@ -119,16 +130,21 @@ internal sealed class LazyDrafter(IDeferredDrafter inner) : IDrafter
             LoadMilliseconds = Stopwatch.GetElapsedTime(start).TotalMilliseconds;
             _state = DrafterState.Ready;
         }
-        catch (OperationCanceledException)
+        catch (OperationCanceledException) when (_cancellation.IsCancellationRequested)
         {
             // it is being disposed
         }
         catch (Exception e) // nobody else would hear of it, and the process would end
         {
-            inner.Dispose(); // its memory is of no use any more
-            Problem = e.Message;
-            Telemetry.ForetokenTelemetry.Retired();
-            _state = DrafterState.Retired;
+            Retire(e.Message);
         }
+    }
+
+    private void Retire(string problem)
+    {
+        inner.Dispose(); // its memory is of no use any more
+        Problem = problem;
+        Telemetry.ForetokenTelemetry.Retired();
+        _state = DrafterState.Retired;
     }
 }

@@ -54,6 +54,8 @@ public sealed class ProcessorLimitsTests
     [InlineData("50000", "200000", 0.25, 1)]
     [InlineData("50000", null, 0.5, 1)]
     [InlineData(null, null, null, 16)]
+    [InlineData(null, "100000", null, 16)] // the period is no quota
+    [InlineData("", "100000", null, 16)]
     public void Quota_of_version_1_is_that_of_the_cpu_controller(string? quota, string? period, double? share, int threads)
     {
         ProcessorLimits limits = Of(

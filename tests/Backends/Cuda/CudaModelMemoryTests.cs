@@ -2,7 +2,9 @@ using Foretoken.Backends;
 using Foretoken.Backends.Cuda;
 using Foretoken.Generation;
 using Foretoken.Memory;
+using Foretoken.Speculation;
 using Foretoken.Tests.Generation;
+using Foretoken.Tests.Speculation;
 
 namespace Foretoken.Tests.Backends.Cuda;
 
@@ -53,6 +55,21 @@ public sealed class CudaModelMemoryTests(TinyModelFixture model) : IClassFixture
         for (int i = 0; i < 90_000; i++) store.CopyPage(2 * i, 2 * i + 1);
         store.Fence();
         Assert.InRange(fake.Launches.Count - before, 3, 8);
+    }
+
+    /// <summary>The device's stream belongs to the thread that steps, and may be recording a pass.</summary>
+    [Fact]
+    public void Heads_copy_what_they_borrow_with_the_model_and_load_without_the_device()
+    {
+        using var fake = new FakeDriver { TotalBytes = 64 << 20 };
+        using LanguageModel loaded = model.Load(Options(fake) with { Draft = new GovernorOptions(DraftCases.Options("eagle3", model.Directory)) });
+        LazyDrafter eagle = Assert.Single(((Governor)loaded.Drafter).Lazy);
+        Assert.Equal(DrafterState.Waiting, eagle.State);
+        Assert.Contains(loaded.Plan.Entries, e => e.Group == "draft weights" && e.Name.StartsWith("copy of ", StringComparison.Ordinal));
+        int calls = fake.Calls.Count;
+        eagle.Load();
+        eagle.Wait();
+        Assert.Equal((DrafterState.Ready, calls), (eagle.State, fake.Calls.Count));
     }
 
     private static LanguageModelOptions Options(FakeDriver fake) => new()

@@ -36,7 +36,7 @@ internal readonly record struct ProcessorLimits(int Processors, int? Allowed, do
             {
                 double? granted = mount.IsUnified
                     ? Share(read($"{folder}/cpu.max"))
-                    : Share($"{read($"{folder}/cpu.cfs_quota_us")} {read($"{folder}/cpu.cfs_period_us")}");
+                    : read($"{folder}/cpu.cfs_quota_us")?.Trim() is { Length: > 0 } given ? Share($"{given} {read($"{folder}/cpu.cfs_period_us")}") : null;
                 if (granted < (quota ?? double.PositiveInfinity)) quota = granted;
             }
         }

@@ -47,7 +47,7 @@ internal sealed class EagleHead
         int hidden = shape.HiddenSize, vocab = _target.Shape.VocabSize;
         string outer = _config.WithinLayer ? _config.Layer(0) : _config.Prefix;
         _embedding = loader.Has(outer + "embed_tokens.weight")
-            ? loader.Matrix(outer + "embed_tokens.weight", vocab, hidden) : loader.Borrowed(_target.Backend, _target.Weights.Embedding);
+            ? loader.Matrix(outer + "embed_tokens.weight", vocab, hidden) : Borrowed(loader, _embedding, _target.Weights.Embedding);
         string projection = outer + (_config.WithinLayer ? "eh_proj" : "fc");
         _projection = loader.Matrix(projection + ".weight", hidden, (_config.Kind == EagleKind.Eagle3 ? _config.Taps.Count : 2) * hidden);
         _projectionBias = loader.OptionalVector(projection + ".bias", hidden);
@@ -65,9 +65,15 @@ internal sealed class EagleHead
         for (int i = 0; i < _layers.Length; i++) _layers[i] = Layer(weights, loader, i);
         string head = outer + (_config.WithinLayer ? "shared_head.head.weight" : "lm_head.weight");
         bool reduced = shape.VocabSize != vocab;
-        _head = loader.Has(head) || reduced ? loader.Matrix(head, shape.VocabSize, hidden) : loader.Borrowed(_target.Backend, _target.Weights.Head);
+        _head = loader.Has(head) || reduced ? loader.Matrix(head, shape.VocabSize, hidden) : Borrowed(loader, _head, _target.Weights.Head);
         _toTarget = ReadVocabulary(weights, shape.VocabSize, vocab, loader.Announces);
     }
+
+    /// <summary>
+    /// A weight of the target. It is taken with the announcement: a copy of what another device holds counts in the plan, and is made by the device's own stream, which
+    /// belongs to the thread that steps.
+    /// </summary>
+    private TensorHandle Borrowed(HeadLoader loader, TensorHandle announced, TensorHandle weight) => loader.Announces ? _backend.Borrow(_target.Backend, weight) : announced;
 
     /// <summary>Width of a feature that comes from the target. // taps · hidden</summary>
     public int FeatureWidth => _config.Taps.Count * _config.Shape.HiddenSize;

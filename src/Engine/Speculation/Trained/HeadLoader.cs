@@ -28,9 +28,6 @@ internal sealed class HeadLoader(IFeatureBackend backend, DraftWeights weights, 
         return TensorHandle.None;
     }
 
-    /// <summary>A matrix that another backend holds: its owner counts it.</summary>
-    public TensorHandle Borrowed(IBackend owner, TensorHandle matrix) => plan is null ? backend.Borrow(owner, matrix) : TensorHandle.None;
-
     /// <summary>A vector. // [elements]</summary>
     public TensorHandle Vector(string name, string tensor, int elements) => Vector(name, [tensor], [elements]);
 

@@ -125,6 +125,7 @@ internal sealed class MedusaHeads : IDisposable
         const string name = "medusa_rank_accuracies";
         if (config.NumberRows(name, 0, 1) is not { } rows) return null;
         if (rows.Count > heads || rows.Count == 0 || rows.Any(r => r.Count == 0)) throw config.Broken(name, $"must hold a row of numbers for each of up to {heads} heads");
+        if (rows[0].All(a => a == 0)) throw config.Broken(name, "says that the first head is never right, so that there is nothing to draft", "Leave it out, or measure it again.");
         return rows;
     }
 
