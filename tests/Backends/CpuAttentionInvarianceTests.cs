@@ -22,6 +22,7 @@ public sealed class CpuAttentionInvarianceTests
         }
 
         data.Add(KvType.Int8, 4, 1, 128, false); // two runs of 64 dims in emitted code
+        data.Add(KvType.Int8, 4, 1, 20, false); // ten pairs of dims, which emitted code cannot cut into quarters
         return data;
     }
 
