@@ -1,3 +1,4 @@
+using System.Text;
 using Foretoken.Backends;
 using Foretoken.Backends.Cpu;
 using Foretoken.Formats;
@@ -129,6 +130,16 @@ public sealed class LazyDrafterTests(TinyModelFixture fixture) : IClassFixture<T
         Fails(new MedusaOptions { Directory = medusa }, "3.0.linear.weight");
         File.WriteAllBytes(Path.Combine(medusa, "medusa_lm_head.safetensors"), [1, 2, 3]);
         Fails(new MedusaOptions { Directory = medusa }, "medusa_lm_head.safetensors");
+
+        new TinyHeads().Eagle(eagle, "eagle3", new TinyModel(), 138);
+        Retype(Path.Combine(eagle, "model.safetensors"), "I64", "F64");
+        Fails(new EagleOptions { Directory = eagle }, "\"d2t\" has type F64: it must be I64 or I32");
+
+        static void Retype(string file, string type, string other)
+        {
+            string all = Encoding.Latin1.GetString(File.ReadAllBytes(file)); // one character per byte
+            File.WriteAllBytes(file, Encoding.Latin1.GetBytes(all.Replace($"\"{type}\"", $"\"{other}\"", StringComparison.Ordinal)));
+        }
 
         void Fails(DrafterOptions options, string part)
         {

@@ -1,3 +1,4 @@
+using Foretoken.Backends.Cpu;
 using Foretoken.Memory;
 
 namespace Foretoken.Backends;
@@ -5,7 +6,7 @@ namespace Foretoken.Backends;
 /// <summary>Records in a plan the weights that the processor's backend will be given later, as it will record them itself.</summary>
 internal static class PlannedWeights
 {
-    private const int PanelRows = 16, StepLength = 32, Line = 64; // a panel's output features, the elements of K that matrices are padded to, bytes that panels are padded to
+    private const int Line = 64; // bytes that panels are padded to
 
     /// <summary>A matrix; of <paramref name="parts"/> stacked ones.</summary>
     /// <param name="plan">The plan.</param>
@@ -18,14 +19,14 @@ internal static class PlannedWeights
         int outFeatures = 0;
         foreach (int rows in parts) outFeatures += rows;
         bool paired = parts.Length == 2 && parts[0] == parts[1];
-        long panels = (paired ? 2 * RoundUp(parts[0], PanelRows) : RoundUp(outFeatures, PanelRows)) / PanelRows;
-        long panelBytes = (long)(PanelRows * RoundUp(inFeatures, StepLength) * type.BitsPerWeight() / 8);
+        long panels = (paired ? 2 * RoundUp(parts[0], PanelMatrix.PanelRows) : RoundUp(outFeatures, PanelMatrix.PanelRows)) / PanelMatrix.PanelRows;
+        long panelBytes = (long)(PanelMatrix.PanelRows * RoundUp(inFeatures, PanelMatrix.StepLength) * type.BitsPerWeight() / 8);
         plan.Add("weights", name, $"[{outFeatures}, {inFeatures}] {type}", panels * RoundUp(panelBytes, Line));
     }
 
     /// <summary>A vector of f32, whose end is padded.</summary>
     public static void AddVector(this MemoryPlan plan, string name, int elements) =>
-        plan.Add("weights", name, $"[{elements}] F32", (RoundUp(elements, PanelRows) + PanelRows) * sizeof(float));
+        plan.Add("weights", name, $"[{elements}] F32", (RoundUp(elements, PanelMatrix.PanelRows) + PanelMatrix.PanelRows) * sizeof(float));
 
     private static long RoundUp(long value, int multiple) => (value + multiple - 1) / multiple * multiple;
 }

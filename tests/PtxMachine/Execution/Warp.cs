@@ -374,7 +374,17 @@ internal sealed unsafe partial class Warp
             all |= _mask[g];
         }
 
-        if (all != Live)
+        if (!GoOn(all))
+            return false;
+
+        first->Run(this, first, all);
+        return true;
+    }
+
+    /// <summary>Moves every group behind the instruction at which it waits, if these lanes are all that live.</summary>
+    private bool GoOn(uint lanes)
+    {
+        if (lanes != Live)
             return false;
         for (int g = 0; g < _groups; g++)
         {
@@ -382,7 +392,6 @@ internal sealed unsafe partial class Warp
             _pc[g]++;
         }
 
-        first->Run(this, first, all);
         return true;
     }
 
@@ -399,13 +408,8 @@ internal sealed unsafe partial class Warp
             all |= _mask[g];
         }
 
-        if (all != Live)
+        if (!GoOn(all))
             return false;
-        for (int g = 0; g < _groups; g++)
-        {
-            _waits[g] = false;
-            _pc[g]++;
-        }
 
         if (!Block.Arrive(this, first, _mask[0]))
             Status = WarpStatus.AtBarrier;

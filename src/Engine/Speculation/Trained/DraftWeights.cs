@@ -70,26 +70,23 @@ internal sealed class DraftWeights : IDisposable
     /// <exception cref="ModelFormatException">See <see cref="Matrix"/>.</exception>
     public void CheckVector(string name, int elements) => CheckFloat(Find(name, [elements]).Tensor);
 
-    /// <summary>Checks that a tensor has a shape, by the file's header.</summary>
-    /// <exception cref="ModelFormatException">It is missing, or has another shape.</exception>
-    public void CheckShape(string name, int elements) => Find(name, [elements]);
+    /// <summary>Checks what <see cref="Integers"/> would read, by the file's header. // [elements]</summary>
+    /// <exception cref="ModelFormatException">See <see cref="Integers"/>.</exception>
+    public void CheckIntegers(string name, int elements) => FindIntegers(name, elements);
+
+    /// <summary>Checks what <see cref="Flags"/> would read, by the file's header. // [elements]</summary>
+    /// <exception cref="ModelFormatException">See <see cref="Flags"/>.</exception>
+    public void CheckFlags(string name, int elements) => FindFlags(name, elements);
 
     /// <summary>A vector of whole numbers: I64 or I32. // [elements]</summary>
     /// <exception cref="ModelFormatException">It is missing, or has another shape or type.</exception>
     public long[] Integers(string name, int elements)
     {
-        (StoredTensor tensor, SafetensorsFile file) = Find(name, [elements]);
+        (StoredTensor tensor, SafetensorsFile file) = FindIntegers(name, elements);
         byte[] bytes = Bytes(tensor, file);
         var values = new long[elements];
         for (int i = 0; i < elements; i++)
-        {
-            values[i] = tensor.Type switch
-            {
-                DType.I64 => BinaryPrimitives.ReadInt64LittleEndian(bytes.AsSpan(8 * i)),
-                DType.I32 => BinaryPrimitives.ReadInt32LittleEndian(bytes.AsSpan(4 * i)),
-                _ => throw Broken(name, $"has type {tensor.Type.FileName()}: it must be I64 or I32", "Write it again as whole numbers."),
-            };
-        }
+            values[i] = tensor.Type == DType.I64 ? BinaryPrimitives.ReadInt64LittleEndian(bytes.AsSpan(8 * i)) : BinaryPrimitives.ReadInt32LittleEndian(bytes.AsSpan(4 * i));
 
         return values;
     }
@@ -98,8 +95,7 @@ internal sealed class DraftWeights : IDisposable
     /// <exception cref="ModelFormatException">It is missing, or has another shape or type.</exception>
     public bool[] Flags(string name, int elements)
     {
-        (StoredTensor tensor, SafetensorsFile file) = Find(name, [elements]);
-        if (tensor.Type is not (DType.Bool or DType.U8)) throw Broken(name, $"has type {tensor.Type.FileName()}: it must be BOOL or U8", "Write it again as booleans.");
+        (StoredTensor tensor, SafetensorsFile file) = FindFlags(name, elements);
         return [.. Bytes(tensor, file).Select(b => b != 0)];
     }
 
@@ -160,6 +156,20 @@ internal sealed class DraftWeights : IDisposable
 
         _taken.Add(name);
         return found;
+    }
+
+    private (StoredTensor Tensor, SafetensorsFile File) FindIntegers(string name, int elements)
+    {
+        var found = Find(name, [elements]);
+        return found.Tensor.Type is DType.I64 or DType.I32 ? found
+            : throw Broken(name, $"has type {found.Tensor.Type.FileName()}: it must be I64 or I32", "Write it again as whole numbers.");
+    }
+
+    private (StoredTensor Tensor, SafetensorsFile File) FindFlags(string name, int elements)
+    {
+        var found = Find(name, [elements]);
+        return found.Tensor.Type is DType.Bool or DType.U8 ? found
+            : throw Broken(name, $"has type {found.Tensor.Type.FileName()}: it must be BOOL or U8", "Write it again as booleans.");
     }
 
     private void CheckFloat(StoredTensor tensor)

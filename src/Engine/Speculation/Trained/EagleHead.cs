@@ -158,8 +158,8 @@ internal sealed class EagleHead
 
         if (announces)
         {
-            weights.CheckShape("d2t", draft);
-            if (weights.Has("t2d")) weights.CheckShape("t2d", target);
+            weights.CheckIntegers("d2t", draft);
+            if (weights.Has("t2d")) weights.CheckFlags("t2d", target);
             return null;
         }
 

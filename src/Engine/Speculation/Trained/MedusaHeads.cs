@@ -82,7 +82,7 @@ internal sealed class MedusaHeads : IDisposable
         }
 
         if (_vocab == _targetVocab) return;
-        if (loader.Announces) _weights.CheckShape("token_map", _vocab);
+        if (loader.Announces) _weights.CheckIntegers("token_map", _vocab);
         else _tokens = [.. _weights.Integers("token_map", _vocab).Select(t => Checked(_weights, t, _targetVocab))];
     }
 

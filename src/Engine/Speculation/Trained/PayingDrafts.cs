@@ -4,7 +4,7 @@ namespace Foretoken.Speculation.Trained;
 /// How many drafts of a step pay, by the passes of this very run. A step brings E tokens in T ticks; with λ, the tokens per tick of late, drafts are worth having if what
 /// they bring is more than λ times what they cost, and so λ rises to the best that can be had (Dinkelbach's method for ratios). What passes cost is learned per row count by
 /// <see cref="StepCostModel"/>, which an interruption moves little; and everything is reckoned in costs as learned, never in what a step happened to take: on a machine that
-/// others use as well, noise of a step would otherwise be taken for a price. Sizes that would not be chosen are tried in the beginning and now and then.
+/// others use as well, noise of a step would otherwise be taken for a price. Sizes that would not be chosen are tried in the beginning, and now and then while the fitted tree drafts.
 /// <para>What paths are said to be worth and what rows cost may both be wrong. So a small tree of a set size stands beside the fitted one: each drafts now and then, and the one
 /// that brought more tokens per tick, by the clock, drafts otherwise.</para>
 /// <para>For a drafter that is asked alone; several at a time are the <see cref="Governor"/>'s task.</para>
@@ -73,11 +73,11 @@ internal sealed class PayingDrafts(int maxRows, int maxLevelRows, int small, dou
         double rest = Math.Max(1, cost.DraftTicks - _levelTicks);
         _rest = ++_rests <= TriedSizes / 3 ? (_rests == 1 ? rest : Math.Min(_rest, rest)) : _rest + Rate * (Math.Min(rest, Outlier * _rest) - _rest);
         if (++_steps == TriedSizes / 2) (_tokens, _ticks) = (0, 0); // code is compiled by then
-        (_tokens, _ticks) = (Forget * _tokens + tokens, Forget * _ticks + _rest + _usualLevels + _passes.Predict(cost.Rows, cost.KeysRead));
+        double usual = _rest + _usualLevels + _passes.Predict(cost.Rows, cost.KeysRead);
+        (_tokens, _ticks) = (Forget * _tokens + tokens, Forget * _ticks + usual);
         if (!wasReady) return;
         ref (double Tokens, double Ticks) brought = ref _brought[_turn];
-        double usual = _rest + _usualLevels + _passes.Predict(cost.Rows, cost.KeysRead), took = cost.DraftTicks + cost.VerifyTicks;
-        brought = (Forget * brought.Tokens + tokens, Forget * brought.Ticks + Math.Min(took, Slow * usual));
+        brought = (Forget * brought.Tokens + tokens, Forget * brought.Ticks + Math.Min(cost.DraftTicks + cost.VerifyTicks, Slow * usual));
     }
 
     /// <summary>Tells what one more level of drafting took.</summary>
