@@ -108,6 +108,21 @@ public sealed class DraftModelTests(TinyModelFixture fixture) : IClassFixture<Ti
         Assert.True(VocabularyMap.Create(many, 300, many, 320, "draft", byText: false).IsIdentity); // padded differently
     }
 
+    [Theory]
+    [InlineData("draft")]
+    [InlineData("target")]
+    public void A_tokenizer_that_cannot_be_read_is_an_error_of_ours_that_names_the_file(string whose)
+    {
+        using TempDirectory draft = new(), target = new();
+        foreach (TempDirectory directory in new[] { draft, target }) new TinyModel().Write(directory.Path);
+        string file = Path.Combine(whose == "draft" ? draft.Path : target.Path, "tokenizer.json");
+        FileStream? held = null; // as another program holds a file that it writes
+        var options = new LockingOptions(new DraftModelOptions { Directory = draft.Path }, () => held = new FileStream(file, FileMode.Open, FileAccess.Read, FileShare.None));
+        var error = Assert.Throws<TokenizerException>(() => LanguageModel.Load(target.Path, new LanguageModelOptions { Threads = 1, Draft = options }));
+        held!.Dispose();
+        Assert.StartsWith($"{file}: file: cannot be read", error.Message, StringComparison.Ordinal);
+    }
+
     [Fact]
     public void A_draft_of_a_shorter_context_drafts_until_its_end()
     {
@@ -124,5 +139,19 @@ public sealed class DraftModelTests(TinyModelFixture fixture) : IClassFixture<Ti
     {
         new TinyModel { Vocab = vocab }.Write(directory);
         return BpeTokenizer.FromDirectory(directory);
+    }
+
+    /// <summary>Does something between the loading of the target and that of its draft.</summary>
+    private sealed record LockingOptions(DrafterOptions Inner, Action Before) : DrafterOptions
+    {
+        public override string Name => Inner.Name;
+
+        public override int MaxNodes => Inner.MaxNodes;
+
+        public override IDrafter Create(DrafterContext context)
+        {
+            Before();
+            return Inner.Create(context);
+        }
     }
 }

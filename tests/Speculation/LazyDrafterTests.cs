@@ -5,6 +5,7 @@ using Foretoken.Formats;
 using Foretoken.Generation;
 using Foretoken.Memory;
 using Foretoken.Models;
+using Foretoken.Sampling;
 using Foretoken.Speculation;
 using Foretoken.Speculation.Trained;
 using Foretoken.Tests.Fixtures;
@@ -54,7 +55,14 @@ public sealed class LazyDrafterTests(TinyModelFixture fixture) : IClassFixture<T
         Parallel.For(0, 3, _ =>
         {
             using LanguageModel model = fixture.Load(Options() with { Draft = auto });
-            for (int round = 0; round < 3; round++) DraftCases.AssertSame(model, s_requests, alone);
+            var governor = (Governor)model.Drafter;
+            for (int round = 0; round < 20 && governor.Report.Drafters.Any(d => d.Calls == 0); round++)
+            {
+                DraftCases.AssertSame(model, s_requests, alone);
+                foreach (LazyDrafter lazy in governor.Lazy) lazy.Wait();
+            }
+
+            Assert.All(governor.Report.Drafters, d => Assert.True(d is { State: DrafterState.Ready, Calls: > 0, Problem: null }, d.ToString()));
         });
     }
 
@@ -70,12 +78,31 @@ public sealed class LazyDrafterTests(TinyModelFixture fixture) : IClassFixture<T
             goesOn.Wait();
         };
         model.Generate(s_requests[0].Prompt, s_requests[0].Options).Complete();
-        loads.Wait();
+        Assert.True(loads.Wait(TimeSpan.FromSeconds(30)));
         var disposing = Task.Run(model.Dispose);
+        await AssertWaits(disposing); // what is freed is what the load writes to
         goesOn.Set();
         await disposing.WaitAsync(TimeSpan.FromSeconds(30));
         Assert.Null(first.Problem);
         model.Dispose();
+    }
+
+    [Fact]
+    public async Task A_load_is_cancelled_by_disposal_which_waits_for_its_end_and_frees_the_drafter_once()
+    {
+        var inner = new SlowDrafter();
+        var lazy = new LazyDrafter(inner);
+        lazy.Load();
+        var disposing = Task.Run(lazy.Dispose);
+        Assert.True(inner.Cancelled.Wait(TimeSpan.FromSeconds(30)));
+        await AssertWaits(disposing);
+        Assert.Equal(0, inner.Disposals);
+        inner.GoesOn.Set();
+        await disposing.WaitAsync(TimeSpan.FromSeconds(30));
+        lazy.Dispose();
+        Assert.Equal((1, DrafterState.Loading, null), (inner.Disposals, lazy.State, lazy.Problem));
+        lazy.Poll();
+        Assert.False(lazy.IsReady);
     }
 
     [Fact]
@@ -153,8 +180,13 @@ public sealed class LazyDrafterTests(TinyModelFixture fixture) : IClassFixture<T
     {
         using LanguageModel lazy = fixture.Load(Options() with { Draft = Auto() });
         using LanguageModel eager = fixture.Load(Options() with { Draft = Auto() with { LoadsAtStart = true } });
+        using LanguageModel plain = fixture.Load(Options());
         Assert.Equal(eager.Plan.Entries, lazy.Plan.Entries);
+        Assert.True(Weights(lazy) > 1.5 * Weights(plain));
         Assert.Empty(((Governor)eager.Drafter).Lazy);
+        Assert.Equal(3, ((Governor)lazy.Drafter).Lazy.Count(d => d.State == DrafterState.Waiting));
+
+        static long Weights(LanguageModel model) => model.Plan.Entries.Where(e => e.Group.Contains("weights", StringComparison.Ordinal)).Sum(e => e.Bytes);
     }
 
     [Theory]
@@ -203,6 +235,9 @@ public sealed class LazyDrafterTests(TinyModelFixture fixture) : IClassFixture<T
     private GovernorOptions Auto() => new(
         new NgramOptions(), DraftCases.Options("medusa", fixture.Directory), DraftCases.Options("eagle3", fixture.Directory), DraftCases.Options("model-tree", fixture.Directory)) { Curiosity = 1 };
 
+    /// <summary>Asserts that something waits: where it does not, it is done long before the time is up.</summary>
+    private static async Task AssertWaits(Task task) => Assert.NotSame(task, await Task.WhenAny(task, Task.Delay(TimeSpan.FromMilliseconds(200))));
+
     private static DrafterState[] States(Governor governor) => [.. governor.Report.Drafters.Skip(1).Select(d => d.State)];
 
     /// <summary>Writes other bytes at the beginning of a tensor.</summary>
@@ -213,5 +248,42 @@ public sealed class LazyDrafterTests(TinyModelFixture fixture) : IClassFixture<T
         using FileStream stream = File.OpenWrite(path);
         stream.Position = offset;
         stream.Write(bytes);
+    }
+
+    /// <summary>A drafter whose weights come until that is cancelled, and a while longer.</summary>
+    private sealed class SlowDrafter : IDeferredDrafter
+    {
+        private int _disposals;
+
+        public ManualResetEventSlim Cancelled { get; } = new();
+
+        public ManualResetEventSlim GoesOn { get; } = new();
+
+        public int Disposals => Volatile.Read(ref _disposals);
+
+        public string Name => "slow";
+
+        public int MaxNodes => 1;
+
+        public void LoadWeights(CancellationToken cancellation)
+        {
+            if (cancellation.WaitHandle.WaitOne(TimeSpan.FromSeconds(30))) Cancelled.Set();
+            GoesOn.Wait();
+            cancellation.ThrowIfCancellationRequested();
+        }
+
+        public void Propose(ReadOnlySpan<DraftRequest> requests, TokenForest forest)
+        {
+        }
+
+        public void Observe(ReadOnlySpan<DraftRequest> requests, ReadOnlySpan<Acceptance> acceptances, TokenForest forest)
+        {
+        }
+
+        public void Release(int sequence)
+        {
+        }
+
+        public void Dispose() => Interlocked.Increment(ref _disposals);
     }
 }

@@ -72,11 +72,12 @@ public sealed record DraftModelOptions : DrafterOptions
     }
 
     /// <summary>Whether both models have the very same tokenizer file, which then need not be read again.</summary>
+    /// <exception cref="TokenizerException">A file cannot be read. One that has vanished is none: what needs it says so.</exception>
     private static bool SharesTokenizer(string directory, DrafterContext context)
     {
         if (context.TargetDirectory is null) return false;
         string[] files = [Path.Combine(directory, TokenizerFiles.TokenizerJson), Path.Combine(context.TargetDirectory, TokenizerFiles.TokenizerJson)];
-        if (!Array.TrueForAll(files, File.Exists) || new FileInfo(files[0]).Length != new FileInfo(files[1]).Length) return false;
-        return File.ReadAllBytes(files[0]).AsSpan().SequenceEqual(File.ReadAllBytes(files[1]));
+        if (!Array.TrueForAll(files, File.Exists)) return false; // GGUF files hold theirs
+        return TokenizerFiles.ReadOptional(files[0]) is { } draft && TokenizerFiles.ReadOptional(files[1]) is { } target && draft.AsSpan().SequenceEqual(target);
     }
 }

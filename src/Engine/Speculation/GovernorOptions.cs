@@ -26,6 +26,7 @@ public sealed record GovernorOptions(params IReadOnlyList<DrafterOptions> Drafte
     /// <summary>
     /// Draft models and heads are loaded with the model. Otherwise their files are checked then and their memory is planned, but their weights are read when the Governor
     /// first wants to try them, beside the steps, so that neither the start nor short answers pay for them; while they are read, steps have fewer cores to themselves.
+    /// Drafters inside a <see cref="CompositeOptions"/> are always loaded with the model: the composite is one drafter to the Governor, which cannot want a part of it later.
     /// </summary>
     public bool LoadsAtStart { get; init; }
 
