@@ -8,6 +8,9 @@ namespace Foretoken.Cli;
 /// <summary>The one place that turns an exception into a line on stderr and an exit code. <c>FORETOKEN_DEBUG=1</c> adds the stack trace.</summary>
 internal static class ErrorReport
 {
+    private const int DiskFullUnix = 28; // ENOSPC
+    private const int DiskFullWindows = unchecked((int)0x80070070);
+
     /// <summary>Writes the message and returns the exit code.</summary>
     public static int Write(Exception exception, CliHost host)
     {
@@ -46,6 +49,7 @@ internal static class ErrorReport
         FileNotFoundException { FileName: { Length: > 0 } file } => ($"{file}: no such file. Check the path.", ExitCode.RunError),
         DirectoryNotFoundException or FileNotFoundException => ($"{e.Message} Check the path.", ExitCode.RunError),
         UnauthorizedAccessException => ($"{e.Message} Check the permissions of the file and its folder.", ExitCode.RunError),
+        IOException { HResult: DiskFullUnix or DiskFullWindows } => ($"{e.Message.TrimEnd('.')}. Free some room, or write to another disk.", ExitCode.RunError),
         IOException or JsonException or ArgumentException or InvalidDataException => (e.Message, ExitCode.RunError),
         OutOfMemoryException => ("the system has no memory left: use a smaller model, a shorter context or --type int8.", ExitCode.RunError),
         _ when IsOurs(e) => (e.Message, ExitCode.RunError),

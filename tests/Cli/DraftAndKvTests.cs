@@ -164,6 +164,9 @@ public sealed partial class DraftAndKvTests : IDisposable
 
         foreach (string enough in new[] { "window", "window=69", "sinks", "tova", "h2o=69", "snapkv", "random=1", "random=0,1000" })
             Assert.Equal(dense.GetProperty("text").GetString(), Answer(enough).GetProperty("text").GetString());
+        JsonElement drawn = Answer("dms-random=4,5");
+        Assert.Equal(("dms-random", true), (drawn.GetProperty("kv").GetString(), drawn.GetProperty("lossy").GetBoolean()));
+        Assert.Contains("[--kv dms-random is lossy", Run("--max-tokens", "60", "--kv", "dms-random=4,5", "abcdefgh").Error, StringComparison.Ordinal);
         string error = Run("--max-tokens", "60", "--kv", "window=6", "abcdefgh").Error;
         Assert.Contains("[--kv window is lossy", error, StringComparison.Ordinal);
         Assert.Contains("window cache ", error, StringComparison.Ordinal);
@@ -186,7 +189,7 @@ public sealed partial class DraftAndKvTests : IDisposable
         File.WriteAllText(Path.Combine(adapter, "adapter_config.json"), """{"dms_separate_alpha": true, "dms_window_size": 5}""");
         string[] request = ["--max-tokens", "60", "--temperature", "0.8", "--json", "abcdefgh"];
         JsonElement beside = Json(Run(["--kv", "dms", .. request]));
-        Assert.False(beside.GetProperty("lossy").GetBoolean());
+        Assert.Equal(("dms", false), (beside.GetProperty("kv").GetString(), beside.GetProperty("lossy").GetBoolean()));
         Assert.True(beside.GetProperty("kv_compression").GetDouble() > 1.1);
         string elsewhere = Path.Combine(_directory.Path, "elsewhere");
         Directory.Move(adapter, elsewhere);
@@ -237,6 +240,21 @@ public sealed partial class DraftAndKvTests : IDisposable
         string marked = shown.Error[(shown.Error.IndexOf("unmarked]\n", StringComparison.Ordinal) + "unmarked]\n".Length)..shown.Error.LastIndexOf('[')];
         Assert.Matches(@"\(\+[^)]", marked);
         Assert.Matches(@"\(-[^)]", marked);
+    }
+
+    [Theory]
+    [InlineData("none", "50")]
+    [InlineData("oracle=1", "1")] // the only token is the model's own
+    public void Where_nothing_was_drafted_that_is_said_and_no_marks_are_explained(string draft, string tokens)
+    {
+        string[] request = ["--draft", draft, "--max-tokens", tokens, "abc"];
+        CliResult shown = Run(["--show-drafts", .. request]);
+        Assert.Equal((ExitCode.Success, Run(request).Output), (shown.Code, shown.Output));
+        Assert.Contains("[nothing was drafted: every token is the model's own]\n", shown.Error, StringComparison.Ordinal);
+        Assert.DoesNotContain("accepted drafts", shown.Error, StringComparison.Ordinal);
+        CliResult terminal = new CliTestHost { BaseDirectory = _directory.Path, OutputIsTerminal = true }.Run(["run", "--show-drafts", .. request]);
+        Assert.DoesNotContain("accepted drafts", terminal.Error, StringComparison.Ordinal);
+        if (draft == "none") Assert.Equal(shown.Output, terminal.Output); // no colours either
     }
 
     [Fact]

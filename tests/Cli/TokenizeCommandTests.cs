@@ -81,6 +81,13 @@ public sealed class TokenizeCommandTests : IDisposable
     public void Bad_ids_are_refused(string line, string rule) =>
         new CliTestHost().RunWithInput(line, "detokenize", "--jsonl", "--tokenizer", _model).FailsWith(ExitCode.RunError, "stdin line 1", rule);
 
+    [Theory]
+    [InlineData("")]
+    [InlineData(" \n")]
+    public void Detokenize_without_input_says_what_it_takes_and_how_to_give_it(string input) =>
+        new CliTestHost().RunWithInput(input, "detokenize", "--tokenizer", _model)
+            .FailsWith(ExitCode.RunError, "stdin is empty: give the token ids as one JSON object, for example echo '{\"ids\": [1, 2, 3]}' | foretoken detokenize.");
+
     [Fact]
     public void Text_that_is_not_utf8_is_refused_with_its_offset() =>
         new CliTestHost().RunWithInput([65, 0xFF], "tokenize", "--tokenizer", _model).FailsWith(ExitCode.RunError, "stdin is not UTF-8 (byte 1)");
@@ -103,7 +110,7 @@ public sealed class TokenizeCommandTests : IDisposable
         using var full = new FullDiskWriter();
         CliResult result = new CliTestHost { Output = full }.Run("tokenize", "--tokenizer", _model, "a");
         Assert.Equal(ExitCode.RunError, result.Code);
-        Assert.Equal("error: No space left on device\n", result.Error);
+        Assert.Equal("error: No space left on device. Free some room, or write to another disk.\n", result.Error);
     }
 
     [Fact]
@@ -120,6 +127,6 @@ public sealed class TokenizeCommandTests : IDisposable
 
     private sealed class FullDiskWriter : StringWriter
     {
-        public override void WriteLine(string? value) => throw new IOException("No space left on device");
+        public override void WriteLine(string? value) => throw new IOException("No space left on device", 28); // ENOSPC
     }
 }

@@ -34,6 +34,7 @@ internal sealed class DetokenizeCommand : CliCommand
         if (!jsonl)
         {
             string json = Utf8Input.ReadAll(host.Input, "stdin", host.Interrupt);
+            if (string.IsNullOrWhiteSpace(json)) throw new RunException($"stdin is empty: give the token ids as one JSON object, for example echo '{Expected}' | foretoken detokenize.");
             using JsonDocument document = Utf8Input.ParseObject(System.Text.Encoding.UTF8.GetBytes(json), "stdin", 1, Expected);
             host.Output.Write(tokenizer.Decode(Ids(document.RootElement, tokenizer, 1), plain));
             return ExitCode.Success;

@@ -18,7 +18,7 @@ internal static class AnswerWriter
     public static int Write(GenerationSession session, ChatModel model, CliHost host, bool json)
     {
         using CancellationTokenRegistration registration = host.Interrupt.Register(session.Cancel);
-        DraftMarks? marks = json || model.Drafts is not { } drafts ? null : new DraftMarks(drafts, model.Language.Tokenizer!, host.OutputColor);
+        DraftMarks? marks = json || model.Draft.Options is null || model.Drafts is not { } drafts ? null : new DraftMarks(drafts, model.Language.Tokenizer!, host.OutputColor);
         var aside = new StringBuilder(); // marked text where stdout takes only the answer
         char last = '\n';
         while (session.MoveNext())
@@ -40,7 +40,8 @@ internal static class AnswerWriter
         {
             if (last != '\n') host.Output.WriteLine();
             host.Output.Flush(); // before the statistics, where both go to one terminal
-            if (marks is not null) host.Error.WriteLine(host.OutputIsTerminal ? marks.Legend : $"{marks.Legend}\n{aside.ToString().TrimEnd('\n')}");
+            if (model.Drafts is not null && session.Statistics.DraftedTokens == 0) host.Error.WriteLine("[nothing was drafted: every token is the model's own]");
+            else if (marks is not null) host.Error.WriteLine(host.OutputIsTerminal ? marks.Legend : $"{marks.Legend}\n{aside.ToString().TrimEnd('\n')}");
             host.Error.WriteLine(Describe(session, model));
             if (marks is not null && model.Governor is { } governor) host.Error.WriteLine($"[auto: {governor.Report.Explain()}]");
             if (Advice(session.Statistics, model) is { } advice) host.Error.WriteLine(advice);
@@ -67,6 +68,7 @@ internal static class AnswerWriter
         for (int i = 0; i < samples.Count && !json; i++)
         {
             string text = samples[i].Complete().Text;
+            if (samples[i].FinishReason == FinishReason.Cancelled && samples[i].Statistics.GeneratedTokens == 0) continue; // it never began
             host.Output.WriteLine(string.Create(CultureInfo.InvariantCulture, $"[sample {i + 1} of {samples.Count}, seed {samples[i].Sampling.Seed}]"));
             host.Output.Write(text);
             if (!text.EndsWith('\n')) host.Output.WriteLine();

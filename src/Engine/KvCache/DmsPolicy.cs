@@ -23,7 +23,7 @@ public sealed class DmsPolicy : IEvictionPolicy
     }
 
     /// <inheritdoc/>
-    public string Name => "dms";
+    public string Name => Decisions?.PolicyName ?? "dms";
 
     /// <inheritdoc/>
     public bool Evicts => true;

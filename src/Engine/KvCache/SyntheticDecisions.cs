@@ -10,6 +10,9 @@ public sealed class SyntheticDecisions(ulong seed, double rate) : IDmsDecisionSo
     /// <summary>Share of tokens that are evicted, 0..1.</summary>
     public double Rate { get; } = rate is >= 0 and <= 1 ? rate : throw new ArgumentOutOfRangeException(nameof(rate), rate, "A rate lies between 0 and 1.");
 
+    /// <inheritdoc/>
+    public string PolicyName => "dms-random";
+
     /// <summary>The decisions whose survivors are one in <paramref name="compression"/> tokens.</summary>
     public static SyntheticDecisions ForCompression(ulong seed, double compression) => new(seed, 1 - 1 / compression);
 
