@@ -80,7 +80,7 @@ internal static partial class CliApplication
             if (args.Count > 0)
             {
                 string[] names = [.. commands.Select(c => c.Name)];
-                throw new UsageException($"'{args[0]}' is not a command{Spelling.Suggestion(args[0], names)}: use one of {string.Join(", ", names)}.");
+                throw new UsageException($"'{args[0]}' is not a command{Spelling.Suggestion(args[0], [.. names, "--help", "--version"])}: use one of {string.Join(", ", names)}.");
             }
 
             _ = root.Parse(["--help"]).Invoke(new InvocationConfiguration { Output = host.Error, Error = host.Error });
@@ -93,7 +93,7 @@ internal static partial class CliApplication
             string arguments = string.Join(" and ", command.Definition.Arguments.Select(a => a.Name));
             throw new UsageException(arguments.Length == 0
                 ? $"'foretoken {command.Name}' takes no argument, but '{parsed.UnmatchedTokens[0]}' was given: leave it out."
-                : $"{arguments} is one argument, and '{parsed.UnmatchedTokens[0]}' is one too many: put quotes around text with spaces.");
+                : $"'{parsed.UnmatchedTokens[0]}' is one argument too many: 'foretoken {command.Name}' takes {arguments}. Leave it out, or put quotes around what has spaces.");
         }
 
         if (parsed.Errors.Count > 0) throw new UsageException($"{parsed.Errors[0].Message} See 'foretoken {command.Name} --help'.");
@@ -120,6 +120,8 @@ internal static partial class CliApplication
             int equals = arg.IndexOf('=', StringComparison.Ordinal);
             if (equals > 0 && command.Flags.FirstOrDefault(f => f.IsSwitch && f.Name == arg[..equals]) is { } flag)
                 throw new UsageException($"{flag.Name} takes no value, but '{arg}' gives one: leave '{arg[equals..]}' out.");
+            if (equals > 0 && equals == arg.Length - 1 && command.Flags.FirstOrDefault(f => !f.IsSwitch && f.Name == arg[..equals]) is { } bare) // the next word would be its value
+                throw new UsageException($"{bare.Name} has no value behind its equals sign: give one, or leave the flag out.");
         }
     }
 

@@ -95,7 +95,7 @@ public sealed class BenchCommandTests : IDisposable
     [InlineData("--tree-rows must be an integer from 1 to 256", "bench", "kv", "--tree-rows", "0")]
     [InlineData("load measures the reading of files", "bench", "load", "--shape", "qwen3-0.6b")]
     [InlineData("startup measures a process", "bench", "startup", "--shape", "qwen3-0.6b")]
-    [InlineData("--html is the page of spec", "bench", "decode", "--html", "page.html")]
+    [InlineData("--html is a setting of spec", "bench", "decode", "--html", "page.html")]
     public void Bad_command_lines_are_usage_errors(string message, params string[] args) => new CliTestHost().Run(args).FailsWith(ExitCode.Usage, message);
 
     [Fact]

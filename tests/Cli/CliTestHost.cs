@@ -25,6 +25,9 @@ internal sealed class CliTestHost
     /// <summary>Replaces the writer of stdout, for outputs that fail.</summary>
     public TextWriter? Output { get; init; }
 
+    /// <summary>Replaces the writer of stderr.</summary>
+    public TextWriter? Error { get; init; }
+
     public CliResult Run(params string[] args) => RunWithInput([], args);
 
     public CliResult RunWithInput(string input, params string[] args) => RunWithInput(Encoding.UTF8.GetBytes(input), args);
@@ -37,7 +40,7 @@ internal sealed class CliTestHost
         {
             Input = new MemoryStream(input),
             Output = Output ?? output,
-            Error = error,
+            Error = Error ?? error,
             InputIsTerminal = InputIsTerminal,
             OutputIsTerminal = OutputIsTerminal,
             ErrorIsTerminal = ErrorIsTerminal,

@@ -47,7 +47,7 @@ public sealed class CommandLineTests
 
     [Fact]
     public void Second_argument_is_refused_with_advice_to_quote() =>
-        new CliTestHost().Run("tokenize", "two", "words").FailsWith(ExitCode.Usage, "TEXT is one argument", "'words'", "quotes");
+        new CliTestHost().Run("tokenize", "two", "words").FailsWith(ExitCode.Usage, "one argument too many: 'foretoken tokenize' takes TEXT", "'words'", "quotes");
 
     [Fact]
     public void Missing_and_repeated_values_are_refused()

@@ -50,6 +50,25 @@ public sealed class EvalCommandTests : IDisposable
     }
 
     [Fact]
+    public void Questions_that_are_no_Utf8_file_are_refused_by_path_and_rule()
+    {
+        string file = Questions("{\"question\": \"a\", \"answer\": \"1\"}");
+        byte[] text = File.ReadAllBytes(file);
+        File.WriteAllBytes(file, [0xEF, 0xBB, 0xBF, .. text]);
+        Assert.Equal(ExitCode.Success, Run("--file", file, "--max-tokens", "1").Code);
+        File.WriteAllText(file, File.ReadAllText(file), System.Text.Encoding.Unicode);
+        Run("--file", file).FailsWith(ExitCode.RunError, file + " is not UTF-8 (byte 0)", "convert it");
+        File.WriteAllBytes(file, [.. text[..^3], 0xE9, .. text[^2..]]); // é of Latin-1, which no replacement may stand for
+        Run("--file", file).FailsWith(ExitCode.RunError, file + $" is not UTF-8 (byte {text.Length - 3})");
+        File.WriteAllText(file, "{\"question\"");
+        CliResult cut = Run("--file", file);
+        cut.FailsWith(ExitCode.RunError, file + ", line 1: is not JSON", "one complete object per line");
+        Assert.DoesNotContain("LineNumber", cut.Error, StringComparison.Ordinal);
+        Run("--file", _directory.Path).FailsWith(ExitCode.RunError, _directory.Path + " is a folder");
+        Run("--file", file + "l").FailsWith(ExitCode.RunError, file + "l: no such file. Check the path.");
+    }
+
+    [Fact]
     public void Interrupt_ends_with_130()
     {
         var host = new CliTestHost { BaseDirectory = _directory.Path, Interrupt = new CancellationToken(canceled: true) };

@@ -25,6 +25,43 @@ public sealed class HostileInputTests : IDisposable
     [InlineData("--activations f32", "--activations", "--device cuda")]
     public void Flags_that_contradict_each_other_are_refused(string flags, params string[] parts) => Run([.. flags.Split(' '), "abc"]).FailsWith(ExitCode.Usage, parts);
 
+    [Theory]
+    [InlineData("--stop has no value behind its equals sign", "run", "--stop=", "abc")]
+    [InlineData("--model has no value behind its equals sign", "run", "--model=", "abc")]
+    [InlineData("'help' is not a command (did you mean --help?)", "help")]
+    [InlineData("'version' is not a command (did you mean --version?)", "version")]
+    [InlineData("'is' is one argument too many: 'foretoken run' takes PROMPT. Leave it out, or put quotes around what has spaces.", "run", "what", "is")]
+    [InlineData("'c' is one argument too many: 'foretoken convert' takes IN and OUT.", "convert", "a", "b", "c")]
+    [InlineData("--drafters is a setting of spec, and changes nothing here: leave it out, or run 'bench spec'", "bench", "--drafters", "ngram")]
+    [InlineData("--max-tokens is a setting of spec", "bench", "decode", "--max-tokens", "3")]
+    [InlineData("--depths is a setting of depth and kv", "bench", "rows", "--depths", "3")]
+    [InlineData("--rows is a setting of rows", "bench", "depth", "--rows", "3")]
+    [InlineData("--sequences is a setting of batched and kv", "bench", "decode", "--sequences", "3")]
+    [InlineData("--kv-budget is a setting of kv", "bench", "batched", "--kv-budget", "3")]
+    public void Command_lines_that_would_not_do_what_they_seem_to_are_refused(string message, params string[] args) => Host().Run(args).FailsWith(ExitCode.Usage, message);
+
+    [Theory]
+    [InlineData("give --model the path", "chat", "--model", "nosuch")]
+    [InlineData("give --draft the path", "run", "--draft", "model=nosuch", "abc")]
+    [InlineData("give IN the path", "convert", "nosuch", "x.gguf")]
+    [InlineData("give PATH the path", "inspect", "nosuch")]
+    [InlineData("give --tokenizer the path", "tokenize", "--tokenizer", "nosuch", "abc")]
+    public void A_model_that_does_not_exist_is_asked_for_where_it_was_named(string remedy, params string[] args) =>
+        Host().Run(args).FailsWith(ExitCode.RunError, "nosuch: no such model", remedy, "shipped model (reasoner)");
+
+    [Fact]
+    public void An_empty_prompt_is_named_by_where_it_came_from()
+    {
+        string file = _directory.File("empty.txt");
+        File.WriteAllText(file, "\n");
+        Run(["--file", file]).FailsWith(ExitCode.Usage, $"The prompt is empty: {file} holds no text.");
+        Host().RunWithInput("\n", "run").FailsWith(ExitCode.Usage, "The prompt is empty: stdin holds no text.");
+    }
+
+    [Fact]
+    public void A_context_beyond_the_models_is_refused_with_the_remedy() =>
+        Run(["--context", "999", "abc"]).FailsWith(ExitCode.Usage, "context is 999: the model was made for at most 128 tokens. Give at most these (context), or 0");
+
     [Fact]
     public void A_prompt_that_was_not_Utf8_is_not_answered_with_replacements()
     {

@@ -1,6 +1,7 @@
 using System.Text.Json.Nodes;
 using Foretoken.Cli;
 using Foretoken.Tests.Fixtures;
+using Foretoken.Training;
 
 namespace Foretoken.Tests.Cli;
 
@@ -46,6 +47,21 @@ public sealed class TrainCommandTests : IDisposable
         Run("train", broken, "--out", _directory.File("run")).FailsWith(ExitCode.RunError, broken, "hidden_sice");
         Run("train", Recipe(steps: 1), "--out", broken).FailsWith(ExitCode.RunError, broken, "--out names a file");
         Run("train", Recipe(steps: 1), "--out", broken + "/below").FailsWith(ExitCode.RunError, "broken.json");
+    }
+
+    [Fact]
+    public void Two_runs_do_not_write_to_one_directory()
+    {
+        string output = _directory.File("run"), recipe = Recipe(steps: 1);
+        using (IDisposable other = RunDirectory.Enter(output))
+        {
+            Run("train", recipe, "--out", output).FailsWith(ExitCode.RunError, output + ": another run writes to this directory", "another --out");
+            Run("train", recipe, "--out", output, "--resume").FailsWith(ExitCode.RunError, output + ": another run writes to this directory");
+        }
+
+        Assert.Empty(Directory.GetFileSystemEntries(output));
+        Assert.Equal(ExitCode.Success, Run("train", recipe, "--out", output).Code);
+        Assert.False(File.Exists(Path.Combine(output, RunDirectory.LockFile)));
     }
 
     [Fact]

@@ -113,7 +113,7 @@ public class EvaluationTests
 
     [Fact]
     public void Missing_question_file_is_named() =>
-        Assert.StartsWith("absent.jsonl: cannot be read", Assert.Throws<QuestionFileException>(() => QuestionFile.Read("absent.jsonl")).Message, StringComparison.Ordinal);
+        Assert.StartsWith("absent.jsonl: no such file.", Assert.Throws<QuestionFileException>(() => QuestionFile.Read("absent.jsonl")).Message, StringComparison.Ordinal);
 
     private static string RepositoryRoot()
     {

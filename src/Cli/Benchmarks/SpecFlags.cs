@@ -28,9 +28,6 @@ internal sealed class SpecFlags
     private readonly Flag<IReadOnlyList<double>> _acceptances = new("--acceptances", "P,P,…", "Acceptances of spec --predict.", Acceptances, [0.6, 0.8, 0.9]);
     private readonly Flag<int> _drafts = new("--drafts", "K", "Drafts of a step of spec --predict.", Parse.Integer(1, 64, "4 is usual."), 4);
 
-    /// <summary>Where the page goes.</summary>
-    public Flag<string?> Html => _html;
-
     public IEnumerable<Flag> All =>
         [_drafters, _limit, _warm, _bucket, _maxTokens, _temperature, _html, _merge, _adversarial, _batch, _bucketTokens, _predict, _acceptances, _drafts];
 

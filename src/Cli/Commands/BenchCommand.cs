@@ -79,7 +79,7 @@ internal sealed class BenchCommand : CliCommand
         bool cuda = _device.Get(context) == ComputeDevice.Cuda;
         if (cuda && kinds.Any(k => k is not (BenchKind.Decode or BenchKind.Rows)))
             throw new UsageException($"{_device.Name} cuda is for decode and rows.");
-        if (_spec.Html.GivenOnLine(context) && !kinds.Contains(BenchKind.Spec)) throw new UsageException($"{_spec.Html.Name} is the page of spec: leave it out, or run bench spec.");
+        RefuseSettingsOfOthers(kinds, context);
         TableFormat? format = Format(context);
         string? shape = _shape.GetBeside(_model.GivenOnLine(context), context), model = _model.GetBeside(_shape.GivenOnLine(context), context);
         if (shape is not null && model is not null) throw new UsageException("--shape and --model exclude each other: give one.");
@@ -290,6 +290,22 @@ internal sealed class BenchCommand : CliCommand
         if (Array.IndexOf(known, name) is >= 0 and var index) return [(BenchKind)index];
         string rule = s_planned.Contains(name) ? $"'bench {name}' is not available in this build" : $"'{name}' is not a test of bench";
         throw new UsageException($"{rule}: available are {string.Join(", ", known)}.");
+    }
+
+    /// <summary>A setting that this test does not read would be taken for one that changed nothing.</summary>
+    private void RefuseSettingsOfOthers(BenchKind[] kinds, CommandContext context)
+    {
+        (IEnumerable<Flag> Flags, BenchKind[] Of)[] settings =
+        [
+            (_spec.All, [BenchKind.Spec]), ([_prompt], [BenchKind.Prefill]), ([_rows], [BenchKind.Rows]), ([_depths], [BenchKind.Depth, BenchKind.Kv]),
+            ([_sequences], [BenchKind.Batched, BenchKind.Kv]), ([_treeRows, _chunkRows, _kvTypes, _kvBudget], [BenchKind.Kv]),
+        ];
+        foreach ((IEnumerable<Flag> flags, BenchKind[] of) in settings)
+        {
+            if (kinds.Intersect(of).Any() || flags.FirstOrDefault(f => f.GivenOnLine(context)) is not { } flag) continue;
+            string[] names = [.. of.Select(k => k.ToString().ToLowerInvariant())];
+            throw new UsageException($"{flag.Name} is a setting of {string.Join(" and ", names)}, and changes nothing here: leave it out, or run 'bench {names[0]}'.");
+        }
     }
 
     private static string Shape(string text, string source) => NamedShapes.Names.Contains(text, StringComparer.OrdinalIgnoreCase)

@@ -34,7 +34,7 @@ internal sealed class ConvertCommand : CliCommand
         WeightMix? mix = _type.Get(context);
         bool file = to.EndsWith(GgufFile.Extension, StringComparison.OrdinalIgnoreCase);
         if (!file && mix is { IsPlain: false }) throw new UsageException($"--type {mix.Name} cannot be written to a folder: use f32, f16 or bf16, or let OUT end with .gguf.");
-        string found = ModelLocator.Find(from, host);
+        string found = ModelLocator.Find(from, host, "IN");
         if (File.Exists(to) && File.Exists(found) && Path.GetFullPath(to) == Path.GetFullPath(found)) throw new RunException($"{to}: IN and OUT are the same file: give another path.");
         using ModelSource source = ModelLoader.Open(found);
         using var progress = new ProgressLine(host);

@@ -40,7 +40,7 @@ internal sealed class InspectCommand : CliCommand
         bool tensors = _tensors.Get(context), memory = _memory.Get(context), json = _json.Get(context);
         LanguageModelOptions options = _model.Get(context, sequences: 1);
         DraftChoice draft = _model.Draft(context);
-        ModelInspection found = ModelInspector.Inspect(ModelLocator.Find(path ?? _model.Model.Get(context), host));
+        ModelInspection found = ModelInspector.Inspect(ModelLocator.Find(path ?? _model.Model.Get(context), host, path is null ? _model.Model.Name : "PATH"));
         MemoryPlan? plan = null;
         if (memory && found.Problem is null)
         {

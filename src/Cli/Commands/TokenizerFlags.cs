@@ -13,9 +13,9 @@ internal static class TokenizerFlags
     /// <summary>The file that <paramref name="tokenizer"/> names.</summary>
     public static string FindFile(string? tokenizer, CliHost host)
     {
-        if (tokenizer is null) return Path.Combine(ModelLocator.Find(null, host), "tokenizer.json");
+        if (tokenizer is null) return Path.Combine(ModelLocator.Find(null, host, "--tokenizer"), "tokenizer.json");
         if (File.Exists(tokenizer)) return tokenizer;
-        string directory = ModelLocator.Find(tokenizer, host);
+        string directory = ModelLocator.Find(tokenizer, host, "--tokenizer");
         if (File.Exists(directory)) return directory;
         string file = Path.Combine(directory, "tokenizer.json");
         return File.Exists(file) ? file : throw new RunException($"{file}: no such file: --tokenizer needs a folder with a tokenizer.json, or the file itself.");

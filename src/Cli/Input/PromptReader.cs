@@ -12,10 +12,11 @@ internal static class PromptReader
         if (argument is not null && file is not null) throw new UsageException("PROMPT and --file are two prompts: give one.");
         if (argument?.IndexOf(Replacement) is { } at and >= 0)
             throw new UsageException($"PROMPT is not UTF-8 (character {at}, or it holds U+FFFD itself): give the text in a UTF-8 file with --file.");
-        string prompt = argument ?? (file is not null and not "-" ? WithoutLineEnd(Utf8Input.ReadFile(file, host.Interrupt)) : FromInput(host));
-        return prompt.Length > 0
-            ? prompt
-            : throw new UsageException("The prompt is empty: give it as an argument, with --file, or on stdin.");
+        bool fromFile = file is not null and not "-";
+        string prompt = argument ?? (fromFile ? WithoutLineEnd(Utf8Input.ReadFile(file!, host.Interrupt)) : FromInput(host));
+        if (prompt.Length > 0) return prompt;
+        string empty = argument is not null ? "The prompt is empty" : fromFile ? $"The prompt is empty: {file} holds no text" : "The prompt is empty: stdin holds no text";
+        throw new UsageException($"{empty}. Give it as an argument, with --file, or on stdin.");
     }
 
     private static string FromInput(CliHost host)

@@ -58,7 +58,7 @@ internal sealed record DraftChoice(string Text, Func<CliHost, string, DrafterOpt
             case "swift" when settings.Length <= 1:
                 return Always(new SwiftOptions { Tokens = Count(settings, 0, new SwiftOptions().Tokens, source, name) });
             case "model" when settings.Length is >= 1 and <= 3 && settings[0].Length > 0:
-                return Model(settings[0], Count(settings, 1, 5, source, name), Count(settings, 2, 1, source, name));
+                return Model(settings[0], source, Count(settings, 1, 5, source, name), Count(settings, 2, 1, source, name));
             case "medusa" when settings.Length <= 2:
                 return Heads(settings, ["medusa"], text, source, d => new MedusaOptions { Directory = d, Nodes = Count(settings, 1, MedusaTree.Default.Count, source, name), FitsCosts = settings.Length < 2 });
             case "eagle" when settings.Length <= 3:
@@ -67,7 +67,7 @@ internal sealed record DraftChoice(string Text, Func<CliHost, string, DrafterOpt
                     throw Refused(source, text, $"expands {width * (depth - 1)} nodes, and at most {Backends.RowBatch.MaxTreeRows} are possible: lower its depth or width");
                 return Heads(settings, s_eagles, text, source, d => new EagleOptions { Directory = d, Depth = depth, Width = width, FitsCosts = settings.Length < 2 });
             case var path when settings.Length == 0 && (path.Contains('/', StringComparison.Ordinal) || Directory.Exists(path)):
-                return (host, _) => TrainedDrafters.Recognise(ModelLocator.Find(path, host));
+                return (host, _) => TrainedDrafters.Recognise(ModelLocator.Find(path, host, source));
             case "oracle" when settings.Length is 1 or 2:
                 float acceptance = Cli.Options.Parse.Number(0, 1, "the share of drafts that are right, for example oracle=0.8.")(
                     settings[0], $"{source}: the acceptance of oracle");
@@ -119,7 +119,7 @@ internal sealed record DraftChoice(string Text, Func<CliHost, string, DrafterOpt
     {
         string given = settings.Length > 0 ? settings[0] : "";
         _ = make(given); // settings are checked before any model is looked for
-        return (host, target) => make(given.Length > 0 ? Checked(ModelLocator.Find(given, host))
+        return (host, target) => make(given.Length > 0 ? Checked(ModelLocator.Find(given, host, source))
             : Beside(target, kinds) ?? throw Refused(source, text, $"finds no heads beside {target}: give their directory, for example {kinds[0]}=some/directory"));
 
         string Checked(string directory) // what else it may hold is said when it is loaded
@@ -133,8 +133,8 @@ internal sealed record DraftChoice(string Text, Func<CliHost, string, DrafterOpt
 
     private static Func<CliHost, string, DrafterOptions> Always(DrafterOptions options) => (_, _) => options;
 
-    private static Func<CliHost, string, DrafterOptions> Model(string directory, int tokens, int width) => (host, _) =>
-        new DraftModelOptions { Directory = ModelLocator.Find(directory, host), Tokens = tokens, Width = width, WeightType = DraftType };
+    private static Func<CliHost, string, DrafterOptions> Model(string directory, string source, int tokens, int width) => (host, _) =>
+        new DraftModelOptions { Directory = ModelLocator.Find(directory, host, source), Tokens = tokens, Width = width, WeightType = DraftType };
 
     private static int Count(string[] settings, int index, int fallback, string source, string name, int most = MaximumDepth) => settings.Length <= index
         ? fallback

@@ -46,7 +46,7 @@ internal sealed record KvChoice(string Text, IEvictionPolicy? Policy, string? De
         if (Decisions is { } given)
         {
             folder = Directory.Exists(given) ? given : Path.Combine(host.BaseDirectory, "models", given);
-            if (!Directory.Exists(folder)) throw new RunException($"--kv {Text}: there is no folder {given}, nor a shipped one of this name.");
+            if (!Directory.Exists(folder)) throw new RunException($"--kv {Text}: there is no folder {given}, nor a shipped one of this name. Check the path, or choose another policy.");
         }
         else
         {

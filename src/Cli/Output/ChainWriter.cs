@@ -14,7 +14,7 @@ internal static class ChainWriter
         using CancellationTokenRegistration registration = host.Interrupt.Register(chains.Cancel);
         GenerationResult[] results = chains.Complete();
         model.WarnOfRetired(host);
-        if (results.Any(r => r.FinishReason == FinishReason.Cancelled)) return ExitCode.Interrupted;
+        host.Interrupt.ThrowIfCancellationRequested(); // half of the chains is no vote
         string?[] answers = [.. results.Select(r => AnswerOf(r.Text))];
         (string? answer, int votes) = MajorityVote.Of(answers);
         GenerationResult winner = results[Math.Max(0, Array.IndexOf(answers, answer))];

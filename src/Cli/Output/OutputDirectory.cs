@@ -6,10 +6,10 @@ namespace Foretoken.Cli.Output;
 /// </summary>
 internal sealed class OutputDirectory : IDisposable
 {
-    private readonly string _final;
+    private readonly string _given, _name, _final;
     private bool _committed;
 
-    private OutputDirectory(string final, string temporary) => (_final, Path) = (final, temporary);
+    private OutputDirectory(string given, string name, string final, string temporary) => (_given, _name, _final, Path) = (given, name, final, temporary);
 
     /// <summary>Where to write.</summary>
     public string Path { get; }
@@ -24,13 +24,12 @@ internal sealed class OutputDirectory : IDisposable
         if (File.Exists(full)) throw new RunException($"{path}: {name} names a file: give the path of a new folder.");
         if (Directory.Exists(full) && Directory.EnumerateFileSystemEntries(full).Any())
             throw new RunException($"{path}: {name} names a folder that is not empty: give the path of a new one, so that no file is mixed with older ones.");
-        string temporary = $"{full}.{Environment.ProcessId}.tmp";
+        string temporary = $"{full}.{System.IO.Path.GetRandomFileName()}.tmp"; // processes of several containers may have the same number
         try
         {
             if (!Directory.Exists(System.IO.Path.GetDirectoryName(full))) throw new DirectoryNotFoundException($"the folder {System.IO.Path.GetDirectoryName(full)} does not exist");
-            if (Directory.Exists(temporary)) Directory.Delete(temporary, recursive: true);
             Directory.CreateDirectory(temporary);
-            return new OutputDirectory(full, temporary);
+            return new OutputDirectory(path, name, full, temporary);
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
@@ -39,10 +38,19 @@ internal sealed class OutputDirectory : IDisposable
     }
 
     /// <summary>Moves the finished folder to its path.</summary>
+    /// <exception cref="RunException">Somebody else has put something there in the meantime.</exception>
     public void Commit()
     {
-        if (Directory.Exists(_final)) Directory.Delete(_final); // empty, or it fails
-        Directory.Move(Path, _final);
+        try
+        {
+            if (Directory.Exists(_final)) Directory.Delete(_final); // empty, or it fails
+            Directory.Move(Path, _final);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new RunException($"{_given}: {_name} was free at the start and cannot be written any more ({e.Message.TrimEnd('.')}): another process may have written there. Give the path of a new folder.", e);
+        }
+
         _committed = true;
     }
 

@@ -9,6 +9,7 @@ internal sealed class OutputFile : IDisposable
 {
     private readonly string _path;
     private readonly string? _temporary; // null: written in place
+    private readonly bool _seeks;
     private bool _committed;
 
     private OutputFile(string name, string path, string? temporary, FileStream stream)
@@ -17,6 +18,7 @@ internal sealed class OutputFile : IDisposable
         _path = path;
         _temporary = temporary;
         Stream = stream;
+        _seeks = stream.CanSeek;
     }
 
     public FileStream Stream { get; }
@@ -64,7 +66,15 @@ internal sealed class OutputFile : IDisposable
         finally
         {
             if (!_committed && _temporary is not null) File.Delete(_temporary);
+            else if (!_committed && _seeks) Empty(_path);
         }
+    }
+
+    /// <summary>Makes a file what it was before it was written in place. A device has no length to cut; a pipe, which may have no reader any more, must not be opened.</summary>
+    private static void Empty(string path)
+    {
+        using var stream = new FileStream(path, FileMode.Open, FileAccess.Write, FileShare.ReadWrite);
+        if (stream.Length > 0) stream.SetLength(0);
     }
 
     /// <summary>

@@ -242,7 +242,7 @@ public sealed class LanguageModel : IDisposable
     {
         int own = config.Shape.MaxPositions;
         if (options.ContextLength > own)
-            throw new InvalidRequestException("context", $"context is {options.ContextLength}: the model was made for at most {own} tokens.");
+            throw new InvalidRequestException("context", $"context is {options.ContextLength}: the model was made for at most {own} tokens. Give at most these (context), or 0 for the model's own.");
         return new DecodeLoopOptions
         {
             ContextLength = options.ContextLength > 0 ? options.ContextLength : Math.Min(own, LanguageModelOptions.DefaultContextLimit),

@@ -18,7 +18,7 @@ public static class DmsTrainCommand
         string model = Path.GetFullPath(Path.Combine(Path.GetDirectoryName(Path.GetFullPath(recipePath))!, recipe.Model));
         if (!resume && Checkpoint.Exists(outDir))
             throw new RecipeException($"{outDir}: the directory already has checkpoints; give --resume to go on or another --out.");
-        TrainCommand.CreateDirectory(outDir);
+        using IDisposable held = RunDirectory.Enter(outDir);
         using var run = new DmsRun(recipe, recipePath, model, threads ?? ProcessorLimits.Current.Threads);
         if (resume) progress.WriteLine(run.Trainer.Resume(outDir) ? $"resumed at step {run.Trainer.State.Step}" : $"no checkpoint in {outDir}: the run starts anew");
         return Loop(run, outDir, progress, cancellation);

@@ -22,7 +22,7 @@ public static class ExperimentCommand
     {
         ExperimentRecipe experiment = ExperimentRecipe.Read(recipePath);
         string retrofitPath = Path.GetFullPath(Path.Combine(Path.GetDirectoryName(Path.GetFullPath(recipePath))!, experiment.Retrofit));
-        TrainCommand.CreateDirectory(outDir);
+        using IDisposable held = RunDirectory.Enter(outDir);
         List<ExperimentScore> known = Known(experiment, recipePath);
         MeasurePolicies(experiment, known, Path.Combine(outDir, "policies"), () => Open(retrofitPath, new ExperimentRun(), threads), progress);
         WriteTable(experiment, known, outDir);
@@ -30,7 +30,7 @@ public static class ExperimentCommand
         {
             string directory = Path.Combine(outDir, Folder(variant));
             if (Done(directory) || known.Exists(s => Of(variant, s))) continue;
-            TrainCommand.CreateDirectory(directory);
+            using IDisposable variantHeld = RunDirectory.Enter(directory);
             progress.WriteLine($"== {Folder(variant)}");
             using DmsRun run = Open(retrofitPath, variant, threads);
             run.Trainer.Resume(directory);

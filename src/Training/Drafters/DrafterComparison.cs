@@ -28,7 +28,7 @@ internal static class DrafterComparison
     {
         string folder = Path.GetDirectoryName(Path.GetFullPath(recipePath))!;
         ComparisonRecipe comparison = Read(recipePath);
-        TrainCommand.CreateDirectory(outDir);
+        using IDisposable held = RunDirectory.Enter(outDir);
         var runs = new List<(DrafterRecipe Recipe, string Target, string Directory)>();
         for (int i = 0; i < comparison.Compare.Count; i++)
         {

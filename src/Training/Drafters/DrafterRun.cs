@@ -30,7 +30,7 @@ internal static class DrafterRun
         string folder = Path.GetDirectoryName(Path.GetFullPath(recipePath))!, target = Path.GetFullPath(Path.Combine(folder, recipe.Target));
         string? start = recipe.Start is { } given ? Path.GetFullPath(Path.Combine(folder, given)) : null;
         if (!resume && Checkpoint.Exists(outDir)) throw new RecipeException($"{outDir}: the directory already has checkpoints; give --resume to go on or another --out.");
-        TrainCommand.CreateDirectory(outDir);
+        using IDisposable held = RunDirectory.Enter(outDir);
         if (start is not null && IsRecipe(start))
         {
             string startDir = Path.Combine(outDir, StartFolder);

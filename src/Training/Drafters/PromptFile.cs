@@ -1,4 +1,5 @@
 using System.Text.Json;
+using Foretoken.Training.Evaluation;
 
 namespace Foretoken.Training.Drafters;
 
@@ -19,16 +20,7 @@ internal static class PromptFile
     /// <exception cref="RecipeException">The file is missing, empty or has a malformed line.</exception>
     public static IReadOnlyList<PromptLine> Read(string path)
     {
-        string[] lines;
-        try
-        {
-            lines = File.ReadAllLines(path);
-        }
-        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
-        {
-            throw new RecipeException($"{path}: cannot be read ({exception.Message.TrimEnd('.')}); give a readable file of JSON Lines.");
-        }
-
+        string[] lines = JsonLinesText.Read(path, message => new RecipeException(message)).Split('\n');
         var prompts = new List<PromptLine>();
         for (int i = 0; i < lines.Length; i++)
             if (!string.IsNullOrWhiteSpace(lines[i])) prompts.Add(Parse(lines[i], $"{path}, line {i + 1}"));
@@ -47,7 +39,7 @@ internal static class PromptFile
         }
         catch (JsonException exception)
         {
-            throw new RecipeException($"{where}: is not JSON ({exception.Message}); write one complete object per line.");
+            throw new RecipeException($"{where}: is not JSON ({JsonLinesText.Reason(exception)}); write one complete object per line.");
         }
     }
 

@@ -13,19 +13,7 @@ public static class QuestionFile
 
     /// <summary>Reads all questions of a file; blank lines are skipped.</summary>
     /// <exception cref="QuestionFileException">The file is missing, empty or has a malformed line.</exception>
-    public static IReadOnlyList<EvaluationItem> Read(string path)
-    {
-        string text;
-        try
-        {
-            text = File.ReadAllText(path);
-        }
-        catch (Exception error) when (error is IOException or UnauthorizedAccessException)
-        {
-            throw new QuestionFileException($"{path}: cannot be read ({error.Message}). Give a readable file of JSON Lines.");
-        }
-        return Parse(text, path);
-    }
+    public static IReadOnlyList<EvaluationItem> Read(string path) => Parse(JsonLinesText.Read(path, message => new QuestionFileException(message)), path);
 
     /// <summary>Parses the text of a question file; <paramref name="name"/> stands in messages.</summary>
     /// <exception cref="QuestionFileException">The text has no question or a malformed line.</exception>
@@ -53,7 +41,7 @@ public static class QuestionFile
         }
         catch (JsonException error)
         {
-            throw new QuestionFileException($"{where}: is not JSON ({error.Message}). Write one complete object per line.");
+            throw new QuestionFileException($"{where}: is not JSON ({JsonLinesText.Reason(error)}). Write one complete object per line.");
         }
         using (document)
         {

@@ -38,7 +38,7 @@ public static class TrainCommand
             throw new RecipeException($"{recipePath}: key model.vocab_size is {recipe.Model.VocabSize}, but the tokenizer has {tokenizer.VocabularySize} tokens.");
         if (!resume && Checkpoint.Exists(outDir))
             throw new RecipeException($"{outDir}: the directory already has checkpoints; give --resume to go on or another --out.");
-        CreateDirectory(outDir);
+        using IDisposable held = RunDirectory.Enter(outDir);
         var source = new TaskExampleSource(tokenizer, ChooseTasks(recipe.Mixture, recipePath),
             recipe.MaxExampleTokens > 0 ? recipe.MaxExampleTokens : recipe.Model.MaxPositionEmbeddings, [.. recipe.Mixture.Select(m => m.TopLevel)]);
         using var trainer = new Trainer(recipe, source, threads ?? ProcessorLimits.Current.Threads);
@@ -46,18 +46,6 @@ public static class TrainCommand
         using var report = new ProgressReport(recipe, source.Buckets, Path.Combine(outDir, "metrics.jsonl"), progress);
         progress.WriteLine($"{recipe.Name}: {trainer.Model.Parameters.ElementCount:N0} parameters, {recipe.Parallel.Shards} shards");
         return Loop(recipe, trainer, report, outDir, tokenizerDirectory, progress, cancellation);
-    }
-
-    internal static void CreateDirectory(string path)
-    {
-        try
-        {
-            Directory.CreateDirectory(path);
-        }
-        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
-        {
-            throw new RecipeException($"{path}: the output directory cannot be made ({exception.Message.TrimEnd('.')}); give an --out that you may write to.");
-        }
     }
 
     private static int Loop(
