@@ -1,5 +1,6 @@
 using System.Text.Json.Nodes;
 using Foretoken.Cli;
+using Foretoken.Cli.Input;
 using Foretoken.Tests.Fixtures;
 
 namespace Foretoken.Tests.Cli;
@@ -32,6 +33,7 @@ public sealed class HostileInputTests : IDisposable
     [InlineData("'version' is not a command (did you mean --version?)", "version")]
     [InlineData("'is' is one argument too many: 'foretoken run' takes PROMPT. Leave it out, or put quotes around what has spaces.", "run", "what", "is")]
     [InlineData("'c' is one argument too many: 'foretoken convert' takes IN and OUT.", "convert", "a", "b", "c")]
+    [InlineData("OUT is model.safetensors, and what is written is a file that ends with .gguf or a folder: give one of these, without .safetensors", "convert", "reasoner", "model.safetensors")]
     [InlineData("--drafters is a setting of spec, and changes nothing here: leave it out, or run 'bench spec'", "bench", "--drafters", "ngram")]
     [InlineData("--max-tokens is a setting of spec", "bench", "decode", "--max-tokens", "3")]
     [InlineData("--depths is a setting of depth and kv", "bench", "rows", "--depths", "3")]
@@ -62,6 +64,17 @@ public sealed class HostileInputTests : IDisposable
     public void A_context_beyond_the_models_is_refused_with_the_remedy() =>
         Run(["--context", "999", "abc"]).FailsWith(ExitCode.Usage, "context is 999: the model was made for at most 128 tokens. Give at most these (context), or 0");
 
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public void Input_that_cannot_be_read_is_named(bool interruptible)
+    {
+        using var interrupt = new CancellationTokenSource();
+        using var broken = new BrokenStream();
+        var error = Assert.Throws<RunException>(() => Utf8Input.ReadAll(broken, "stdin", interruptible ? interrupt.Token : CancellationToken.None));
+        Assert.Equal("stdin cannot be read (Is a directory): give a file or a pipe that holds text.", error.Message);
+    }
+
     [Fact]
     public void A_prompt_that_was_not_Utf8_is_not_answered_with_replacements()
     {
@@ -85,7 +98,11 @@ public sealed class HostileInputTests : IDisposable
         string medusa = Heads("medusa", """{"architectures": ["MedusaModel"], "medusa_num_heads": 1, "medusa_num_layers": 1}""");
         string eagle = Heads("eagle", """{"architectures": ["LlamaForCausalLMEagle3"], "speculators_model_type": "eagle3"}""");
         foreach (string heads in new[] { medusa, eagle })
+        {
             Run(["--model", heads, "abc"]).FailsWith(ExitCode.RunError, heads, "is not supported", "draft for another model", "--draft");
+            Host().Run("inspect", heads).FailsWith(ExitCode.RunError, heads, "is not supported", "draft for another model", "--draft"); // and not for its weights' missing name
+        }
+
         Run(["--draft", $"eagle={medusa}", "abc"]).FailsWith(ExitCode.Usage, "holds medusa", $"medusa={medusa}");
         Run(["--draft", $"medusa={eagle}", "abc"]).FailsWith(ExitCode.Usage, "holds eagle", $"eagle={eagle}");
     }
@@ -174,6 +191,14 @@ public sealed class HostileInputTests : IDisposable
             """);
         Host().Run("train", file, "--out", _directory.File("out")).FailsWith(ExitCode.RunError, file, "key eagle.layers must name layers of 0 to ");
         Host().Run("train", _directory.Path).FailsWith(ExitCode.RunError, "is a folder");
+    }
+
+    /// <summary>Fails as a folder does that a shell opens as stdin.</summary>
+    private sealed class BrokenStream : UnmanagedMemoryStream
+    {
+        public override int Read(byte[] buffer, int offset, int count) => throw new IOException("Is a directory");
+
+        public override int Read(Span<byte> buffer) => throw new IOException("Is a directory");
     }
 
     private CliTestHost Host() => new() { BaseDirectory = _directory.Path };

@@ -97,6 +97,10 @@ public sealed class LogitsCommandTests : IDisposable
         new CliTestHost().Run("logits", "--ids", "x", "--out", "y", "--type", "q3_k").FailsWith(ExitCode.Usage, "--type does not know 'q3_k'", "f32, bf16, f16, ", "int8, ");
         new CliTestHost().Run("logits", "--ids", "x", "--out", "y", "--kv-type", "int4").FailsWith(ExitCode.Usage, "--kv-type does not know 'int4'");
         new CliTestHost().Run("logits", "--model", _model, "--ids", "no-such-file", "--out", "y").FailsWith(ExitCode.RunError, "no-such-file: no such file");
+        string ids = Ids([1, 2]);
+        byte[] before = File.ReadAllBytes(ids);
+        new CliTestHost().Run("logits", "--model", _model, "--ids", ids, "--out", ids).FailsWith(ExitCode.Usage, "--ids and --out are the same file");
+        Assert.Equal(before, File.ReadAllBytes(ids));
     }
 
     [Theory]

@@ -258,6 +258,17 @@ public sealed class RunCommandTests : IDisposable
         Assert.Contains("error: The prompt has", typed.Error, StringComparison.Ordinal);
     }
 
+    [Fact]
+    public void Chat_takes_no_misspelt_command_of_a_person_for_a_message()
+    {
+        const string input = "/help\n /help\n/etc/hosts is a file\n";
+        CliResult typed = new CliTestHost { BaseDirectory = _directory.Path, InputIsTerminal = true }.RunWithInput(input, "chat", "--max-tokens", "4", "--json");
+        Assert.Equal(2, typed.Output.Count(c => c == '\n'));
+        Assert.Contains("[/help is no command: /reset forgets the conversation, /exit leaves; a message", typed.Error, StringComparison.Ordinal);
+        Assert.EndsWith("> \n", typed.Error, StringComparison.Ordinal); // the end of input: the shell's prompt begins a line
+        Assert.Equal(3, Host().RunWithInput(input, "chat", "--max-tokens", "4", "--json").Output.Count(c => c == '\n')); // whoever pipes has messages only
+    }
+
     private CliTestHost Host() => new() { BaseDirectory = _directory.Path };
 
     private CliResult Run(params string[] args) => Host().Run(["run", .. args]);

@@ -33,18 +33,25 @@ internal sealed class ChatCommand : CliCommand
         var messages = new List<ChatMessage>();
         if (!model.HasTemplate) host.Error.WriteLine($"[{model.Name} has no chat template: messages are joined line by line]");
         if (host.InputIsTerminal) host.Error.WriteLine($"{model.Name}: {Reset} forgets the conversation, {Exit} leaves.");
+        bool left = false;
         Prompt(host);
         foreach ((int number, byte[] line) in Utf8Input.Lines(host.Input, "stdin", host.Interrupt))
         {
             string text = Utf8Input.Decode(line, $"stdin line {number}").TrimEnd('\r');
-            if (text == Exit) break;
+            left = text == Exit;
+            if (left) break;
             if (text == Reset) messages.Clear();
+            else if (host.InputIsTerminal && IsCommand(text)) host.Error.WriteLine($"[{text} is no command: {Reset} forgets the conversation, {Exit} leaves; a message that begins with a slash takes a space before it]");
             else if (text.Length > 0 && Answer(text, messages, model, generation, host, json) is var code && code != ExitCode.Success) return code;
             Prompt(host);
         }
 
+        if (host.InputIsTerminal && !left) host.Error.WriteLine(); // the end of input leaves the cursor behind the prompt
         return ExitCode.Success;
     }
+
+    /// <summary>Whether somebody at a terminal seems to want something of the program and not of the model.</summary>
+    private static bool IsCommand(string text) => text.Length > 1 && text[0] == '/' && text.AsSpan(1).IndexOfAnyExceptInRange('a', 'z') < 0;
 
     private static int Answer(string text, List<ChatMessage> messages, ChatModel model, GenerationOptions generation, CliHost host, bool json)
     {

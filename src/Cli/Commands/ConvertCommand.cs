@@ -12,6 +12,7 @@ namespace Foretoken.Cli.Commands;
 /// <summary>Writes a model in another format or type: any model to a GGUF file, a GGUF file to a Hugging Face directory.</summary>
 internal sealed class ConvertCommand : CliCommand
 {
+    private static readonly string[] s_fileEndings = [".safetensors", ".bin", ".pt", ".pth", ".ggml"]; // whoever types one does not expect a folder
     private readonly Argument<string> _in;
     private readonly Argument<string> _out;
     private readonly Flag<WeightMix?> _type;
@@ -34,6 +35,8 @@ internal sealed class ConvertCommand : CliCommand
         WeightMix? mix = _type.Get(context);
         bool file = to.EndsWith(GgufFile.Extension, StringComparison.OrdinalIgnoreCase);
         if (!file && mix is { IsPlain: false }) throw new UsageException($"--type {mix.Name} cannot be written to a folder: use f32, f16 or bf16, or let OUT end with .gguf.");
+        if (s_fileEndings.FirstOrDefault(e => to.EndsWith(e, StringComparison.OrdinalIgnoreCase)) is { } ending)
+            throw new UsageException($"OUT is {to}, and what is written is a file that ends with .gguf or a folder: give one of these, without {ending}.");
         string found = ModelLocator.Find(from, host, "IN");
         if (File.Exists(to) && File.Exists(found) && Path.GetFullPath(to) == Path.GetFullPath(found)) throw new RunException($"{to}: IN and OUT are the same file: give another path.");
         using ModelSource source = ModelLoader.Open(found);

@@ -44,6 +44,7 @@ internal sealed class LogitsCommand : CliCommand
         CliHost host = context.Host;
         string idsFile = _ids.Get(context) ?? throw new UsageException("--ids is missing: give a file of little-endian int32 token ids.");
         string outFile = _out.Get(context) ?? throw new UsageException("--out is missing: give the file that receives the logits.");
+        if (Path.GetFullPath(idsFile) == Path.GetFullPath(outFile) && new FileInfo(outFile).Length > 0) throw new UsageException("--ids and --out are the same file: give another path.");
         bool stepwise = _stepwise.GetBeside(_prefill.GivenOnLine(context), context);
         if (stepwise && _prefill.GetBeside(_stepwise.GivenOnLine(context), context)) throw new UsageException("--prefill and --stepwise exclude each other: give one.");
         KvChoice kv = _kv.Get(context);

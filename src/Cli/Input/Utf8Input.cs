@@ -25,7 +25,7 @@ internal static class Utf8Input
     {
         using var bytes = new MemoryStream();
         byte[] buffer = new byte[1 << 16];
-        for (int n; (n = ReadSome(stream, buffer, cancel)) > 0;)
+        for (int n; (n = ReadSome(stream, buffer, name, cancel)) > 0;)
         {
             bytes.Write(buffer, 0, n);
             if (bytes.Length > MaximumTextBytes) throw new RunException($"{name} is longer than {MaximumTextBytes >> 20} MiB: give a shorter text.");
@@ -68,7 +68,7 @@ internal static class Utf8Input
         byte[] buffer = new byte[1 << 16];
         var line = new ArrayBufferWriter<byte>();
         int number = 1;
-        for (int n; (n = ReadSome(stream, buffer, cancel)) > 0;)
+        for (int n; (n = ReadSome(stream, buffer, name, cancel)) > 0;)
         {
             int start = 0;
             for (int end; (end = Array.IndexOf(buffer, (byte)'\n', start, n - start)) >= 0; start = end + 1)
@@ -144,13 +144,20 @@ internal static class Utf8Input
 
     private static int MarkLength(byte[] utf8, int line) => line == 1 && utf8.AsSpan().StartsWith(Mark) ? Mark.Length : 0;
 
-    private static int ReadSome(Stream stream, byte[] buffer, CancellationToken cancel)
+    private static int ReadSome(Stream stream, byte[] buffer, string name, CancellationToken cancel)
     {
-        // A read from a terminal or pipe blocks the thread and cannot be cancelled: waiting for it beside the token lets Ctrl-C end the wait.
-        if (!cancel.CanBeCanceled || stream is MemoryStream or FileStream) return stream.Read(buffer);
-        var read = Task.Run(() => stream.Read(buffer), CancellationToken.None);
-        read.Wait(cancel);
-        return read.Result;
+        try
+        {
+            // A read from a terminal or pipe blocks the thread and cannot be cancelled: waiting for it beside the token lets Ctrl-C end the wait.
+            if (!cancel.CanBeCanceled || stream is MemoryStream or FileStream) return stream.Read(buffer);
+            var read = Task.Run(() => stream.Read(buffer), CancellationToken.None);
+            Task.WaitAny([read], cancel); // a failed read is thrown by its result, not wrapped
+            return read.GetAwaiter().GetResult();
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new RunException($"{name} cannot be read ({e.Message.TrimEnd('.')}): give a file or a pipe that holds text.", e);
+        }
     }
 
     private static string Reason(JsonException e)

@@ -34,7 +34,6 @@ public static class ModelInspector
     {
         string directory = ModelDirectory.Resolve(path);
         if (GgufFile.IsGguf(directory)) return InspectFile(directory);
-        using var weights = new SafetensorsModel(directory);
         ModelConfig? config = null;
         ModelFormatException? problem = null;
         try
@@ -47,12 +46,26 @@ public static class ModelInspector
             problem = e;
         }
 
+        using SafetensorsModel weights = Weights(directory, config is null ? problem : null);
         return new ModelInspection(directory, config, problem,
             [.. weights.Tensors.Values.OrderBy(t => t.Name, StringComparer.Ordinal)],
             [.. weights.Files.Select(f => (f.FilePath, f.Length))],
             Has("tokenizer.json"), Has("tokenizer_config.json"), Has("generation_config.json"));
 
         bool Has(string name) => File.Exists(Path.Combine(directory, name));
+    }
+
+    /// <summary>The weight files; where there are none to show either, what is wrong with the configuration says more: it may be no model at all.</summary>
+    private static SafetensorsModel Weights(string directory, ModelFormatException? problem)
+    {
+        try
+        {
+            return new SafetensorsModel(directory);
+        }
+        catch (ModelFormatException) when (problem is not null)
+        {
+            throw problem;
+        }
     }
 
     private static ModelInspection InspectFile(string path)
