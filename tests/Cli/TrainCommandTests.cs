@@ -65,6 +65,21 @@ public sealed class TrainCommandTests : IDisposable
     }
 
     [Fact]
+    public void A_checkpoint_that_cannot_be_written_leaves_nothing_and_names_the_way_on()
+    {
+        string output = _directory.File("run"), recipe = Recipe(steps: 2), blocked = Path.Combine(output, "checkpoint-2");
+        Directory.CreateDirectory(output);
+        File.WriteAllText(blocked, "a file where the checkpoint goes");
+        CliResult result = Run("train", recipe, "--out", output);
+        Assert.Equal((ExitCode.RunError, ""), (result.Code, result.Output));
+        Assert.Contains($"error: {blocked}: the checkpoint cannot be written (", result.Error, StringComparison.Ordinal);
+        Assert.Contains("go on from the one before with --resume", result.Error, StringComparison.Ordinal);
+        Assert.Empty(Directory.GetDirectories(output));
+        File.Delete(blocked);
+        Assert.Equal(ExitCode.Success, Run("train", recipe, "--out", output, "--resume").Code);
+    }
+
+    [Fact]
     public void A_checkpoint_of_another_recipe_is_not_gone_on_with_and_a_longer_run_is()
     {
         string output = _directory.File("run"), recipe = Recipe(steps: 1);

@@ -4,6 +4,7 @@ using System.Text.Json;
 using System.Text.Json.Nodes;
 using Foretoken.Formats;
 using Foretoken.Numerics;
+using Foretoken.Tests.Fixtures;
 using Foretoken.Tokenization;
 using Foretoken.Training;
 using Foretoken.Training.Tasks;
@@ -143,4 +144,14 @@ public class RecipeTests
     [Fact]
     public void Safetensors_bytes_must_fit_the_shape() =>
         Assert.Throws<ArgumentException>(() => SafetensorsWriter.Write("unused", [new("a", "F32", [2], new byte[4])]));
+
+    [Fact]
+    public void A_safetensors_file_that_cannot_be_written_leaves_no_part_of_it()
+    {
+        using var directory = new TempDirectory();
+        string path = directory.File("model.safetensors");
+        Directory.CreateDirectory(path); // nothing can be moved here
+        Assert.ThrowsAny<Exception>(() => SafetensorsWriter.Write(path, [new("a", "F32", [1], new byte[4])]));
+        Assert.Equal([path], Directory.GetFileSystemEntries(directory.Path));
+    }
 }

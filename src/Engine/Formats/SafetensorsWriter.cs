@@ -13,7 +13,7 @@ public sealed record SafetensorsEntry(string Name, string DType, IReadOnlyList<l
 /// </summary>
 public static class SafetensorsWriter
 {
-    /// <summary>Writes <paramref name="tensors"/> to <paramref name="path"/> through a temporary file beside it.</summary>
+    /// <summary>Writes <paramref name="tensors"/> to <paramref name="path"/> through a temporary file beside it, which a failure does not leave there.</summary>
     /// <exception cref="ArgumentException">A name occurs twice, or a tensor's bytes do not fit its shape and dtype.</exception>
     public static void Write(string path, IEnumerable<SafetensorsEntry> tensors, IReadOnlyDictionary<string, string>? metadata = null)
     {
@@ -25,12 +25,21 @@ public static class SafetensorsWriter
         }
         byte[] header = Header([.. sorted.Select(t => (t.Name, t.DType, t.Shape, (long)t.Data.Length))], metadata);
         string temporary = path + ".tmp";
-        using (FileStream stream = File.Create(temporary))
+        try
         {
-            WriteHeader(stream, header);
-            foreach (SafetensorsEntry tensor in sorted) stream.Write(tensor.Data.Span);
+            using (FileStream stream = File.Create(temporary))
+            {
+                WriteHeader(stream, header);
+                foreach (SafetensorsEntry tensor in sorted) stream.Write(tensor.Data.Span);
+            }
+
+            File.Move(temporary, path, overwrite: true);
         }
-        File.Move(temporary, path, overwrite: true);
+        catch
+        {
+            File.Delete(temporary);
+            throw;
+        }
     }
 
     /// <summary>Writes tensors of plain types to an empty stream piece by piece, in the order of their names.</summary>

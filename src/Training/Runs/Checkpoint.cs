@@ -16,20 +16,30 @@ internal static unsafe class Checkpoint
     /// <summary>Name and seed, by which a run is known: another seed draws other examples. Lengths and rates may change between resumptions.</summary>
     public static string Identify(string name, ulong seed) => string.Create(CultureInfo.InvariantCulture, $"{name}, seed {seed}");
 
+    /// <summary>Writes the checkpoint of <paramref name="state"/>'s step; of older ones it leaves the latest.</summary>
+    /// <exception cref="RecipeException">It cannot be written. Nothing of it stays, and the older ones do.</exception>
     public static void Write(string runDirectory, string recipe, RunState state, ITrainable model, Optimizer optimizer)
     {
         string final = Path.Combine(runDirectory, Prefix + state.Step.ToString(CultureInfo.InvariantCulture)), temporary = final + ".tmp";
-        if (Directory.Exists(temporary)) Directory.Delete(temporary, recursive: true);
-        Directory.CreateDirectory(temporary);
         state.Recipe = recipe;
         state.Layout = Layout(model.Parameters);
-        WriteArray(Path.Combine(temporary, "values.f32"), model.Values);
-        WriteArray(Path.Combine(temporary, "first.f32"), optimizer.First);
-        WriteArray(Path.Combine(temporary, "second.f32"), optimizer.Second);
-        File.WriteAllBytes(Path.Combine(temporary, "state.json"), JsonSerializer.SerializeToUtf8Bytes(state, RecipeJson.Default.RunState));
-        if (Directory.Exists(final)) Directory.Delete(final, recursive: true);
-        Directory.Move(temporary, final);
-        foreach ((_, string path) in All(runDirectory).SkipLast(Kept)) Directory.Delete(path, recursive: true);
+        try
+        {
+            if (Directory.Exists(temporary)) Directory.Delete(temporary, recursive: true);
+            Directory.CreateDirectory(temporary);
+            WriteArray(Path.Combine(temporary, "values.f32"), model.Values);
+            WriteArray(Path.Combine(temporary, "first.f32"), optimizer.First);
+            WriteArray(Path.Combine(temporary, "second.f32"), optimizer.Second);
+            File.WriteAllBytes(Path.Combine(temporary, "state.json"), JsonSerializer.SerializeToUtf8Bytes(state, RecipeJson.Default.RunState));
+            if (Directory.Exists(final)) Directory.Delete(final, recursive: true);
+            Directory.Move(temporary, final);
+            foreach ((_, string path) in All(runDirectory).SkipLast(Kept)) Directory.Delete(path, recursive: true);
+        }
+        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
+        {
+            if (Directory.Exists(temporary)) Directory.Delete(temporary, recursive: true); // a full disk needs the room
+            throw new RecipeException($"{final}: the checkpoint cannot be written ({exception.Message.TrimEnd('.')}); make room or see to the permissions, and go on from the one before with --resume.");
+        }
     }
 
     /// <summary>Reads the latest checkpoint of the directory, or returns null when it has none.</summary>
@@ -46,7 +56,7 @@ internal static unsafe class Checkpoint
         }
         catch (Exception exception) when (exception is JsonException or IOException)
         {
-            throw new RecipeException($"{statePath}: the checkpoint cannot be read ({exception.Message}); delete its directory to resume from the one before.");
+            throw new RecipeException($"{statePath}: the checkpoint cannot be read ({exception.Message.Split(" Path:")[0].TrimEnd('.')}); delete its directory to resume from the one before.");
         }
         if (state.Layout != Layout(model.Parameters))
             throw new RecipeException($"{statePath}: the checkpoint's tensors are not those of the recipe's model; use another --out directory.");
