@@ -10,6 +10,9 @@ internal static unsafe class AttentionStore
     /// <summary>1.5 · 2^23: adding it rounds a small number to the nearest integer, ties to even, which then stands in the low mantissa bits.</summary>
     private const float Rounder = 12582912f;
 
+    /// <summary>Elements of a key that are rounded at a time.</summary>
+    private const int Run = 128;
+
     /// <summary>Stores rows <paramref name="from"/>..<paramref name="to"/>−1 (indices in the segment) of one KV head.</summary>
     public static void Rows(
         TransformerShape shape, in RowSegment segment, int from, int to, HostKvView kv, KvHeadSlots* head, int kvHead, float* qkv)
@@ -77,21 +80,27 @@ internal static unsafe class AttentionStore
     private static void WriteKey<TRounding>(uint* tile, int lane, float* key, int headDim)
         where TRounding : struct, IRounding
     {
-        for (int d = 0; d < headDim; d += 2)
-            tile[d / 2 * KvPageFormat.TileSlots + lane] = TRounding.Bits(key[d]) | (uint)TRounding.Bits(key[d + 1]) << 16;
+        uint* pairs = stackalloc uint[(Run + 1) / 2];
+        for (int d = 0; d < headDim; d += Run)
+        {
+            int count = Math.Min(Run, headDim - d);
+            TRounding.Round(new ReadOnlySpan<float>(key + d, count), new Span<ushort>(pairs, count));
+            for (int i = 0; i < count / 2; i++) tile[(d / 2 + i) * KvPageFormat.TileSlots + lane] = pairs[i];
+        }
     }
 
     private static void WriteValue<TRounding>(uint* row, float* value, int headDim, int valueDim)
         where TRounding : struct, IRounding
     {
+        const int Half = KvPageFormat.ValueBlock / 2;
+        ushort* bits = stackalloc ushort[KvPageFormat.ValueBlock];
         for (int block = 0; block < valueDim; block += KvPageFormat.ValueBlock)
         {
-            for (int j = 0; j < 16; j++)
-            {
-                uint low = block + j < headDim ? TRounding.Bits(value[block + j]) : 0u;
-                uint high = block + 16 + j < headDim ? TRounding.Bits(value[block + 16 + j]) : 0u;
-                row[block / 2 + j] = low | high << 16;
-            }
+            int count = Math.Clamp(headDim - block, 0, KvPageFormat.ValueBlock);
+            TRounding.Round(new ReadOnlySpan<float>(value + block, count), new Span<ushort>(bits, count));
+            new Span<ushort>(bits + count, KvPageFormat.ValueBlock - count).Clear();
+            Vector512<uint> low = Vector512.WidenLower(Vector512.Create(Vector256.Load(bits), default)), high = Vector512.WidenLower(Vector512.Create(Vector256.Load(bits + Half), default));
+            (low | high << 16).Store(row + block / 2);
         }
     }
 
@@ -142,22 +151,26 @@ internal static unsafe class AttentionStore
         return largest;
     }
 
-    /// <summary>Rounding of an f32 to 16 bits.</summary>
+    /// <summary>Rounding of f32 to 16 bits.</summary>
     private interface IRounding
     {
-        static abstract ushort Bits(float x);
+        /// <summary>Rounds elementwise.</summary>
+        static abstract void Round(ReadOnlySpan<float> source, Span<ushort> bits);
     }
 
     private readonly struct ToBFloat16 : IRounding
     {
-        public static ushort Bits(float x) => BFloat16Bits.FromSingle(x);
+        public static void Round(ReadOnlySpan<float> source, Span<ushort> bits) => BFloat16Bits.FromSingle(source, bits);
     }
 
     private readonly struct ToHalf : IRounding
     {
         private const float Largest = 65504f;
 
-        public static ushort Bits(float x) => BitConverter.HalfToUInt16Bits((Half)Math.Clamp(x, -Largest, Largest));
+        public static void Round(ReadOnlySpan<float> source, Span<ushort> bits)
+        {
+            for (int i = 0; i < source.Length; i++) bits[i] = BitConverter.HalfToUInt16Bits((Half)Math.Clamp(source[i], -Largest, Largest));
+        }
     }
 }
 

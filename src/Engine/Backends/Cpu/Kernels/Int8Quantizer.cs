@@ -14,7 +14,7 @@ internal static unsafe class Int8Quantizer
     public const float ZeroBelow = 1e-30f;
 
     // Adding 1.5 · 2^23 rounds a small number to the nearest integer, ties to even.
-    private const float Rounder = 12582912f;
+    public const float Rounder = 12582912f;
 
     /// <summary>Quantises one weight row to u8 = q + 128 with f16 scales.</summary>
     /// <param name="row">[steps · 32]</param>
@@ -56,7 +56,10 @@ internal static unsafe class Int8Quantizer
         TLanes rounder = TLanes.Broadcast(Rounder);
         int blockBytes = ActivationBlock.BytesOf(format.HasHalves), offset = -format.Offset;
         bool halves = format.HasHalves, minimum = format.HasMinimum;
-        for (int s = 0; s < steps; s++, row += 32, blocks += blockBytes)
+        int done = 0;
+        for (; typeof(TLanes) == typeof(Lanes512) && done + 4 <= steps; done += 4, row += 4 * 32, blocks += 4 * blockBytes)
+            Int8QuantizerOfFour.Quantize(row, factor, offset, halves, minimum, blocks, blockBytes);
+        for (; done < steps; done++, row += 32, blocks += blockBytes)
         {
             TLanes a = TLanes.Load(row), b = TLanes.Load(row + 16);
             float largest = TLanes.MaxMagnitude(a, b).Max();
