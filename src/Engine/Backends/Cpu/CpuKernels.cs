@@ -9,7 +9,7 @@ namespace Foretoken.Backends.Cpu;
 internal abstract class CpuKernels
 {
     /// <summary>Bytes of product scratch per thread.</summary>
-    public const int ProductScratchBytes = 2 * 64 * PanelMatrix.PanelRows * sizeof(float);
+    public const int ProductScratchBytes = 2 * PanelTile.SecondSumsOffset;
 
     /// <summary>The kernels of a level, with the integer kernels that fit the machine.</summary>
     public static CpuKernels For(IsaLevel level) => level switch

@@ -99,6 +99,9 @@ internal sealed partial class Assembler
     /// <summary>vfmadd213ps zmm, zmm, zmm: a = a · b + c, rounded once</summary>
     public void Vfmadd213ps(Zmm a, Zmm b, Zmm c) => Evex(Map0F38, Prefix66, 0xA8, a.Index, b.Index, c.Index);
 
+    /// <summary>vfmadd213ps zmm, zmm, [memory]: a = a · b + memory, rounded once</summary>
+    public void Vfmadd213ps(Zmm a, Zmm b, Address c) => Evex(Map0F38, Prefix66, 0xA8, a.Index, b.Index, c, Full);
+
     /// <summary>vfmadd231ps zmm, zmm, [memory]</summary>
     public void Vfmadd231ps(Zmm sum, Zmm a, Address b) => Evex(Map0F38, Prefix66, 0xB8, sum.Index, a.Index, b, Full);
 

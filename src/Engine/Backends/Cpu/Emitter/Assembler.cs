@@ -39,6 +39,9 @@ internal sealed partial class Assembler
     /// <summary>add r64, r64</summary>
     public void Add(Gpr destination, Gpr source) => General(0x01, (int)source, (int)destination);
 
+    /// <summary>add r64, [memory]</summary>
+    public void Add(Gpr destination, Address source) => General(0x03, (int)destination, source);
+
     /// <summary>or r64, r64</summary>
     public void Or(Gpr destination, Gpr source) => General(0x09, (int)source, (int)destination);
 

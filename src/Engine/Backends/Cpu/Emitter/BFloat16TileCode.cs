@@ -18,6 +18,8 @@ internal sealed class BFloat16TileCode : ITileCode
 
     public int MaxPairRows => 0;
 
+    public int PairRows => 0;
+
     public void Write(Assembler a, int panels, int rows, int prefetchLines)
     {
         TileRows.WriteSaves(a, rows);
@@ -43,7 +45,7 @@ internal sealed class BFloat16TileCode : ITileCode
         }
 
         a.Add(Gpr.Rax, Lines * LineBytes);
-        if (prefetchLines > 0) a.Add(Gpr.R8, prefetchLines * LineBytes);
+        if (prefetchLines > 0) a.Add(Gpr.R8, new Address(Gpr.Rdi, PanelTile.PrefetchBytesOffset));
         TileRows.WriteAdvance(a, rows, ActivationBlock.RoundedBytes);
         a.Dec(Gpr.Rcx);
         a.Jnz(loop);

@@ -9,9 +9,10 @@ namespace Foretoken.Backends.Cpu.Emitter;
 /// </summary>
 internal sealed unsafe class EmittedTiles
 {
-    // A panel has 544 bytes per step of 8-bit weights (nine lines), 420 of 6-bit and 296 or less of 4-bit ones; bfloat16 has sixteen lines. The tiles of rows share its prefetching.
-    private static readonly int[] s_prefetchLines = [0, 1, 2, 3, 5, 7, 9, 16];
-    private static readonly byte[] s_variants = [0, 1, 2, 3, 4, 4, 5, 5, 6, 6, 7]; // by lines
+    // A panel has 544 bytes per step of 8-bit weights (nine lines), 420 of 6-bit and 296 or less of 4-bit ones, two panels the double; bfloat16 has sixteen lines.
+    // The tiles of rows share its prefetching.
+    private static readonly int[] s_prefetchLines = [0, 1, 2, 3, 5, 7, 9, 14, 17];
+    private static readonly byte[] s_variants = [0, 1, 2, 3, 4, 4, 5, 5, 6, 6, 7, 7, 7, 7, 7, 8]; // by lines
     private readonly nint[] _functions; // [rows of one panel, then of two; variants of prefetching]
 
     /// <param name="code">Writes the functions of a type.</param>
@@ -20,14 +21,25 @@ internal sealed unsafe class EmittedTiles
     {
         MaxRows = code.MaxRows;
         MaxPairRows = code.MaxPairRows;
+        PairRows = code.PairRows;
         var offsets = new int[(MaxRows + code.MaxPairRows) * s_prefetchLines.Length];
         var a = new Assembler();
-        for (int i = 0; i < offsets.Length; i++)
+        for (int number = 0; number < MaxRows + MaxPairRows; number++)
         {
-            a.Align(64);
-            offsets[i] = a.Position;
-            int rows = i / s_prefetchLines.Length + 1, panels = rows > MaxRows ? 2 : 1;
-            code.Write(a, panels, panels == 1 ? rows : rows - MaxRows, s_prefetchLines[i % s_prefetchLines.Length]);
+            int panels = number < MaxRows ? 1 : 2, rows = panels == 1 ? number + 1 : number + 1 - MaxRows;
+            for (int variant = s_prefetchLines.Length - 1; variant >= 0; variant--) // most lines first: they serve for fewer as well
+            {
+                int i = number * s_prefetchLines.Length + variant, lines = s_prefetchLines[variant];
+                if (variant + 1 < s_prefetchLines.Length && !NeedsOwn(panels, rows, lines))
+                {
+                    offsets[i] = offsets[i + 1];
+                    continue;
+                }
+
+                a.Align(64);
+                offsets[i] = a.Position;
+                code.Write(a, panels, rows, lines);
+            }
         }
 
         byte* installed = CodeMemory.TryInstall(a.ToArray());
@@ -39,6 +51,9 @@ internal sealed unsafe class EmittedTiles
 
     /// <summary>The same for two panels; 0 where there are no such tiles.</summary>
     public int MaxPairRows { get; }
+
+    /// <inheritdoc cref="ITileCode.PairRows"/>
+    public int PairRows { get; }
 
     /// <summary>Runs one tile and returns how many rows it did: <paramref name="rows"/>, or an even share where they need several tiles.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -53,14 +68,21 @@ internal sealed unsafe class EmittedTiles
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public int RunPair(in PanelTile tile, int rows)
     {
-        if (rows > MaxPairRows) rows = TileSplit.First(rows, MaxPairRows);
+        if (rows > MaxPairRows) rows = TileSplit.First(rows, PairRows);
         Call(tile, MaxRows + rows);
         return rows;
     }
 
+    /// <summary>
+    /// Whether an amount of prefetching has code of its own: writing it takes time at the start. Where there are pairs of panels, single ones with several rows
+    /// are only the last of matrices with an odd number, and pairs have many lines.
+    /// </summary>
+    private bool NeedsOwn(int panels, int rows, int lines) =>
+        MaxPairRows == 0 || lines == 0 || (panels == 2 ? lines is 3 or 5 or 9 : rows < PanelTile.LeastPairRows || lines == 9);
+
     private void Call(in PanelTile tile, int number)
     {
-        int variant = s_variants[Math.Min(tile.PrefetchBytes >> 6, s_variants.Length - 1)];
+        int variant = s_variants[Math.Min((tile.PrefetchBytes + 63) >> 6, s_variants.Length - 1)];
         nint function = _functions[(number - 1) * s_prefetchLines.Length + variant];
         fixed (PanelTile* t = &tile) ((delegate* unmanaged[SuppressGCTransition]<PanelTile*, void>)function)(t);
     }

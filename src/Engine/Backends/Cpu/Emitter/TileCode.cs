@@ -12,31 +12,38 @@ namespace Foretoken.Backends.Cpu.Emitter;
 /// </code>
 /// f[r] stay in registers over all steps. The operations on each f[r] are those of <see cref="IIntegerFormat"/>'s contract: the bits are the same.
 /// <para>
-/// Ten of a row's instructions per step need one of the two multipliers, which is the limit; nothing else may hold them up. So up to eight rows have two integer
-/// sums (<see cref="TileRegisters"/>). One panel takes its broadcasts as memory operands, one load per multiplication; two neighbouring panels share a
-/// broadcast in a register, so that loads are half as many, but fewer rows fit. Where a format has room for two they are faster from three rows on.
+/// Ten of a row's instructions per step need one of the two multipliers, which is the limit; nothing else may hold them up, loads least of all, of which two begin
+/// per cycle as well. One panel takes its broadcasts as memory operands, one load per multiplication; two neighbouring panels share a broadcast in a register, so
+/// that loads are half as many, but fewer rows fit. Where a format has room for two they are faster from three rows on. Up to eight sums at a time have a second
+/// one each (<see cref="TileRegisters"/>).
 /// </para>
 /// <code>
-/// zmm from 0: c per chain, panel and row, then f per panel and row   24..31 the format's (one chain: those that c and f leave)   26 broadcast for two panels
+/// zmm from 0: c per chain, panel and row, then f per panel and row where they are kept   24..31 the format's (one chain: those that c and f leave)
+///             26 broadcast for two panels
 /// rax weights   rdx scales   rcx steps   r8 prefetch   r9 row stride   rsi, r10, r11, rbx, rbp: activations of rows 0, 3, 6, 9, 12   rdi the tile
-/// r12 steps left in a group of scales   r13 scales of the step   two panels: r11 bytes from panel to panel
+/// r12 steps left in a group of scales   r13 scales of the step   two panels: r14 bytes from panel to panel, r15 float sums
 /// </code>
 /// A format is one subclass: how lines, the scales and the minimums come into registers.
 /// </summary>
 internal abstract class TileCode : ITileCode
 {
     private protected const int LineBytes = 64;
+    private const Gpr SumsBase = Gpr.R15;
     private static readonly Zmm s_broadcast = new(26);
 
-    private protected TileCode(WeightType type, int maxRows, int maxPairRows = 0)
+    private protected TileCode(WeightType type, int maxRows, int maxPairRows = 0, int pairRows = 0)
     {
         MaxPairRows = maxPairRows;
+        PairRows = pairRows;
         Format = PanelFormat.Of(type);
         MaxRows = maxRows;
     }
 
     /// <summary>0 where the format's registers leave no room for a second panel.</summary>
     public int MaxPairRows { get; }
+
+    /// <inheritdoc/>
+    public int PairRows { get; }
 
     /// <summary>Most rows of a tile: two registers per row and the format's own make at most 32.</summary>
     public int MaxRows { get; }
@@ -64,7 +71,7 @@ internal abstract class TileCode : ITileCode
         int inner = a.Position;
         WriteStep(a, registers, prefetchLines);
         a.Add(Gpr.Rax, Format.StepBytes);
-        if (prefetchLines > 0) a.Add(Gpr.R8, prefetchLines * LineBytes);
+        if (prefetchLines > 0) a.Add(Gpr.R8, new Address(Gpr.Rdi, PanelTile.PrefetchBytesOffset));
         TileRows.WriteAdvance(a, rows, ActivationBlock.BytesOf(Format.HasHalves));
         if (grouped)
         {
@@ -127,16 +134,18 @@ internal abstract class TileCode : ITileCode
 
     private void WriteProlog(Assembler a, TileRegisters registers)
     {
-        WriteSaves(a, registers.Rows);
+        WriteSaves(a, registers);
         a.Mov(Gpr.Rax, new Address(Gpr.Rdi, PanelTile.SumsOffset));
-        ForSums(registers, (register, offset) => a.Vmovups(register, new Address(Gpr.Rax, offset)));
+        ForKeptFloats(registers, (register, offset) => a.Vmovups(register, new Address(Gpr.Rax, offset)));
         WriteConstants(a);
         a.Mov(Gpr.Rax, new Address(Gpr.Rdi, PanelTile.WeightsOffset));
         a.Mov(Gpr.Rdx, new Address(Gpr.Rdi, PanelTile.ScalesOffset));
         a.Movsxd(Gpr.Rcx, new Address(Gpr.Rdi, PanelTile.StepsOffset));
         a.Mov(Gpr.R8, new Address(Gpr.Rdi, PanelTile.PrefetchOffset));
         TileRows.WriteBases(a, registers.Rows);
-        if (registers.Panels == 2) a.Mov(PanelOperands.Stride, new Address(Gpr.Rdi, PanelTile.PanelStrideOffset));
+        if (registers.Panels == 1) return;
+        a.Mov(PanelOperands.Stride, new Address(Gpr.Rdi, PanelTile.PanelStrideOffset));
+        a.Mov(SumsBase, new Address(Gpr.Rdi, PanelTile.SumsOffset));
     }
 
     private void WriteStep(Assembler a, TileRegisters registers, int prefetchLines)
@@ -158,18 +167,20 @@ internal abstract class TileCode : ITileCode
                 }
             }
 
-            for (int p = 0; p < registers.Panels; p++) WriteSums(a, new PanelOperands(p), registers, half);
+            WriteSums(a, registers, half);
         }
     }
 
     /// <summary>Integer sums start at the corrections, a second chain at zero.</summary>
     private void WriteStarts(Assembler a, TileRegisters registers, int half)
     {
-        for (int i = 0; i < registers.Chains * registers.Panels * registers.Rows; i++)
+        int sums = registers.Panels * registers.Rows;
+        for (int i = 0; i < registers.Chains * sums; i++)
         {
             var c = new Zmm(i);
-            if (Format.HasMinimum || i >= registers.Panels * registers.Rows) a.Vpxord(c, c, c);
-            else a.Vpbroadcastd(c, TileRows.Row(i % registers.Rows, ActivationBlock.CorrectionOffset + 4 * half));
+            if (Format.HasMinimum || i >= sums) a.Vpxord(c, c, c);
+            else if (i >= registers.Rows) a.Vmovaps(c, registers.Integer(0, 0, i - registers.Rows));
+            else a.Vpbroadcastd(c, TileRows.Row(i, ActivationBlock.CorrectionOffset + 4 * half));
         }
     }
 
@@ -178,7 +189,7 @@ internal abstract class TileCode : ITileCode
         for (int r = 0; r < registers.Rows; r++) a.VpdpbusdBroadcast(registers.Integer(chain, 0, r), weights, TileRows.Row(r, 4 * line));
     }
 
-    private static void WriteProducts(Assembler a, TileRegisters registers, int chain, int line, Zmm first, Zmm second)
+    private void WriteProducts(Assembler a, TileRegisters registers, int chain, int line, Zmm first, Zmm second)
     {
         for (int r = 0; r < registers.Rows; r++)
         {
@@ -188,60 +199,87 @@ internal abstract class TileCode : ITileCode
         }
     }
 
-    /// <summary>Converts the integer sums of a panel and adds them to its float sums.</summary>
-    private void WriteSums(Assembler a, PanelOperands panel, TileRegisters registers, int half)
+    /// <summary>Converts the integer sums and adds them to the float sums.</summary>
+    private void WriteSums(Assembler a, TileRegisters registers, int half)
     {
-        Zmm scales = WriteScales(a, panel, half), product = panel.Own(Product);
+        var scales = new Zmm[registers.Panels];
+        for (int p = 0; p < registers.Panels; p++) scales[p] = WriteScales(a, new PanelOperands(p), half);
         for (int r = 0; r < registers.Rows; r++)
         {
-            Zmm c = registers.Integer(0, panel.Index, r);
-            if (registers.Chains == 2) a.Vpaddd(c, c, registers.Integer(1, panel.Index, r));
-            a.Vcvtdq2ps(c, c);
-            a.VmulpsBroadcast(product, scales, TileRows.Row(r, ActivationBlock.ScaleOffset));
-            a.Vfmadd231ps(registers.Float(panel.Index, r), c, product);
+            if (registers.Panels == 2) a.Vpbroadcastd(s_broadcast, TileRows.Row(r, ActivationBlock.ScaleOffset));
+            for (int p = 0; p < registers.Panels; p++)
+            {
+                Zmm c = registers.Integer(0, p, r), product = new PanelOperands(p).Own(Product);
+                if (registers.Chains == 2) a.Vpaddd(c, c, registers.Integer(1, p, r));
+                a.Vcvtdq2ps(c, c);
+                if (registers.Panels == 2) a.Vmulps(product, scales[p], s_broadcast);
+                else a.VmulpsBroadcast(product, scales[p], TileRows.Row(r, ActivationBlock.ScaleOffset));
+                if (registers.KeepsFloats) a.Vfmadd231ps(registers.Float(p, r), c, product);
+                else a.Vfmadd213ps(c, product, FloatSum(p, r));
+                if (!registers.KeepsFloats && !Format.HasMinimum) a.Vmovups(FloatSum(p, r), c);
+            }
         }
 
-        if (!Format.HasMinimum) return;
-        Zmm minimums = WriteMinimums(a, panel);
+        if (Format.HasMinimum) WriteMinimumSums(a, registers);
+    }
+
+    private void WriteMinimumSums(Assembler a, TileRegisters registers)
+    {
+        var minimums = new Zmm[registers.Panels];
+        for (int p = 0; p < registers.Panels; p++) minimums[p] = WriteMinimums(a, new PanelOperands(p));
         for (int r = 0; r < registers.Rows; r++)
-            a.Vfmadd231psBroadcast(registers.Float(panel.Index, r), minimums, TileRows.Row(r, ActivationBlock.CorrectionOffset));
+        {
+            Address correction = TileRows.Row(r, ActivationBlock.CorrectionOffset);
+            if (registers.Panels == 2) a.Vpbroadcastd(s_broadcast, correction);
+            for (int p = 0; p < registers.Panels; p++)
+            {
+                Zmm sum = registers.KeepsFloats ? registers.Float(p, r) : registers.Integer(0, p, r);
+                if (registers.Panels == 2) a.Vfmadd231ps(sum, minimums[p], s_broadcast);
+                else a.Vfmadd231psBroadcast(sum, minimums[p], correction);
+                if (!registers.KeepsFloats) a.Vmovups(FloatSum(p, r), sum);
+            }
+        }
     }
 
     private void WriteEpilog(Assembler a, TileRegisters registers)
     {
         a.Mov(Gpr.Rax, new Address(Gpr.Rdi, PanelTile.SumsOffset));
-        ForSums(registers, (register, offset) => a.Vmovups(new Address(Gpr.Rax, offset), register));
-        WriteRestores(a, registers.Rows);
+        ForKeptFloats(registers, (register, offset) => a.Vmovups(new Address(Gpr.Rax, offset), register));
+        WriteRestores(a, registers);
         a.Vzeroupper();
         a.Ret();
     }
 
+    /// <summary>A float sum that no register keeps.</summary>
+    private static Address FloatSum(int panel, int row) => new(SumsBase, OffsetOfSum(panel, row));
+
+    private static int OffsetOfSum(int panel, int row) => panel * PanelTile.SecondSumsOffset + row * LineBytes;
+
     /// <summary>The registers of float sums and where they stand in memory.</summary>
-    private static void ForSums(TileRegisters registers, Action<Zmm, int> move)
+    private static void ForKeptFloats(TileRegisters registers, Action<Zmm, int> move)
     {
-        for (int p = 0; p < registers.Panels; p++)
+        for (int p = 0; registers.KeepsFloats && p < registers.Panels; p++)
         {
-            for (int r = 0; r < registers.Rows; r++) move(registers.Float(p, r), p * PanelTile.SecondSumsOffset + r * LineBytes);
+            for (int r = 0; r < registers.Rows; r++) move(registers.Float(p, r), OffsetOfSum(p, r));
         }
     }
 
     /// <summary>Saves the registers in use that belong to the caller.</summary>
-    private void WriteSaves(Assembler a, int rows)
+    private void WriteSaves(Assembler a, TileRegisters registers)
     {
-        TileRows.WriteSaves(a, rows);
-        if (Format.StepsPerScales == 1) return;
-        a.Push(Gpr.R12);
-        a.Push(Gpr.R13);
+        TileRows.WriteSaves(a, registers.Rows);
+        foreach (Gpr register in Saved(registers)) a.Push(register);
     }
 
-    private void WriteRestores(Assembler a, int rows)
+    private void WriteRestores(Assembler a, TileRegisters registers)
     {
-        if (Format.StepsPerScales > 1)
-        {
-            a.Pop(Gpr.R13);
-            a.Pop(Gpr.R12);
-        }
+        foreach (Gpr register in Saved(registers).Reverse()) a.Pop(register);
+        TileRows.WriteRestores(a, registers.Rows);
+    }
 
-        TileRows.WriteRestores(a, rows);
+    private IEnumerable<Gpr> Saved(TileRegisters registers)
+    {
+        Gpr[] grouped = Format.StepsPerScales > 1 ? [Gpr.R12, Gpr.R13] : [], pairs = registers.Panels == 2 ? [PanelOperands.Stride, SumsBase] : [];
+        return grouped.Concat(pairs);
     }
 }

@@ -5,7 +5,7 @@ namespace Foretoken.Backends.Cpu.Emitter;
 internal readonly record struct PanelOperands(int Index)
 {
     /// <summary>Bytes from the first panel to the second.</summary>
-    public const Gpr Stride = Gpr.R11;
+    public const Gpr Stride = Gpr.R14;
 
     /// <summary>Weights of the step.</summary>
     public Address Weights(int offset) => At(Gpr.Rax, offset);
@@ -23,17 +23,22 @@ internal readonly record struct PanelOperands(int Index)
 }
 
 /// <summary>
-/// The sums of a tile in registers. A sum waits four cycles for the one before it, in which eight others can be begun: up to eight rows have two integer sums
-/// (chains), which are added at the end of a step.
+/// Where the sums of a tile are. A sum waits four cycles for the one before it, in which eight others can be begun: while there are registers each row and panel
+/// has two integer sums (chains), which are added at the end of a step. Float sums stay in registers; where these do not suffice they are read and written once
+/// per step: a load and a store beside ten multiplications.
 /// </summary>
 /// <param name="Panels">1 or 2.</param>
 /// <param name="Rows">Rows of the tile.</param>
 internal readonly record struct TileRegisters(int Panels, int Rows)
 {
-    private const int MostOfTwoChains = 24;
+    /// <summary>What formats leave to the sums of two chains, and of two panels.</summary>
+    private const int MostSums = 24;
 
     /// <summary>Integer sums per row and panel.</summary>
-    public int Chains => 3 * Panels * Rows <= MostOfTwoChains ? 2 : 1;
+    public int Chains => 3 * Panels * Rows <= MostSums ? 2 : 1;
+
+    /// <summary>Whether float sums are in registers: one panel has room for all its rows.</summary>
+    public bool KeepsFloats => Panels == 1 || (Chains + 1) * Panels * Rows <= MostSums;
 
     public Zmm Integer(int chain, int panel, int row) => new((chain * Panels + panel) * Rows + row);
 

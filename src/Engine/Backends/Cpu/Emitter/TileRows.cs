@@ -11,6 +11,9 @@ internal interface ITileCode
     /// <summary>Most rows of a tile of two panels, or 0 where there are no such tiles.</summary>
     int MaxPairRows { get; }
 
+    /// <summary>The same where a pass needs several tiles of two panels: fewer, where these are faster.</summary>
+    int PairRows { get; }
+
     /// <summary>Writes the function void(PanelTile*) in the calling convention of System V.</summary>
     /// <param name="a">Receives the code.</param>
     /// <param name="panels">1 or 2.</param>

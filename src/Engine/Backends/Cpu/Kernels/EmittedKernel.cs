@@ -13,6 +13,8 @@ internal readonly unsafe struct EmittedKernel<TCode> : IPanelKernel
 
     public static int MaxPairRows => s_tiles.MaxPairRows;
 
+    public static int PairRows => s_tiles.PairRows;
+
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static int Run(in PanelTile tile, int rows) => s_tiles.Run(tile, rows);
 

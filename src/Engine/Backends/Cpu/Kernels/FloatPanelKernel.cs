@@ -50,7 +50,7 @@ internal readonly unsafe struct FloatPanelKernel<TLanes, TWeights> : IPanelKerne
     {
         byte* w = tile.Weights, prefetch = tile.Prefetch;
         float* a = (float*)tile.Activations;
-        int prefetchBytes = tile.PrefetchBytes;
+        int prefetchBytes = (int)tile.PrefetchBytes;
         TLanes even = TLanes.Load(tile.Sums), odd = TLanes.Zero;
         for (int step = tile.Steps; step > 0; step--)
         {
@@ -78,7 +78,7 @@ internal readonly unsafe struct FloatPanelKernel<TLanes, TWeights> : IPanelKerne
     {
         byte* w = tile.Weights, prefetch = tile.Prefetch;
         float* a0 = (float*)tile.Activations, a1 = (float*)(tile.Activations + tile.ActivationStride);
-        int prefetchBytes = tile.PrefetchBytes;
+        int prefetchBytes = (int)tile.PrefetchBytes;
         float* sums = tile.Sums;
         TLanes even0 = TLanes.Load(sums), even1 = TLanes.Load(sums + 16);
         TLanes odd0 = TLanes.Zero, odd1 = TLanes.Zero;
@@ -110,7 +110,7 @@ internal readonly unsafe struct FloatPanelKernel<TLanes, TWeights> : IPanelKerne
         byte* w = tile.Weights, prefetch = tile.Prefetch;
         long stride = tile.ActivationStride / sizeof(float);
         float* a0 = (float*)tile.Activations, a1 = a0 + stride, a2 = a1 + stride;
-        int prefetchBytes = tile.PrefetchBytes;
+        int prefetchBytes = (int)tile.PrefetchBytes;
         float* sums = tile.Sums;
         TLanes even0 = TLanes.Load(sums), even1 = TLanes.Load(sums + 16), even2 = TLanes.Load(sums + 32);
         TLanes odd0 = TLanes.Zero, odd1 = TLanes.Zero, odd2 = TLanes.Zero;
@@ -146,7 +146,7 @@ internal readonly unsafe struct FloatPanelKernel<TLanes, TWeights> : IPanelKerne
         byte* w = tile.Weights, prefetch = tile.Prefetch;
         long stride = tile.ActivationStride / sizeof(float);
         float* a0 = (float*)tile.Activations, a1 = a0 + stride, a2 = a1 + stride, a3 = a2 + stride;
-        int prefetchBytes = tile.PrefetchBytes;
+        int prefetchBytes = (int)tile.PrefetchBytes;
         float* sums = tile.Sums;
         TLanes even0 = TLanes.Load(sums), even1 = TLanes.Load(sums + 16), even2 = TLanes.Load(sums + 32), even3 = TLanes.Load(sums + 48);
         TLanes odd0 = TLanes.Zero, odd1 = TLanes.Zero, odd2 = TLanes.Zero, odd3 = TLanes.Zero;
@@ -187,7 +187,7 @@ internal readonly unsafe struct FloatPanelKernel<TLanes, TWeights> : IPanelKerne
         long stride = tile.ActivationStride / sizeof(float);
         float* a0 = (float*)tile.Activations, a1 = a0 + stride, a2 = a1 + stride, a3 = a2 + stride;
         float* a4 = a3 + stride, a5 = a4 + stride, a6 = a5 + stride, a7 = a6 + stride;
-        int prefetchBytes = tile.PrefetchBytes;
+        int prefetchBytes = (int)tile.PrefetchBytes;
         float* sums = tile.Sums;
         TLanes even0 = TLanes.Load(sums), even1 = TLanes.Load(sums + 16), even2 = TLanes.Load(sums + 32), even3 = TLanes.Load(sums + 48);
         TLanes even4 = TLanes.Load(sums + 64), even5 = TLanes.Load(sums + 80), even6 = TLanes.Load(sums + 96), even7 = TLanes.Load(sums + 112);

@@ -36,22 +36,25 @@ internal unsafe struct PanelTile
     [FieldOffset(StepsOffset)]
     public int Steps;
 
-    /// <summary>Bytes to prefetch per step, a multiple of 64.</summary>
-    [FieldOffset(PrefetchBytesOffset)]
-    public int PrefetchBytes;
-
     /// <summary>Of two panels: bytes from the first to the second.</summary>
     [FieldOffset(PanelStrideOffset)]
     public long PanelStride;
 
-    public const int WeightsOffset = 0, ScalesOffset = 8, ActivationsOffset = 16, StrideOffset = 24, SumsOffset = 32, PrefetchOffset = 40;
-    public const int StepsOffset = 48, PrefetchBytesOffset = 52, PanelStrideOffset = 56;
+    /// <summary>Bytes to prefetch per step: whole lines of 64 bytes, the last of which may be the first of the next step.</summary>
+    [FieldOffset(PrefetchBytesOffset)]
+    public long PrefetchBytes;
 
-    /// <summary>Of two panels: bytes from the sums of the first to those of the second.</summary>
-    public const int SecondSumsOffset = BlockRows * PanelMatrix.PanelRows * sizeof(float);
+    public const int WeightsOffset = 0, ScalesOffset = 8, ActivationsOffset = 16, StrideOffset = 24, SumsOffset = 32, PrefetchOffset = 40;
+    public const int PanelStrideOffset = 48, PrefetchBytesOffset = 56, StepsOffset = 64;
+
+    /// <summary>Of two panels: bytes from the sums of the first to those of the second, not a multiple of 4096, where reads would wait for writes of the other.</summary>
+    public const int SecondSumsOffset = (BlockRows + 2) * PanelMatrix.PanelRows * sizeof(float);
 
     /// <summary>Rows that share one visit to a panel.</summary>
     public const int BlockRows = 64;
+
+    /// <summary>Rows from which two panels at a time pay.</summary>
+    public const int LeastPairRows = 3;
 }
 
 /// <summary>
@@ -69,7 +72,10 @@ internal interface IPanelKernel
     /// <summary>Most rows of a tile of two panels; 0 where the kernel has none.</summary>
     static virtual int MaxPairRows => 0;
 
-    /// <summary>As <see cref="Run"/>, for two neighbouring panels.</summary>
+    /// <summary>The same where the rows need several tiles.</summary>
+    static virtual int PairRows => 0;
+
+    /// <summary>As <see cref="Run"/>, for two neighbouring panels and at most <see cref="MaxPairRows"/> or <see cref="PairRows"/> rows.</summary>
     static virtual int RunPair(in PanelTile tile, int rows) => throw new NotSupportedException("The kernel takes one panel at a time.");
 }
 

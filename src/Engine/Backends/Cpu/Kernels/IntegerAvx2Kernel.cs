@@ -30,7 +30,7 @@ internal readonly unsafe struct IntegerAvx2Kernel<TFormat> : IPanelKernel
     private static void Rows1(in PanelTile tile)
     {
         byte* w = tile.Weights, prefetch = tile.Prefetch, a = tile.Activations;
-        int prefetchBytes = tile.PrefetchBytes;
+        int prefetchBytes = (int)tile.PrefetchBytes;
         float* sums = tile.Sums;
         Vector256<float> low = Vector256.Load(sums), high = Vector256.Load(sums + 8);
         for (int step = 0; step < tile.Steps; step++)
@@ -69,7 +69,7 @@ internal readonly unsafe struct IntegerAvx2Kernel<TFormat> : IPanelKernel
     {
         byte* w = tile.Weights, prefetch = tile.Prefetch;
         byte* a0 = tile.Activations, a1 = a0 + tile.ActivationStride;
-        int prefetchBytes = tile.PrefetchBytes;
+        int prefetchBytes = (int)tile.PrefetchBytes;
         float* sums = tile.Sums;
         Vector256<float> low0 = Vector256.Load(sums), high0 = Vector256.Load(sums + 8);
         Vector256<float> low1 = Vector256.Load(sums + 16), high1 = Vector256.Load(sums + 24);

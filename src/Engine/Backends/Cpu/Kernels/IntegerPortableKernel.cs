@@ -20,7 +20,7 @@ internal readonly unsafe struct IntegerPortableKernel<TFormat> : IPanelKernel
         Vector128<float> f0 = Vector128.Load(sums), f1 = Vector128.Load(sums + 4), f2 = Vector128.Load(sums + 8), f3 = Vector128.Load(sums + 12);
         for (int step = 0; step < tile.Steps; step++)
         {
-            Prefetcher.Touch(prefetch, tile.PrefetchBytes);
+            Prefetcher.Touch(prefetch, (int)tile.PrefetchBytes);
             prefetch += tile.PrefetchBytes;
             for (int half = TFormat.HasHalves ? 0 : 1; half < 2; half++) // without halves all lines belong to the second
             {

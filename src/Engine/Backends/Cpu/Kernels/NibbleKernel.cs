@@ -31,7 +31,7 @@ internal readonly unsafe struct NibbleKernel<TFormat> : IPanelKernel
     private static void Rows1(in PanelTile tile)
     {
         byte* prefetch = tile.Prefetch, a0 = tile.Activations;
-        int prefetchBytes = tile.PrefetchBytes;
+        int prefetchBytes = (int)tile.PrefetchBytes;
         Vector512<float> f0 = Vector512.Load(tile.Sums);
         for (int step = 0; step < tile.Steps; step++)
         {
@@ -49,7 +49,7 @@ internal readonly unsafe struct NibbleKernel<TFormat> : IPanelKernel
     private static void Rows2(in PanelTile tile)
     {
         byte* prefetch = tile.Prefetch, a0 = tile.Activations, a1 = a0 + tile.ActivationStride;
-        int prefetchBytes = tile.PrefetchBytes;
+        int prefetchBytes = (int)tile.PrefetchBytes;
         float* sums = tile.Sums;
         Vector512<float> f0 = Vector512.Load(sums), f1 = Vector512.Load(sums + 16);
         for (int step = 0; step < tile.Steps; step++)
@@ -72,7 +72,7 @@ internal readonly unsafe struct NibbleKernel<TFormat> : IPanelKernel
     {
         nint stride = (nint)tile.ActivationStride;
         byte* prefetch = tile.Prefetch, a0 = tile.Activations, a2 = a0 + 2 * stride;
-        int prefetchBytes = tile.PrefetchBytes;
+        int prefetchBytes = (int)tile.PrefetchBytes;
         float* sums = tile.Sums;
         Vector512<float> f0 = Vector512.Load(sums), f1 = Vector512.Load(sums + 16), f2 = Vector512.Load(sums + 32), f3 = Vector512.Load(sums + 48);
         for (int step = 0; step < tile.Steps; step++)
@@ -99,7 +99,7 @@ internal readonly unsafe struct NibbleKernel<TFormat> : IPanelKernel
     {
         nint stride = (nint)tile.ActivationStride;
         byte* prefetch = tile.Prefetch, a0 = tile.Activations, a2 = a0 + 2 * stride, a4 = a2 + 2 * stride, a6 = a4 + 2 * stride;
-        int prefetchBytes = tile.PrefetchBytes;
+        int prefetchBytes = (int)tile.PrefetchBytes;
         float* sums = tile.Sums;
         Vector512<float> f0 = Vector512.Load(sums), f1 = Vector512.Load(sums + 16), f2 = Vector512.Load(sums + 32), f3 = Vector512.Load(sums + 48);
         Vector512<float> f4 = Vector512.Load(sums + 64), f5 = Vector512.Load(sums + 80), f6 = Vector512.Load(sums + 96), f7 = Vector512.Load(sums + 112);

@@ -38,7 +38,7 @@ internal unsafe struct ProductArguments
 
     public ProductEnd End;
 
-    /// <summary>Per thread. // [2, BlockRows, 16] f32</summary>
+    /// <summary>Per thread: sums of two panels. // [2, SecondSumsOffset bytes]</summary>
     public float* Scratch;
 
     public int Threads;
@@ -53,16 +53,13 @@ internal unsafe struct PanelProduct<TLanes, TKernel> : IParallelJob
     where TLanes : struct, ILanes<TLanes>
     where TKernel : struct, IPanelKernel
 {
-    private const int BlockRows = PanelTile.BlockRows;
+    private const int BlockRows = PanelTile.BlockRows, SecondSums = PanelTile.SecondSumsOffset / sizeof(float);
 
     /// <summary>Steps of 32 along K between two cuts: 2048 elements.</summary>
     public const int SegmentSteps = 64;
 
-    /// <summary>The same for two panels of integers at a time, whose sums do not depend on where K is cut: a segment fits the first-level cache.</summary>
-    private const int PairSegmentSteps = 32;
-
-    /// <summary>Rows from which two panels at a time pay.</summary>
-    private const int LeastPairRows = 3;
+    /// <summary>Two panels of integers at a time, whose sums do not depend on where K is cut, have segments of about this size, which fit the first-level cache.</summary>
+    private const int PairSegmentBytes = 16 * 1024;
 
     /// <summary>Below this many multiply-adds a product runs on the calling thread: a fork-join would cost more.</summary>
     private const long InlineWork = 256 * 1024;
@@ -73,11 +70,29 @@ internal unsafe struct PanelProduct<TLanes, TKernel> : IParallelJob
     private ProductArguments _p;
     private int _panelsPerChunk;
     private int _chunks;
+    private byte* _data;        // of the matrix
+    private long _panelBytes;
+    private int _panels;
+    private int _steps;
+    private int _stepBytes;
+    private int _scaleBytes;
+    private int _activationStep;
 
     public static void Run(in ProductArguments arguments, ThreadTeam team)
     {
         PanelMatrix matrix = arguments.Matrix;
-        var job = new PanelProduct<TLanes, TKernel> { _p = arguments, _panelsPerChunk = PanelsPerChunk(matrix, arguments.Rows, team.Threads) };
+        var job = new PanelProduct<TLanes, TKernel>
+        {
+            _p = arguments,
+            _panelsPerChunk = PanelsPerChunk(matrix, arguments.Rows, team.Threads),
+            _data = matrix.Data,
+            _panelBytes = matrix.PanelBytes,
+            _panels = matrix.Panels,
+            _steps = matrix.Steps,
+            _stepBytes = matrix.Format.StepBytes,
+            _scaleBytes = matrix.Format.ScaleBytes,
+            _activationStep = ActivationBlock.BytesOf(matrix.Type),
+        };
         job._chunks = (matrix.Panels + job._panelsPerChunk - 1) / job._panelsPerChunk;
         if ((long)arguments.Rows * matrix.Panels * PanelMatrix.PanelRows * matrix.Steps * PanelMatrix.StepLength >= InlineWork)
         {
@@ -90,46 +105,47 @@ internal unsafe struct PanelProduct<TLanes, TKernel> : IParallelJob
 
     public readonly void Execute(int chunk, int thread)
     {
-        PanelMatrix matrix = _p.Matrix;
-        int first = chunk * _panelsPerChunk, last = Math.Min(first + _panelsPerChunk, matrix.Panels);
-        float* sums = _p.Scratch + (long)thread * 2 * BlockRows * ILanes<TLanes>.Count;
+        int first = chunk * _panelsPerChunk, last = Math.Min(first + _panelsPerChunk, _panels);
+        float* sums = _p.Scratch + (long)thread * 2 * SecondSums;
         for (int row = 0; row < _p.Rows; row += BlockRows)
         {
             int rows = Math.Min(BlockRows, _p.Rows - row);
-            int panels = InPairs(matrix, rows) ? 2 : 1;
+            int panels = InPairs(_panels, rows) ? 2 : 1;
             for (int panel = first; panel < last; panel += panels)
             {
                 panels = Math.Min(panels, last - panel);
                 bool second = _p.End == ProductEnd.SwiGlu && (panel & 1) != 0;
-                float* target = second ? sums + BlockRows * ILanes<TLanes>.Count : sums;
-                for (int p = 0; p < panels; p++) new Span<float>(target + p * BlockRows * ILanes<TLanes>.Count, rows * ILanes<TLanes>.Count).Clear();
-                byte* next = row != 0 ? null : panel + panels < last ? matrix.Panel(panel + panels) : FirstPanelAfter(chunk, thread);
+                float* target = second ? sums + SecondSums : sums;
+                for (int p = 0; p < panels; p++) new Span<float>(target + p * SecondSums, rows * ILanes<TLanes>.Count).Clear();
+                byte* next = row != 0 ? null : panel + panels < last ? Panel(panel + panels) : FirstPanelAfter(chunk, thread);
                 MultiplyPanels(panel, panels, row, rows, target, next);
                 End(panel, panels, row, rows, target, sums);
             }
         }
     }
 
+    private readonly byte* Panel(int panel) => _data + panel * _panelBytes;
+
     /// <summary>What happens to the sums of one or two panels.</summary>
     private readonly void End(int panel, int panels, int row, int rows, float* target, float* sums)
     {
         if (_p.End == ProductEnd.SwiGlu)
         {
-            if (panels == 2 || target != sums) FinishPair(panel / 2, row, rows, sums, sums + BlockRows * ILanes<TLanes>.Count);
+            if (panels == 2 || target != sums) FinishPair(panel / 2, row, rows, sums, sums + SecondSums);
             return;
         }
 
-        for (int p = 0; p < panels; p++) Finish(panel + p, row, rows, target + p * BlockRows * ILanes<TLanes>.Count);
+        for (int p = 0; p < panels; p++) Finish(panel + p, row, rows, target + p * SecondSums);
     }
 
     /// <summary>Whether two neighbouring panels are multiplied at a time: for several rows, where arithmetic counts.</summary>
-    private static bool InPairs(PanelMatrix matrix, int rows) => rows >= LeastPairRows && TKernel.MaxPairRows > 0 && matrix.Panels > 1;
+    private static bool InPairs(int panels, int rows) => rows >= PanelTile.LeastPairRows && TKernel.MaxPairRows > 0 && panels > 1;
 
     private static int PanelsPerChunk(PanelMatrix matrix, int rows, int threads)
     {
         long wanted = Math.Max(1, ChunkBytes / matrix.PanelBytes), most = Math.Max(1, matrix.Panels / (8 * threads));
         int panels = (int)Math.Min(wanted, most);
-        return matrix.Paired || InPairs(matrix, rows) ? (panels + 1) / 2 * 2 : panels;
+        return matrix.Paired || InPairs(matrix.Panels, rows) ? (panels + 1) / 2 * 2 : panels;
     }
 
     /// <summary>
@@ -140,8 +156,8 @@ internal unsafe struct PanelProduct<TLanes, TKernel> : IParallelJob
     {
         int first = ThreadTeam.FirstOf(thread, _chunks, _p.Threads), end = ThreadTeam.FirstOf(thread + 1, _chunks, _p.Threads);
         bool own = chunk >= first && chunk < end;
-        if (own && chunk + 1 < end) return _p.Matrix.Panel((chunk + 1) * _panelsPerChunk);
-        if (!own && chunk > 0) return _p.Matrix.Panel((chunk - 1) * _panelsPerChunk);
+        if (own && chunk + 1 < end) return Panel((chunk + 1) * _panelsPerChunk);
+        if (!own && chunk > 0) return Panel((chunk - 1) * _panelsPerChunk);
         PanelMatrix? next = _p.Matrix.Next;
         if (next is null) return null;
         int panels = PanelsPerChunk(next, _p.Rows, _p.Threads), chunks = (next.Panels + panels - 1) / panels;
@@ -151,24 +167,23 @@ internal unsafe struct PanelProduct<TLanes, TKernel> : IParallelJob
 
     private readonly void MultiplyPanels(int panel, int panels, int firstRow, int rows, float* sums, byte* next)
     {
-        PanelMatrix matrix = _p.Matrix;
-        int most = panels == 2 ? TKernel.MaxPairRows : TKernel.MaxRows, tiles = (rows + most - 1) / most;
-        long bytes = panels * matrix.PanelBytes, perStep = (bytes / ((long)matrix.Steps * tiles) + 63) & ~63L;
-        int activationStep = ActivationBlock.BytesOf(matrix.Type);
+        int most = panels == 1 ? TKernel.MaxRows : rows <= TKernel.MaxPairRows ? TKernel.MaxPairRows : TKernel.PairRows, tiles = (rows + most - 1) / most;
+        long bytes = panels * _panelBytes, perStep = (bytes + (long)_steps * tiles - 1) / ((long)_steps * tiles);
         long prefetched = next is null ? bytes : 0;
-        var tile = new PanelTile { ActivationStride = _p.ActivationStride, PanelStride = matrix.PanelBytes };
-        int segment = panels == 2 ? PairSegmentSteps : SegmentSteps;
-        for (int step = 0; step < matrix.Steps; step += segment)
+        var tile = new PanelTile { ActivationStride = _p.ActivationStride, PanelStride = _panelBytes };
+        int segment = panels == 1 ? SegmentSteps : tiles == 1 ? _steps : PairSegmentBytes / (2 * _stepBytes);
+        byte* weights = Panel(panel), scales = weights + (long)_steps * _stepBytes, activations = _p.Activations + firstRow * _p.ActivationStride;
+        for (int step = 0; step < _steps; step += segment)
         {
-            tile.Steps = Math.Min(segment, matrix.Steps - step);
-            tile.Weights = matrix.Panel(panel) + (long)step * matrix.Format.StepBytes;
-            tile.Scales = matrix.Scales(panel) + (long)step * matrix.Format.ScaleBytes;
+            tile.Steps = Math.Min(segment, _steps - step);
+            tile.Weights = weights + (long)step * _stepBytes;
+            tile.Scales = scales + (long)step * _scaleBytes;
             for (int row = 0; row < rows;)
             {
-                tile.Activations = _p.Activations + (firstRow + row) * _p.ActivationStride + (long)step * activationStep;
+                tile.Activations = activations + row * _p.ActivationStride + (long)step * _activationStep;
                 tile.Sums = sums + row * ILanes<TLanes>.Count;
                 tile.Prefetch = next + prefetched;
-                tile.PrefetchBytes = prefetched < bytes ? (int)perStep : 0;
+                tile.PrefetchBytes = prefetched < bytes ? perStep : 0;
                 prefetched += perStep * tile.Steps;
                 row += panels == 2 ? TKernel.RunPair(tile, rows - row) : TKernel.Run(tile, rows - row);
             }

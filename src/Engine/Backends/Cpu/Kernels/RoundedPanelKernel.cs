@@ -31,7 +31,7 @@ internal readonly unsafe struct RoundedPanelKernel<TLanes> : IPanelKernel
     private static void Rows1(in PanelTile tile)
     {
         byte* w = tile.Weights, prefetch = tile.Prefetch, a = tile.Activations;
-        int prefetchBytes = tile.PrefetchBytes;
+        int prefetchBytes = (int)tile.PrefetchBytes;
         TLanes first = TLanes.Load(tile.Sums), second = TLanes.Zero;
         for (int step = tile.Steps; step > 0; step--)
         {
@@ -52,7 +52,7 @@ internal readonly unsafe struct RoundedPanelKernel<TLanes> : IPanelKernel
     {
         nint stride = (nint)tile.ActivationStride;
         byte* w = tile.Weights, prefetch = tile.Prefetch, a0 = tile.Activations, a2 = a0 + 2 * stride;
-        int prefetchBytes = tile.PrefetchBytes;
+        int prefetchBytes = (int)tile.PrefetchBytes;
         float* sums = tile.Sums;
         TLanes first0 = TLanes.Load(sums), first1 = TLanes.Load(sums + 16), first2 = TLanes.Load(sums + 32), first3 = TLanes.Load(sums + 48);
         TLanes second0 = TLanes.Zero, second1 = TLanes.Zero, second2 = TLanes.Zero, second3 = TLanes.Zero;

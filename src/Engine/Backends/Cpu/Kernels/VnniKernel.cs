@@ -29,7 +29,7 @@ internal readonly unsafe struct VnniKernel<TFormat> : IPanelKernel
     {
         byte* w = tile.Weights, prefetch = tile.Prefetch;
         byte* a0 = tile.Activations;
-        int prefetchBytes = tile.PrefetchBytes;
+        int prefetchBytes = (int)tile.PrefetchBytes;
         float* sums = tile.Sums;
         Vector256<float> low0 = Vector256.Load(sums), high0 = Vector256.Load(sums + 8);
         for (int step = 0; step < tile.Steps; step++)
@@ -84,7 +84,7 @@ internal readonly unsafe struct VnniKernel<TFormat> : IPanelKernel
     {
         byte* w = tile.Weights, prefetch = tile.Prefetch;
         byte* a0 = tile.Activations, a1 = a0 + tile.ActivationStride;
-        int prefetchBytes = tile.PrefetchBytes;
+        int prefetchBytes = (int)tile.PrefetchBytes;
         float* sums = tile.Sums;
         Vector256<float> low0 = Vector256.Load(sums), high0 = Vector256.Load(sums + 8);
         Vector256<float> low1 = Vector256.Load(sums + 16), high1 = Vector256.Load(sums + 24);
@@ -151,7 +151,7 @@ internal readonly unsafe struct VnniKernel<TFormat> : IPanelKernel
     {
         byte* w = tile.Weights, prefetch = tile.Prefetch;
         byte* a0 = tile.Activations, a1 = a0 + tile.ActivationStride, a2 = a1 + tile.ActivationStride;
-        int prefetchBytes = tile.PrefetchBytes;
+        int prefetchBytes = (int)tile.PrefetchBytes;
         float* sums = tile.Sums;
         Vector256<float> low0 = Vector256.Load(sums), high0 = Vector256.Load(sums + 8);
         Vector256<float> low1 = Vector256.Load(sums + 16), high1 = Vector256.Load(sums + 24);
@@ -230,7 +230,7 @@ internal readonly unsafe struct VnniKernel<TFormat> : IPanelKernel
     {
         byte* w = tile.Weights, prefetch = tile.Prefetch;
         byte* a0 = tile.Activations, a1 = a0 + tile.ActivationStride, a2 = a1 + tile.ActivationStride, a3 = a2 + tile.ActivationStride;
-        int prefetchBytes = tile.PrefetchBytes;
+        int prefetchBytes = (int)tile.PrefetchBytes;
         float* sums = tile.Sums;
         Vector256<float> low0 = Vector256.Load(sums), high0 = Vector256.Load(sums + 8);
         Vector256<float> low1 = Vector256.Load(sums + 16), high1 = Vector256.Load(sums + 24);
