@@ -165,12 +165,7 @@ internal static unsafe class AttentionStore
 
     private readonly struct ToHalf : IRounding
     {
-        private const float Largest = 65504f;
-
-        public static void Round(ReadOnlySpan<float> source, Span<ushort> bits)
-        {
-            for (int i = 0; i < source.Length; i++) bits[i] = BitConverter.HalfToUInt16Bits((Half)Math.Clamp(source[i], -Largest, Largest));
-        }
+        public static void Round(ReadOnlySpan<float> source, Span<ushort> bits) => HalfBits.FromSingle(source, bits);
     }
 }
 
