@@ -1,3 +1,4 @@
+using System.Runtime.Intrinsics.X86;
 using Foretoken.Backends.Cpu.Lanes;
 
 namespace Foretoken.Backends.Cpu.Kernels;
@@ -116,11 +117,24 @@ internal unsafe struct PanelProduct<TLanes, TKernel> : IParallelJob
                 panels = Math.Min(panels, last - panel);
                 bool second = _p.End == ProductEnd.SwiGlu && (panel & 1) != 0;
                 float* target = second ? sums + SecondSums : sums;
-                for (int p = 0; p < panels; p++) new Span<float>(target + p * SecondSums, rows * ILanes<TLanes>.Count).Clear();
+                Begin(panel, panels, row, rows, target);
                 byte* next = row != 0 ? null : panel + panels < last ? Panel(panel + panels) : FirstPanelAfter(chunk, thread);
                 MultiplyPanels(panel, panels, row, rows, target, next);
                 End(panel, panels, row, rows, target, sums);
             }
+        }
+    }
+
+    /// <summary>Clears the sums of one or two panels and asks for the lines of the output that they will end in, which other threads may have written.</summary>
+    private readonly void Begin(int panel, int panels, int firstRow, int rows, float* sums)
+    {
+        float* output = _p.Output + firstRow * _p.OutputStride + (_p.End == ProductEnd.SwiGlu ? panel / 2 : panel) * PanelMatrix.PanelRows;
+        for (int r = 0; r < rows; r++, sums += ILanes<TLanes>.Count, output += _p.OutputStride)
+        {
+            TLanes.Zero.Store(sums);
+            if (panels == 2) TLanes.Zero.Store(sums + SecondSums);
+            if (Sse.IsSupported) Sse.Prefetch0(output);
+            if (Sse.IsSupported && panels == 2) Sse.Prefetch0(output + PanelMatrix.PanelRows);
         }
     }
 
