@@ -54,6 +54,7 @@ public sealed unsafe class Int8QuantizerTests
     private static byte[] Scalar(float[] row, int steps, float factor, PanelFormat format)
     {
         var blocks = new byte[steps * ActivationBlock.BytesOf(format.HasHalves)];
+        Span<int> sums = stackalloc int[2];
         for (int s = 0; s < steps; s++)
         {
             Span<byte> block = blocks.AsSpan(s * ActivationBlock.BytesOf(format.HasHalves));
@@ -62,7 +63,6 @@ public sealed unsafe class Int8QuantizerTests
             foreach (float v in x) largest = MathF.Max(largest, MathF.Abs(v));
             bool counts = largest >= Int8Quantizer.ZeroBelow;
             float inverse = counts ? 127f / largest : 0f, scale = counts ? largest / 127f * factor : 0f;
-            Span<int> sums = stackalloc int[2];
             sums.Clear();
             for (int i = 0; i < 32; i++)
             {

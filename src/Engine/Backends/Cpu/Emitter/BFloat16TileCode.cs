@@ -20,6 +20,8 @@ internal sealed class BFloat16TileCode : ITileCode
 
     public int PairRows => 0;
 
+    public int LeastPairRows => int.MaxValue;
+
     public void Write(Assembler a, int panels, int rows, int prefetchLines)
     {
         TileRows.WriteSaves(a, rows);

@@ -22,6 +22,7 @@ internal sealed unsafe class EmittedTiles
         MaxRows = code.MaxRows;
         MaxPairRows = code.MaxPairRows;
         PairRows = code.PairRows;
+        LeastPairRows = code.LeastPairRows;
         var offsets = new int[(MaxRows + code.MaxPairRows) * s_prefetchLines.Length];
         var a = new Assembler();
         for (int number = 0; number < MaxRows + MaxPairRows; number++)
@@ -55,6 +56,9 @@ internal sealed unsafe class EmittedTiles
     /// <inheritdoc cref="ITileCode.PairRows"/>
     public int PairRows { get; }
 
+    /// <inheritdoc cref="ITileCode.LeastPairRows"/>
+    public int LeastPairRows { get; }
+
     /// <summary>Runs one tile and returns how many rows it did: <paramref name="rows"/>, or an even share where they need several tiles.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public int Run(in PanelTile tile, int rows)
@@ -78,7 +82,7 @@ internal sealed unsafe class EmittedTiles
     /// are only the last of matrices with an odd number, and pairs have many lines.
     /// </summary>
     private bool NeedsOwn(int panels, int rows, int lines) =>
-        MaxPairRows == 0 || lines == 0 || (panels == 2 ? lines is 3 or 5 or 9 : rows < PanelTile.LeastPairRows || lines == 9);
+        MaxPairRows == 0 || lines == 0 || (panels == 2 ? lines is 3 or 5 or 9 : rows < LeastPairRows || lines == 9);
 
     private void Call(in PanelTile tile, int number)
     {

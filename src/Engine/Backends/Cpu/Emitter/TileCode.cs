@@ -14,7 +14,7 @@ namespace Foretoken.Backends.Cpu.Emitter;
 /// <para>
 /// Ten of a row's instructions per step need one of the two multipliers, which is the limit; nothing else may hold them up, loads least of all, of which two begin
 /// per cycle as well. One panel takes its broadcasts as memory operands, one load per multiplication; two neighbouring panels share a broadcast in a register, so
-/// that loads are half as many, but fewer rows fit. Where a format has room for two they are faster from three rows on. Up to eight sums at a time have a second
+/// that loads are half as many, but fewer rows fit. Where a format has room for two they are faster from a few rows on. Up to eight sums at a time have a second
 /// one each (<see cref="TileRegisters"/>).
 /// </para>
 /// <code>
@@ -31,10 +31,11 @@ internal abstract class TileCode : ITileCode
     private const Gpr SumsBase = Gpr.R15;
     private static readonly Zmm s_broadcast = new(26);
 
-    private protected TileCode(WeightType type, int maxRows, int maxPairRows = 0, int pairRows = 0)
+    private protected TileCode(WeightType type, int maxRows, int maxPairRows = 0, int pairRows = 0, int leastPairRows = int.MaxValue)
     {
         MaxPairRows = maxPairRows;
         PairRows = pairRows;
+        LeastPairRows = leastPairRows;
         Format = PanelFormat.Of(type);
         MaxRows = maxRows;
     }
@@ -44,6 +45,9 @@ internal abstract class TileCode : ITileCode
 
     /// <inheritdoc/>
     public int PairRows { get; }
+
+    /// <inheritdoc/>
+    public int LeastPairRows { get; }
 
     /// <summary>Most rows of a tile: two registers per row and the format's own make at most 32.</summary>
     public int MaxRows { get; }

@@ -3,7 +3,7 @@ using Foretoken.Backends.Cpu.Kernels;
 namespace Foretoken.Backends.Cpu.Emitter;
 
 /// <summary>8-bit lines as they are. // zmm 28 line, then scales   29 product   31 mask of scales   of the second panel 24, 25</summary>
-internal sealed class Int8TileCode() : TileCode(WeightType.Int8, maxRows: 14, maxPairRows: 8, pairRows: 6)
+internal sealed class Int8TileCode() : TileCode(WeightType.Int8, maxRows: 14, maxPairRows: 8, pairRows: 6, leastPairRows: 5)
 {
     private static readonly Zmm s_line = new(28), s_halfMask = new(31);
 
@@ -27,7 +27,7 @@ internal sealed class Int8TileCode() : TileCode(WeightType.Int8, maxRows: 14, ma
 }
 
 /// <summary>4-bit lines, two in each stored line. // zmm 28 line, then scales   29 line, then product   30 mask of nibbles   31 mask of scales   of the second panel 24, 25</summary>
-internal sealed class Int4TileCode() : TileCode(WeightType.Int4, maxRows: 14, maxPairRows: 4, pairRows: 4)
+internal sealed class Int4TileCode() : TileCode(WeightType.Int4, maxRows: 14, maxPairRows: 4, pairRows: 4, leastPairRows: 3)
 {
     private static readonly Zmm s_low = new(28), s_high = new(29), s_nibbleMask = new(30), s_halfMask = new(31);
 

@@ -14,6 +14,9 @@ internal interface ITileCode
     /// <summary>The same where a pass needs several tiles of two panels: fewer, where these are faster.</summary>
     int PairRows { get; }
 
+    /// <summary>Rows from which tiles of two panels are faster; where there are none, more than there can be.</summary>
+    int LeastPairRows { get; }
+
     /// <summary>Writes the function void(PanelTile*) in the calling convention of System V.</summary>
     /// <param name="a">Receives the code.</param>
     /// <param name="panels">1 or 2.</param>

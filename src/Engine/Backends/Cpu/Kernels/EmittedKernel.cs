@@ -15,6 +15,8 @@ internal readonly unsafe struct EmittedKernel<TCode> : IPanelKernel
 
     public static int PairRows => s_tiles.PairRows;
 
+    public static int LeastPairRows => s_tiles.LeastPairRows;
+
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static int Run(in PanelTile tile, int rows) => s_tiles.Run(tile, rows);
 

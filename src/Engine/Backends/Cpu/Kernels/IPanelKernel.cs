@@ -52,9 +52,6 @@ internal unsafe struct PanelTile
 
     /// <summary>Rows that share one visit to a panel.</summary>
     public const int BlockRows = 64;
-
-    /// <summary>Rows from which two panels at a time pay.</summary>
-    public const int LeastPairRows = 3;
 }
 
 /// <summary>
@@ -72,7 +69,10 @@ internal interface IPanelKernel
     /// <summary>Most rows of a tile of two panels; 0 where the kernel has none.</summary>
     static virtual int MaxPairRows => 0;
 
-    /// <summary>The same where the rows need several tiles.</summary>
+    /// <summary>Rows from which two panels at a time pay, where the kernel takes two.</summary>
+    static virtual int LeastPairRows => int.MaxValue;
+
+    /// <summary>Most rows of a tile of two panels where the rows need several tiles.</summary>
     static virtual int PairRows => 0;
 
     /// <summary>As <see cref="Run"/>, for two neighbouring panels and at most <see cref="MaxPairRows"/> or <see cref="PairRows"/> rows.</summary>

@@ -153,7 +153,7 @@ internal unsafe struct PanelProduct<TLanes, TKernel> : IParallelJob
     }
 
     /// <summary>Whether two neighbouring panels are multiplied at a time: for several rows, where arithmetic counts.</summary>
-    private static bool InPairs(int panels, int rows) => rows >= PanelTile.LeastPairRows && TKernel.MaxPairRows > 0 && panels > 1;
+    private static bool InPairs(int panels, int rows) => rows >= TKernel.LeastPairRows && panels > 1;
 
     private static int PanelsPerChunk(PanelMatrix matrix, int rows, int threads)
     {
