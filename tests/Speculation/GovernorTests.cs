@@ -12,9 +12,7 @@ public class GovernorTests
     public void Costs_follow_what_was_measured_and_extend_to_row_counts_that_were_not()
     {
         var model = new StepCostModel(32) { PriorPerKey = 0 };
-        Assert.False(model.Ready);
         for (int i = 0; i < 50; i++) model.Observe(new StepCost(1, 0, 100, 0, 1000 + i % 2 * 10));
-        Assert.True(model.Ready);
         Assert.InRange(model.Predict(1, 100), 990, 1020);
         double before = model.Predict(8, 100);
         Assert.InRange(before, 1500, 2200); // the prior's slope
@@ -28,6 +26,22 @@ public class GovernorTests
         Assert.InRange(model.Predict(4, 400), stable, 1.05 * stable);
         model.Observe(new StepCost(4, 60, 400, 0, 100)); // beside a prompt: another kind of pass
         Assert.InRange(model.Predict(4, 400), stable, 1.05 * stable);
+    }
+
+    [Fact]
+    public void A_slower_machine_makes_all_row_counts_dearer_and_an_interruption_none()
+    {
+        var model = new PacedCostModel(8);
+        for (int i = 0; i < 200; i++) model.Observe(new StepCost(1 + i % 2 * 3, 0, 0, 0, i % 2 == 0 ? 1000 : 1300), plain: false);
+        Assert.InRange(model.Fixed(4), 1280, 1320);
+        model.Observe(new StepCost(1, 0, 0, 0, 20_000), plain: false);
+        Assert.InRange(model.Fixed(4), 1280, 1320);
+        Assert.InRange(model.Judge(4, 0, 20_000), 1900, 2000);
+        for (int i = 0; i < 3; i++) model.Observe(new StepCost(1, 0, 0, 0, 2000), plain: false);
+        Assert.InRange(model.Fixed(1), 1950, 2050);
+        Assert.InRange(model.Fixed(4), 2400, 2700);
+        for (int i = 0; i < 400; i++) model.Observe(new StepCost(1, 0, 0, 0, 2000), plain: false); // alone it tells the pace, and not how it compares
+        Assert.InRange(model.Fixed(4), 2400, 2700);
     }
 
     [Fact]
@@ -76,8 +90,8 @@ public class GovernorTests
         }
 
         var acceptance = new AcceptanceModel(2);
-        var costs = new StepCostModel(64);
-        costs.Observe(new StepCost(1, 0, 0, 0, 1_000_000));
+        var costs = new PacedCostModel(64);
+        costs.Observe(new StepCost(1, 0, 0, 0, 1_000_000), plain: true);
         var selection = new DraftSelection(2, 80, new MemoryPlan());
         selection.Begin(requests);
         selection.Merge(requests, forest, acceptance, 0);
@@ -110,8 +124,8 @@ public class GovernorTests
         sure.Add(sure.Root(sure.AddTree(5)), 7, 0.99f);
         int node = other.Add(other.Root(other.AddTree(5)), 8, 0.9f);
         other.Add(node, 9, 0.9f);
-        var costs = new StepCostModel(64);
-        costs.Observe(new StepCost(1, 0, 0, 0, 1_000_000));
+        var costs = new PacedCostModel(64);
+        costs.Observe(new StepCost(1, 0, 0, 0, 1_000_000), plain: true);
         var trusted = new AcceptanceModel(1);
         for (int i = 0; i < 300; i++) trusted.Observe(0.99f, 1, 0, true);
         var selection = new DraftSelection(1, 80, new MemoryPlan());
@@ -134,8 +148,8 @@ public class GovernorTests
             for (int i = 0; i < 8; i++) node = forest.Add(node, i, 1f);
         }
 
-        var costs = new StepCostModel(64);
-        costs.Observe(new StepCost(1, 0, 0, 0, 1000));
+        var costs = new PacedCostModel(64);
+        costs.Observe(new StepCost(1, 0, 0, 0, 1000), plain: true);
         var selection = new DraftSelection(2, 80, new MemoryPlan());
         selection.Begin(requests);
         selection.Merge(requests, forest, new AcceptanceModel(2), 0);

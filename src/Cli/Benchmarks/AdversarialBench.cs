@@ -20,10 +20,10 @@ internal sealed record AdversarialRequest(int Batch, int Tokens, int Alternation
 /// </summary>
 internal sealed class AdversarialBench(LanguageModel model, IReadOnlyList<string> names, IReadOnlyList<AdversaryOptions> adversaries, AdversarialRequest request, CancellationToken cancel)
 {
-    private const int AnswerTokens = 250;
+    private const int AnswerTokens = 250, WarmTurns = 8;
     private readonly SwitchedDrafter _drafters = (SwitchedDrafter)model.Drafter;
     private readonly Dictionary<(string Drafter, string Bucket), List<double>> _ratios = [];
-    private int _different;
+    private int _different, _turns;
 
     /// <summary>The adversaries, each under a Governor of its own, behind the drafters of <c>auto</c>.</summary>
     public static IReadOnlyList<AdversaryOptions> All(int tokens) => [.. Enum.GetValues<AdversaryKind>().Select(kind => new AdversaryOptions(kind, tokens / 2))];
@@ -34,8 +34,8 @@ internal sealed class AdversarialBench(LanguageModel model, IReadOnlyList<string
     {
         (string Name, SpecQuestion[] Questions)[] buckets = [.. questions.GroupBy(q => q.Bucket).Select(g => (g.Key, g.ToArray()))];
         int answers = Math.Max(1, (request.Tokens + AnswerTokens - 1) / AnswerTokens / request.Batch) * request.Batch, length = request.Tokens / answers;
-        Turn(buckets[0].Questions, 0, answers, Math.Min(length, 40), measured: null);
-        int next = answers;
+        for (int warm = 0; warm < WarmTurns; warm++) Turn(buckets[0].Questions, warm * answers, answers, length, measured: null); // code is compiled, drafters are tried
+        int next = WarmTurns * answers;
         for (int a = 0; a < request.Alternations; a++)
         {
             for (int b = 0; b < buckets.Length; b++)
@@ -60,17 +60,17 @@ internal sealed class AdversarialBench(LanguageModel model, IReadOnlyList<string
         for (int done = 0; done < answers; done += request.Batch)
         {
             SpecQuestion[] group = [.. Enumerable.Range(first + done, request.Batch).Select(i => questions[i % questions.Length])];
-            int[][]? plain = null;
-            for (int d = -1; d < names.Count; d++)
+            (int[][] plain, _) = Answer(-1, group, null, length); // what adversaries have to know
+            for (int i = 0; i <= names.Count; i++)
             {
                 cancel.ThrowIfCancellationRequested();
+                int d = (i + _turns) % (names.Count + 1) - 1; // each is first now and then, and last
                 (int[][] tokens, long time) = Answer(d, group, plain, length);
-                plain ??= tokens;
-                for (int i = 0; i < plain.Length; i++) _different += plain[i].AsSpan().SequenceEqual(tokens[i]) ? 0 : 1;
-                ticks[d + 1] += d < 0 ? time / 2 : time;
+                for (int t = 0; t < plain.Length; t++) _different += plain[t].AsSpan().SequenceEqual(tokens[t]) ? 0 : 1;
+                ticks[d + 1] += time;
             }
 
-            ticks[0] += Answer(-1, group, plain, length).Ticks / 2; // before and after the others: who comes first warms nothing up for them
+            _turns++;
         }
 
         if (measured is null) return;

@@ -9,8 +9,9 @@ namespace Foretoken.Speculation;
 /// </summary>
 internal sealed class DraftSelection
 {
-    /// <summary>By which drafts must be expected to beat plain decoding: the best of many estimates is too good on average.</summary>
-    private const double Margin = 1.05;
+    /// <summary>Tokens by which the drafts of a sequence must be expected to beat plain decoding: the best of many estimates is too good on average.</summary>
+    private const double Margin = 0.05;
+    private const double LeastGain = 0.015; // of what several sequences bring without drafts: less is within what costs are known to
     private readonly TokenForest _merged;
     private readonly float[] _path;     // [nodes] probability that the node and all before it are right
     private readonly float[] _likely;   // [nodes] the same, siblings excluding each other
@@ -68,8 +69,9 @@ internal sealed class DraftSelection
     /// <param name="keysPerRow">Keys that a further row reads.</param>
     /// <param name="keys">Keys that the roots read.</param>
     /// <param name="spent">Ticks that drafting took.</param>
+    /// <param name="stake">Ticks over those of plain decoding that verifying may risk.</param>
     /// <returns>The choice.</returns>
-    public Choice Choose(ReadOnlySpan<DraftRequest> requests, StepCostModel costs, double keysPerRow, double keys, double spent)
+    public Choice Choose(ReadOnlySpan<DraftRequest> requests, PacedCostModel costs, double keysPerRow, double keys, double spent, double stake = double.PositiveInfinity)
     {
         int candidates = 0, roots = requests.Length;
         Exclude();
@@ -82,22 +84,23 @@ internal sealed class DraftSelection
 
         _order.AsSpan(0, candidates).Sort();
         _perTree.AsSpan(0, roots).Clear();
-        double plain = spent + costs.Predict(roots, keys), tokens = roots, bestTokens = roots, bestTicks = plain;
-        int kept = 0, best = 0;
+        double plain = spent + costs.PredictPlain(roots, keys), tokens = roots, bestTokens = roots, bestTicks = plain;
+        int kept = 0, best = 0, drafted = 0, bestDrafted = 0; // drafted: sequences
         for (int i = 0; i < candidates; i++)
         {
             int node = (int)(uint)_order[i], tree = _merged.TreeOf(node);
             DraftRequest request = requests[tree];
             if (_perTree[tree] >= request.MaxNodes || _merged.Depth(node) > request.MaxDepth) continue;
-            _perTree[tree]++;
+            double ticks = spent + costs.Predict(roots + kept + 1, keys + (kept + 1) * keysPerRow);
+            if (ticks - plain > stake) break;
+            drafted += _perTree[tree]++ == 0 ? 1 : 0;
             tokens += _likely[node];
             _order[kept++] = _order[i];
-            double ticks = spent + costs.Predict(roots + kept, keys + kept * keysPerRow);
             if (tokens * bestTicks <= bestTokens * ticks) continue;
-            (bestTokens, bestTicks, best) = (tokens, ticks, kept);
+            (bestTokens, bestTicks, best, bestDrafted) = (tokens, ticks, kept, drafted);
         }
 
-        if (bestTokens * plain < Margin * roots * bestTicks) (best, bestTokens, bestTicks) = (0, roots, plain);
+        if (bestTokens * plain < (roots + Math.Max(Margin * bestDrafted, bestDrafted > 1 ? LeastGain * roots : 0)) * bestTicks) (best, bestTokens, bestTicks) = (0, roots, plain);
         for (int i = 0; i < best; i++) _chosen[(int)(uint)_order[i]] = true;
         return new Choice(best, bestTokens, bestTicks);
     }

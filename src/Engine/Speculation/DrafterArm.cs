@@ -8,23 +8,37 @@ namespace Foretoken.Speculation;
 internal sealed class DrafterArm(IDrafter drafter, TokenForest forest, int nodes, int maxSequences, bool readsHidden)
 {
     private const int FirstCalls = 8;        // the fastest counts, as code is compiled and caches fill
+    private const int Compiled = 3;          // calls in which code is compiled: what they take is no fault of the drafts
     private const int ModelTrials = 4;       // calls that cost what they cost when made every step
     private const int LongestTrial = 32;     // calls, for models that never become steady
     private const int ShortestInterval = 4, LongestInterval = 4096;
     private const int Stay = 16, Wait = 64;  // steps that hidden states are handed on after a call, and that a whole sequence is waited for
     private const float DepthPrior = 0.6f;
     private const double Surest = 0.995;
-    private const double CostRate = 1.0 / 16, ValueRate = 1.0 / 3, CorrectionFade = 0.95, CorrectionPrior = 8, Interrupted = 2, LongReturn = 3;
+    private const double CostRate = 1.0 / 16, ValueRate = 1.0 / 3, CorrectionFade = 0.95, CorrectionPrior = 8, Interrupted = 2, LongReading = 3, LongCarry = 8;
+    private const double Together = 0.3;     // of what a sequence takes by itself it may take among many
+    private const double DepthPart = 0.25;   // of a pass of the target that a depth takes, before anything is known
+    private const double ReadingPrior = 0.3; // of a further row of the target
+    private const int Horizon = 32;          // steps in which reading has to pay
+    private const double Investment = 1.2;   // times as fast as plain decoding, for several sequences to be read
+    private const double MostCredit = 48;    // tokens' plain time that reading some of them may take in a step
+    private const int LongRead = 32;         // tokens that tell what one costs
+    private const double ReadRate = 0.25;
+    private const int Along = 8;             // tokens that the pass of the first draft reads along
     private readonly long[] _asked = Filled(maxSequences);   // [sequences] step of the last call with the sequence
+    private readonly int[] _read = new int[maxSequences];    // [sequences] tokens that the sequence had then
+    private readonly bool[] _included = new bool[maxSequences]; // [requests] that the plan is for
     private readonly bool[] _known = new bool[maxSequences]; // [sequences] a row was committed
     private readonly bool[] _whole = new bool[maxSequences]; // [sequences] hidden states were handed on from its first row on
     private readonly double[] _perDepth = new double[12];    // [log2 of sequences] ticks of a depth, in passes of as many rows; 0 = unknown
     private readonly long[] _perDepthCalls = new long[12];
-    private double _cost, _value, _learnCost, _loss, _return;
+    private double _cost, _togetherCost, _value, _learnCost, _loss, _perToken; // _perToken: ticks of a token that it had missed
     private double _tokens = CorrectionPrior, _plannedTokens = CorrectionPrior;
-    private long _steadyCalls, _returns, _wantedUntil, _due = -1;
+    private long _steadyCalls, _togetherCalls, _readings, _carriedSteps, _wantedUntil, _allUntil, _due = -1; // until: steps; hidden states of one sequence are wanted, of all
     private int _interval = ShortestInterval, _skipped;
-    private bool _again;
+    private bool _again, _carriesAll;
+    private long _trialSince, _waitsSince;
+    private int _trial = -1;                                 // sequence whose hidden states tell what the drafter is worth
     private readonly LazyDrafter? _lazy = drafter as LazyDrafter;
     private long _readySince = -1;                           // step in which weights that were read later came; -1 = there from the start
 
@@ -67,13 +81,17 @@ internal sealed class DrafterArm(IDrafter drafter, TokenForest forest, int nodes
     /// <summary>Ticks of a call about one sequence.</summary>
     public double Cost => _cost;
 
-    /// <summary>Ticks of every step for handing hidden states on.</summary>
+    /// <summary>Ticks of every step for handing hidden states of a sequence on.</summary>
     public double CarryTicks { get; private set; }
 
     /// <summary>Share of its trees whose first level held the right token.</summary>
     public double FirstAcceptance => Acceptance.AtDepth(1, DepthPrior);
 
-    public void BeginStep(long step)
+    /// <param name="step">The step.</param>
+    /// <param name="sequences">Sequences of the step.</param>
+    /// <param name="allowed">Drafts may be tried.</param>
+    /// <param name="spares">Time may be spent on finding out what drafters are worth.</param>
+    public void BeginStep(long step, int sequences, bool allowed, bool spares)
     {
         if (_lazy is { IsReady: false })
         {
@@ -82,7 +100,11 @@ internal sealed class DrafterArm(IDrafter drafter, TokenForest forest, int nodes
         }
 
         (Called, CalledSequences) = (false, 0);
-        (WasCarried, IsCarried) = (IsCarried, IsReady && readsHidden && (!IsTried || step <= _wantedUntil));
+        WasCarried = IsCarried && _carriesAll;
+        _carriesAll = sequences == 1 || step <= _allUntil;
+        bool trial = spares && (!IsTried || step <= _wantedUntil);
+        IsCarried = IsReady && readsHidden && allowed && (trial || step <= _allUntil);
+        CarriedSequences = 0;
     }
 
     /// <summary>Its weights are there.</summary>
@@ -106,6 +128,7 @@ internal sealed class DrafterArm(IDrafter drafter, TokenForest forest, int nodes
     /// </summary>
     public bool MayBegin(ReadOnlySpan<DraftRequest> requests, long step)
     {
+        if (readsHidden && requests.Length > 1 && !HasTrial(requests, step)) return false;
         if (_readySince < 0 || Calls > 0 || !readsHidden || !drafter.RunsModel || step - _readySince > Wait) return true;
         foreach (DraftRequest r in requests)
         {
@@ -115,14 +138,26 @@ internal sealed class DrafterArm(IDrafter drafter, TokenForest forest, int nodes
         return false;
     }
 
+    /// <summary>Whether hidden states of one sequence were handed on lately; where none has begun for long, those of one that is under way will be.</summary>
+    private bool HasTrial(ReadOnlySpan<DraftRequest> requests, long step)
+    {
+        if (_trial >= 0) return step > _trialSince;
+        if (!IsCarried) _waitsSince = step;
+        else if (step - _waitsSince > Wait / 2) (_trial, _trialSince) = (requests[0].Sequence, step);
+        return false;
+    }
+
     /// <summary>Whether hidden states of this step's pass are handed on to it.</summary>
     public bool IsCarried { get; private set; }
 
-    /// <summary>Whether those of the last step's were.</summary>
+    /// <summary>Whether those of the last step's were, of all sequences.</summary>
     public bool WasCarried { get; private set; }
 
-    /// <summary>Asks for hidden states from the next pass on.</summary>
-    public void Want(long step) => _wantedUntil = Math.Max(_wantedUntil, step + Stay);
+    /// <summary>Sequences whose hidden states were handed on in this step.</summary>
+    public int CarriedSequences { get; private set; }
+
+    /// <summary>Asks for hidden states of all sequences from the next pass on.</summary>
+    public void Want(long step) => _allUntil = Math.Max(_allUntil, step + Stay);
 
     /// <summary>
     /// Whether to ask a drafter that is not the one that drafts: one that costs little always while it pays, all after a while. A costly one is then asked twice: the
@@ -130,7 +165,7 @@ internal sealed class DrafterArm(IDrafter drafter, TokenForest forest, int nodes
     /// </summary>
     public bool IsDue(ReadOnlySpan<DraftRequest> requests, long step)
     {
-        if (!IsCostly && (!IsTried || _value > _cost + _learnCost)) return true;
+        if (!IsCostly && (!IsTried || Pays)) return true;
         if (_again)
         {
             _again = false;
@@ -143,6 +178,7 @@ internal sealed class DrafterArm(IDrafter drafter, TokenForest forest, int nodes
         {
             _wantedUntil = Math.Max(_wantedUntil, step + 2);
             bool whole = step - _due > Wait;
+            if (requests.Length > 1) HasTrial(requests, step);
             foreach (DraftRequest r in requests) whole |= _whole[r.Sequence] && _known[r.Sequence];
             if (!whole) return false;
         }
@@ -153,7 +189,10 @@ internal sealed class DrafterArm(IDrafter drafter, TokenForest forest, int nodes
     }
 
     /// <summary>Whether it pays to ask it about every sequence.</summary>
-    public bool Pays => _value > _cost + _learnCost;
+    public bool Pays => _value > (_togetherCalls > 0 ? _togetherCost : _cost) + _learnCost;
+
+    /// <summary>Whether asking it about every sequence may pay: one by itself costs more than one of many.</summary>
+    public bool MayPay => Pays || (_togetherCalls < FirstCalls && _value > Together * _cost);
 
     /// <summary>The sequence that it has to read least of before it can draft: the one to find out with.</summary>
     public int Readiest(ReadOnlySpan<DraftRequest> requests)
@@ -167,16 +206,33 @@ internal sealed class DrafterArm(IDrafter drafter, TokenForest forest, int nodes
         return best;
     }
 
-    /// <summary>Depth at which it is expected to bring most tokens per tick, by what its drafts of each depth were worth, and how many that are.</summary>
-    public ArmPlan Best(ReadOnlySpan<DraftRequest> requests, StepCostModel costs, double keys, double keysPerRow)
+    /// <summary>
+    /// Depth at which it is expected to bring most tokens per tick, by what its drafts of each depth were worth, and how many that are. Of several sequences those that it
+    /// would have to read first take part if drafts for all are expected to pay well, some at a time.
+    /// </summary>
+    public ArmPlan Best(ReadOnlySpan<DraftRequest> requests, in Outlook outlook)
     {
+        Saves = false;
+        if (requests.Length == 1) return Plan(requests, outlook, outlook.Lends ? double.PositiveInfinity : outlook.Stake / 2);
+        double token = outlook.Costs.PredictPlain(requests.Length, outlook.Keys) / requests.Length;
+        ArmPlan all = Plan(requests, outlook, double.PositiveInfinity);
+        Saves = all.Reads && all.Rate * token > Investment;
+        return Saves && outlook.Lends ? Plan(requests, outlook, MostCredit * token) : all.Reads ? Plan(requests, outlook, 0) : all;
+    }
+
+    private ArmPlan Plan(ReadOnlySpan<DraftRequest> requests, in Outlook outlook, double mostReading)
+    {
+        (int asked, double reading) = Include(requests, outlook, mostReading);
+        if (asked == 0) return default;
+        (PacedCostModel costs, double keys, double stake) = (outlook.Costs, outlook.Keys, outlook.Stake);
         int n = requests.Length, limit = Math.Min(Math.Min(nodes, drafter.MaxDepth), AcceptanceModel.MaxDepth), room = 0;
-        double tokens = n, all = 1, ratio = 0, perDepth = DepthTicks(n, costs), correction = Correction;
+        double tokens = n, all = 1, ratio = 0, perDepth = DepthTicks(asked, costs), correction = Correction, plain = costs.PredictPlain(n, keys), risked = n == 1 ? Math.Min(reading, stake / 2) : 0;
         float share = DepthPrior;
-        foreach (DraftRequest r in requests)
+        for (int t = 0; t < n; t++)
         {
-            ratio += Acceptance.Ratio(r.Sequence) / n;
-            room = Math.Max(room, Math.Min(r.MaxNodes, r.MaxDepth));
+            if (!_included[t]) continue;
+            ratio += Acceptance.Ratio(requests[t].Sequence) / asked;
+            room = Math.Max(room, Math.Min(requests[t].MaxNodes, requests[t].MaxDepth));
         }
 
         ArmPlan best = default;
@@ -184,61 +240,88 @@ internal sealed class DrafterArm(IDrafter drafter, TokenForest forest, int nodes
         {
             share = Acceptance.AtDepth(depth, share); // deeper drafts are thought as good as those before them until they are tried
             all *= Math.Min(Surest, share * ratio);
-            tokens += n * all;
-            double pass = costs.Predict(n * (1 + depth), keys + n * depth * keysPerRow), ticks = depth * perDepth + CarryTicks + pass;
+            tokens += asked * all;
+            double pass = costs.Predict(n + asked * depth, keys + asked * depth * outlook.KeysPerRow), drafts = depth * perDepth;
+            if (drafts + pass - plain + risked > stake) break;
+            double ticks = drafts + n * CarryTicks + pass + reading / Horizon;
             if (tokens / ticks * correction <= best.Rate) continue;
-            double perRow = (pass - costs.Predict(n, keys)) / depth;
-            best = new ArmPlan(depth, tokens, ticks, correction, (perDepth + perRow) / n);
+            double perRow = (pass - plain) / depth;
+            best = new ArmPlan(depth, tokens, ticks, correction, (perDepth + perRow) / asked, reading > 0);
         }
 
         return best;
     }
+
+    /// <summary>To read all sequences is expected to pay: nothing is to be spent on finding that out.</summary>
+    public bool Saves { get; private set; }
+
+    /// <summary>Whether the last plan is for the request.</summary>
+    public bool Includes(int request) => _included[request];
+
+    /// <summary>Whether it may be asked about the sequence that it can begin with soonest.</summary>
+    public bool IsAffordable(ReadOnlySpan<DraftRequest> requests, in Outlook outlook, int depth)
+    {
+        double reading = Unread(requests[Readiest(requests)], outlook.Step) * TokenTicks(outlook.Costs);
+        return (outlook.Lends || reading <= outlook.Stake) && depth * DepthTicks(1, outlook.Costs) <= outlook.Stake;
+    }
+
+    /// <summary>Whether it was asked about the sequence in this step.</summary>
+    public bool WasAsked(int sequence, long step) => _asked[sequence] == step;
 
     /// <summary>It was asked.</summary>
     /// <param name="limited">The requests that it got.</param>
     /// <param name="ticks">What it took.</param>
     /// <param name="step">The step.</param>
     /// <param name="costs">What passes cost.</param>
-    /// <returns>Ticks that it took without interruptions.</returns>
-    public double Asked(ReadOnlySpan<DraftRequest> limited, double ticks, long step, StepCostModel costs)
+    /// <param name="plain">What the step takes without drafts: a call that took longer than usual by more was interrupted.</param>
+    /// <returns>Ticks that drafting took without interruptions, and reading what it had missed.</returns>
+    public (double Drafting, double Reading) Asked(ReadOnlySpan<DraftRequest> limited, double ticks, long step, PacedCostModel costs, double plain)
     {
+        int depth = 0, unread = 0;
         bool steady = true;
-        int depth = 0;
         Called = true;
         foreach (DraftRequest r in limited)
         {
             if (r.MaxNodes <= 0 || r.MaxDepth <= 0) continue;
             CalledSequences++;
             depth = Math.Max(depth, forest.DepthOf(r.Tree));
+            unread += Unread(r, step);
             steady &= !IsCostly || _asked[r.Sequence] == step - 1;
-            _asked[r.Sequence] = step;
+            (_asked[r.Sequence], _read[r.Sequence]) = (step, r.Path.Count);
         }
 
         _skipped = 0;
+        if (CalledSequences > 1 || limited.Length == 1) Want(step);
+        _wantedUntil = Math.Max(_wantedUntil, step + Stay);
         Calls++;
         Proposed += forest.Count - limited.Length;
-        Want(step);
         if (!IsCostly)
         {
-            _cost = Mean(_cost, ticks / Math.Max(1, CalledSequences), Calls);
-            return Calls == 1 ? 0 : Math.Min(ticks, Interrupted * _cost * CalledSequences); // in the first one its code was compiled
+            double each = ticks / Math.Max(1, CalledSequences);
+            if (CalledSequences > 1) _togetherCost = Mean(_togetherCost, each, ++_togetherCalls);
+            else _cost = Mean(_cost, each, Calls - _togetherCalls);
+            return (Calls <= Compiled ? 0 : Math.Min(ticks, Interrupted * (CalledSequences > 1 ? _togetherCost : _cost) * CalledSequences + plain), 0);
         }
 
-        if (!steady || depth == 0)
+        if (unread > 0 || !steady || depth == 0)
         {
-            _return = Mean(_return, ticks, ++_returns); // what it missed has to be read
-            return Math.Min(ticks, LongReturn * _return);
+            double drafting = Math.Min(depth * DepthTicks(CalledSequences, costs), ticks), reading = ticks - drafting;
+            if (Calls <= Compiled) return (drafting, Math.Min(reading, unread * TokenTicks(costs)));
+            if (unread < Along) return (drafting + reading, 0);
+            double perToken = (_steadyCalls > 0 ? reading : ticks) / unread;
+            if (unread >= LongRead) _perToken = ++_readings == 1 ? perToken : _perToken + (Math.Min(perToken, 2 * _perToken) - _perToken) * ReadRate;
+            return (drafting, Math.Min(reading, LongReading * unread * TokenTicks(costs) + plain));
         }
 
         _steadyCalls++;
         _cost = Mean(_cost, ticks, _steadyCalls);
         int size = Math.Min(BitOperations.Log2((uint)CalledSequences), _perDepth.Length - 1);
         _perDepth[size] = Mean(_perDepth[size], ticks / depth / costs.Fixed(CalledSequences), ++_perDepthCalls[size]);
-        return Math.Min(ticks, Interrupted * depth * DepthTicks(CalledSequences, costs));
+        return (Math.Min(ticks, Interrupted * depth * DepthTicks(CalledSequences, costs) + (_steadyCalls > Compiled ? plain : 0)), 0);
     }
 
-    /// <summary>Ticks of a step with it for learning and handing hidden states on.</summary>
-    public double ExtraTicks => (Called ? _learnCost * CalledSequences : 0) + (IsCarried ? CarryTicks : 0);
+    /// <summary>Ticks of a step with it for learning and handing hidden states on; the first time, code is compiled.</summary>
+    public double ExtraTicks => (Called && Calls > Compiled ? _learnCost * CalledSequences : 0) + CarriedSequences * CarryTicks;
 
     /// <summary>It learned from the step's tokens in so many ticks.</summary>
     public void Learned(double ticks) => _learnCost = Mean(_learnCost, ticks / Math.Max(1, CalledSequences), Calls);
@@ -261,46 +344,90 @@ internal sealed class DrafterArm(IDrafter drafter, TokenForest forest, int nodes
     public void Lost(double ticks) => _loss += (Math.Max(ticks, _cost / 4) - _loss) * ValueRate;
 
     /// <summary>It drafted as planned for, and this is what came of it.</summary>
-    public void Compare(in ArmPlan plan, double tokens)
+    /// <param name="plan">The plan.</param>
+    /// <param name="tokens">Tokens that the step brought.</param>
+    /// <param name="sequences">Of the step.</param>
+    public void Compare(in ArmPlan plan, double tokens, int sequences)
     {
-        _plannedTokens = _plannedTokens * CorrectionFade + plan.Tokens;
-        _tokens = _tokens * CorrectionFade + tokens;
+        _plannedTokens = _plannedTokens * CorrectionFade + plan.Tokens / sequences;
+        _tokens = _tokens * CorrectionFade + tokens / sequences;
         _interval = ShortestInterval;
     }
 
-    public void Carried(double ticks) => CarryTicks += (ticks - CarryTicks) * CostRate;
-
-    /// <summary>Rows of a sequence were committed, and their hidden states handed on or not.</summary>
-    public void Committed(int sequence)
+    /// <summary>Handing hidden states on took so long in this step.</summary>
+    public void Carried(double ticks)
     {
-        _whole[sequence] = IsCarried && (_whole[sequence] || !_known[sequence]);
-        _known[sequence] = true;
+        if (CarriedSequences == 0) return;
+        ticks /= CarriedSequences;
+        bool first = ++_carriedSteps <= Compiled;
+        CarryTicks = first ? (_carriedSteps == 1 ? ticks : Math.Min(CarryTicks, ticks)) : CarryTicks + (Math.Min(ticks, LongCarry * CarryTicks) - CarryTicks) * CostRate;
     }
 
-    public void Fork(int source, int sequence) => (_known[sequence], _whole[sequence]) = (true, _whole[source]);
+    /// <summary>
+    /// Rows of a sequence were committed. Their hidden states are handed on if the drafter is in play; while it is being found out what it is worth, those of one sequence.
+    /// </summary>
+    /// <returns>Whether to hand them on.</returns>
+    public bool Committed(int sequence)
+    {
+        if (IsCarried && !_known[sequence] && (_trial < 0 || !_whole[_trial])) _trial = sequence;
+        bool carried = IsCarried && (_carriesAll || sequence == _trial);
+        _whole[sequence] = carried && (_whole[sequence] || !_known[sequence]);
+        _known[sequence] = true;
+        CarriedSequences += carried ? 1 : 0;
+        return carried;
+    }
+
+    public void Fork(int source, int sequence) => (_read[sequence], _known[sequence], _whole[sequence]) = (_read[source], true, _whole[source]);
 
     public void Release(int sequence)
     {
         Acceptance.Release(sequence);
-        (_asked[sequence], _known[sequence], _whole[sequence]) = (-1, false, false);
+        if (_trial == sequence) _trial = -1;
+        (_asked[sequence], _read[sequence], _known[sequence], _whole[sequence]) = (-1, 0, false, false);
     }
 
     /// <summary>How much better or worse than planned it did when it drafted.</summary>
     private double Correction => Math.Clamp(_tokens / _plannedTokens, 0.5, 1.3);
 
-    private long Readiness(int sequence) => _asked[sequence] + (readsHidden && _whole[sequence] ? long.MaxValue / 2 : 0);
+    private long Readiness(int sequence) => _asked[sequence] + (readsHidden && _whole[sequence] ? long.MaxValue / 4 : 0) + (sequence == _trial ? long.MaxValue / 2 : 0);
+
+    /// <summary>Tokens of a sequence that it has to read before it can draft; 0 where it was asked a step ago.</summary>
+    private int Unread(in DraftRequest request, long step)
+    {
+        int s = request.Sequence;
+        return !IsCostly || _asked[s] == step - 1 || (readsHidden && !_whole[s]) ? 0 : Math.Max(0, request.Path.Count - _read[s] - Along);
+    }
+
+    private double TokenTicks(PacedCostModel costs) => _readings > 0 ? _perToken : ReadingPrior * (costs.Fixed(4) - costs.Fixed(1)) / 3;
+
+    /// <summary>Chooses the sequences of a plan: those that it has read, and others as far as their reading may be risked.</summary>
+    private (int Asked, double Reading) Include(ReadOnlySpan<DraftRequest> requests, in Outlook outlook, double mostReading)
+    {
+        int asked = 0;
+        double reading = 0, perToken = TokenTicks(outlook.Costs);
+        for (int t = 0; t < requests.Length; t++)
+        {
+            double ticks = Unread(requests[t], outlook.Step) * perToken;
+            _included[t] = requests[t].MaxNodes > 0 && requests[t].MaxDepth > 0 && (ticks == 0 || reading + ticks <= mostReading);
+            if (!_included[t]) continue;
+            asked++;
+            reading += ticks;
+        }
+
+        return (asked, reading);
+    }
 
     /// <summary>Ticks of a depth for so many sequences at once: measured, or as many passes as for the nearest number that was.</summary>
-    private double DepthTicks(int sequences, StepCostModel costs)
+    private double DepthTicks(int sequences, PacedCostModel costs)
     {
         int size = Math.Min(BitOperations.Log2((uint)sequences), _perDepth.Length - 1);
         for (int distance = 0; distance < _perDepth.Length; distance++)
         {
-            if (size >= distance && _perDepth[size - distance] > 0) return _perDepth[size - distance] * costs.Fixed(sequences);
-            if (size + distance < _perDepth.Length && _perDepth[size + distance] > 0) return _perDepth[size + distance] * costs.Fixed(sequences);
+            if (size >= distance && _perDepthCalls[size - distance] >= Compiled) return _perDepth[size - distance] * costs.Fixed(sequences);
+            if (size + distance < _perDepth.Length && _perDepthCalls[size + distance] >= Compiled) return _perDepth[size + distance] * costs.Fixed(sequences);
         }
 
-        return costs.Fixed(sequences); // it never drafted anything: no better than the target
+        return DepthPart * costs.Fixed(sequences); // it hardly ever drafted anything
     }
 
     private static double Mean(double mean, double value, long count)
@@ -317,13 +444,23 @@ internal sealed class DrafterArm(IDrafter drafter, TokenForest forest, int nodes
     }
 }
 
+/// <summary>What is known before a step.</summary>
+/// <param name="Step">The step.</param>
+/// <param name="Costs">What passes cost.</param>
+/// <param name="Keys">Keys that the roots read.</param>
+/// <param name="KeysPerRow">Keys that a further row reads.</param>
+/// <param name="Stake">Ticks that may be risked.</param>
+/// <param name="Lends">A sequence may be read beyond that.</param>
+internal readonly record struct Outlook(long Step, PacedCostModel Costs, double Keys, double KeysPerRow, double Stake, bool Lends);
+
 /// <summary>What a drafter is expected to bring at one depth.</summary>
 /// <param name="Depth">Drafts of a path.</param>
 /// <param name="Tokens">Tokens that the step brings, over all sequences.</param>
 /// <param name="Ticks">Time that it takes, the draft included.</param>
 /// <param name="Correction">By which plans for this drafter were wrong so far.</param>
 /// <param name="DraftTicks">Time of one more draft of one sequence, its row in the target's pass included.</param>
-internal readonly record struct ArmPlan(int Depth, double Tokens, double Ticks, double Correction, double DraftTicks)
+/// <param name="Reads">It has to read sequences first.</param>
+internal readonly record struct ArmPlan(int Depth, double Tokens, double Ticks, double Correction, double DraftTicks, bool Reads)
 {
     /// <summary>Tokens per tick.</summary>
     public double Rate => Ticks > 0 ? Tokens / Ticks * Correction : 0;

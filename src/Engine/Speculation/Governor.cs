@@ -1,4 +1,3 @@
-using System.Diagnostics;
 using Foretoken.Backends;
 using Foretoken.KvCache;
 using Foretoken.Models;
@@ -19,29 +18,33 @@ public sealed class Governor : IDrafter
     private const double Promise = 1.05;        // by which one that is handed nothing must be thought better to come into play
     private const double LeastShare = 0.9;      // of what a draft must be likely to be worth its time
     private const int TrialDepth = 3;
+    private const double ClearGain = 1.2, SlightGain = 1.05, GainRate = 1.0 / 16; // times as fast as plain decoding
+    private const int Seldom = 256, Sometimes = 64, Often = 12;                   // steps after which one is plain where drafts gain clearly, slightly or nothing
     private readonly GovernorOptions _options;
     private readonly DrafterArm[] _arms;
-    private readonly StepCostModel _costs;
+    private readonly PacedCostModel _costs;
     private readonly SpendingLimit _limit;
     private readonly PagedKvCache _cache;
     private readonly FeatureTaps? _taps;
+    private readonly TimeProvider _clock;
     private readonly DraftSelection _selection;
     private readonly DraftRequest[] _limited;         // [sequences]
     private readonly long[] _accepted;                // one per drafter
     private long _steps, _plainSteps, _draftedSteps, _withheldSteps, _extraTicks;
     private double _keys, _keysPerRow, _plain;        // keys that the roots and a further row read; ticks of the step without drafts
-    private double _draftTicks;                       // of this step, without interruptions
+    private double _draftTicks, _readTicks;           // of this step, without interruptions
+    private double _gain = 1;                         // tokens per tick of late with drafts over those without
+    private double _stake;                            // ticks that this step may risk
     private DrafterArm? _main;                        // the costly drafter that drafts for all sequences
     private ArmPlan _plan;                            // what was expected of it; Depth 0 = it was not asked alone
     private DrafterArm? _probed;                      // asked in this step to find out what it is worth
     private double _otherRate;                        // tokens per tick that the step was expected to bring otherwise
     private Choice _choice;
     private int _newTokens;
-    private bool _counts;                             // the step is no trial and nothing was withheld
 
-    internal Governor(GovernorOptions options, DrafterContext context, IDrafter[] drafters, bool[] readHidden)
+    internal Governor(GovernorOptions options, DrafterContext context, IDrafter[] drafters, bool[] readHidden, TimeProvider? clock = null)
     {
-        (_options, _cache, _taps) = (options, context.TargetCache, context.Taps);
+        (_options, _cache, _taps, _clock) = (options, context.TargetCache, context.Taps, clock ?? TimeProvider.System);
         MaxNodes = options.MaxNodes;
         Sources = [.. drafters.Select(d => d.Name)];
         int sequences = context.MaxSequences, nodes = 0;
@@ -54,8 +57,8 @@ public sealed class Governor : IDrafter
         }
 
         int maxRows = Math.Min(sequences * (1 + MaxNodes), 1024);
-        _costs = new StepCostModel(maxRows) { PriorPerKey = StepCostModel.PriorFor(context.Target.Shape, context.TargetCache.Options.Layout) };
-        _limit = new SpendingLimit(1.5 * options.Curiosity);
+        _costs = new PacedCostModel(maxRows, sequences) { PriorPerKey = StepCostModel.PriorFor(context.Target.Shape, context.TargetCache.Options.Layout) };
+        _limit = new SpendingLimit(1.2 * options.Curiosity);
         _selection = new DraftSelection(sequences, sequences * nodes, context.Plan);
         _limited = new DraftRequest[sequences];
         _accepted = new long[drafters.Length];
@@ -75,24 +78,31 @@ public sealed class Governor : IDrafter
 
     /// <summary>What it has learned and chosen so far.</summary>
     public GovernorReport Report => new(
-        _plainSteps, _draftedSteps, _withheldSteps, Microseconds(_costs.Fixed(1)), Microseconds(_costs.PerKey * 1000),
-        [.. Enumerable.Range(1, Math.Min(_costs.MaxRows, 32)).Where(r => _costs.Seen(r) > 0).Select(r => new RowCost(r, _costs.Seen(r), _costs.Fixed(r) / _costs.Fixed(1)))],
-        [.. _arms.Select((a, i) => new DrafterReport(a.Drafter.Name, a.Calls, a.Proposed, a.Chosen, _accepted[i], Microseconds(a.Cost), a.FirstAcceptance, a.LastPlan.Depth, a.LastPlan.Rate * _costs.Fixed(1)) { State = a.State, Problem = a.Problem, LoadMilliseconds = a.LoadMilliseconds })]);
+        _plainSteps,
+        _draftedSteps,
+        _withheldSteps,
+        Microseconds(_costs.Fixed(1)),
+        Microseconds(_costs.PerKey * 1000),
+        [.. _costs.RowCounts.ToArray().Where(r => r <= 32 && _costs.Seen(r) > 0).Select(r => new RowCost(r, _costs.Seen(r), _costs.Fixed(r) / _costs.Fixed(1)))],
+        [.. _arms.Select(ReportOf)]);
 
     /// <summary>Drafters whose weights are read when they are wanted.</summary>
     internal IEnumerable<LazyDrafter> Lazy => _arms.Select(a => a.Drafter).OfType<LazyDrafter>();
+
+    /// <summary>Steps after which one must be plain: drafts are held against those, and the less they gain the more it matters.</summary>
+    private int PlainInterval => _gain > ClearGain ? Seldom : _gain > SlightGain ? Sometimes : Often;
 
     private double Share => _options.Curiosity / _arms.Length;
 
     /// <inheritdoc/>
     public void Propose(ReadOnlySpan<DraftRequest> requests, TokenForest forest)
     {
-        (_choice, _plan, _probed, _counts, _newTokens, _extraTicks, _draftTicks) = (default, default, null, true, 0, 0, 0);
+        (_choice, _plan, _probed, _newTokens, _extraTicks, _draftTicks, _readTicks) = (default, default, null, 0, 0, 0, 0);
         _steps++;
         bool room = false, carried = false;
         foreach (DrafterArm arm in _arms)
         {
-            arm.BeginStep(_steps);
+            arm.BeginStep(_steps, requests.Length, _limit.Allows, _limit.Spares);
             carried |= arm.IsCarried;
         }
 
@@ -104,20 +114,22 @@ public sealed class Governor : IDrafter
             _keys += StepCost.KeysOf(_cache, r.Sequence, rows: 1);
         }
 
-        if (!room || !_costs.Ready) return; // the first steps are plain: they say what a pass costs
-        _plain = _costs.Predict(requests.Length, _keys);
+        _costs.Begin(requests.Length);
+        if (!room || !_costs.Knows(requests.Length, PlainInterval)) return; // the first steps are plain, and one now and then: they say what a pass costs
+        _plain = _costs.PredictPlain(requests.Length, _keys);
         if (!_limit.Allows)
         {
             _withheldSteps++;
             return;
         }
 
-        long start = Stopwatch.GetTimestamp();
+        long start = _clock.GetTimestamp();
+        _stake = _limit.Balance * _plain / requests.Length;
         _keysPerRow = StepCost.FurtherRow * _keys / requests.Length;
         _selection.Begin(requests);
         for (int d = 0; d < _arms.Length; d++)
         {
-            if (!_arms[d].IsCostly && _arms[d].IsDue(requests, _steps)) Ask(d, requests, !_arms[d].Pays, int.MaxValue, 0);
+            if (!_arms[d].IsCostly && (_limit.Spares || _arms[d].Pays) && _arms[d].IsDue(requests, _steps)) Ask(d, requests, !_arms[d].MayPay, int.MaxValue, 0);
         }
 
         Choose(requests, start);
@@ -137,11 +149,10 @@ public sealed class Governor : IDrafter
                 continue;
             }
 
-            arm.Committed(sequence);
-            if (!arm.IsCarried) continue;
-            long start = Stopwatch.GetTimestamp();
+            if (!arm.Committed(sequence)) continue;
+            long start = _clock.GetTimestamp();
             arm.Drafter.Committed(sequence, path, rows, accepted);
-            arm.CarriedNow += Stopwatch.GetTimestamp() - start;
+            arm.CarriedNow += _clock.GetTimestamp() - start;
         }
     }
 
@@ -151,10 +162,16 @@ public sealed class Governor : IDrafter
         foreach (DrafterArm arm in _arms)
         {
             if (!arm.Called) continue; // what it would have learned is not worth the time while it is not asked
-            long start = Stopwatch.GetTimestamp();
-            for (int t = 0; t < requests.Length; t++) Learn(arm, requests[t], acceptances[t], t);
-            arm.Drafter.Observe(requests, acceptances, forest);
-            long ticks = Stopwatch.GetTimestamp() - start;
+            long start = _clock.GetTimestamp();
+            for (int t = 0; t < requests.Length; t++)
+            {
+                if (!arm.WasAsked(requests[t].Sequence, _steps)) continue;
+                Learn(arm, requests[t], acceptances[t], t);
+                if (arm.CalledSequences < requests.Length) arm.Drafter.Observe(requests.Slice(t, 1), acceptances.Slice(t, 1), forest);
+            }
+
+            if (arm.CalledSequences == requests.Length) arm.Drafter.Observe(requests, acceptances, forest);
+            long ticks = _clock.GetTimestamp() - start;
             arm.Learned(ticks);
             _extraTicks += ticks;
         }
@@ -192,13 +209,16 @@ public sealed class Governor : IDrafter
         }
 
         int roots = cost.Rows - cost.PromptRows - _choice.Nodes;
-        _costs.Observe(cost with { VerifyTicks = Math.Max(cost.VerifyTicks - extra, cost.VerifyTicks / 4) });
+        long verify = Math.Max(cost.VerifyTicks - extra, cost.VerifyTicks / 4);
+        _costs.Observe(cost with { VerifyTicks = verify }, plain: _choice.Nodes == 0 && !asked);
         if (cost.PromptRows > 0 || roots <= 0 || !(_plain > 0)) return;
-        if (_plan.Depth > 0) _main!.Compare(_plan, _newTokens);
-        double expected = _costs.Predict(roots + _choice.Nodes, _keys + _choice.Nodes * _keysPerRow) + usual;
-        _probed?.Lost(_draftTicks + Math.Min(cost.VerifyTicks, expected) - _newTokens / _otherRate);
-        if (!asked) _limit.Pass(cost.DraftTicks + cost.VerifyTicks, _plain);
-        else if (_counts) _limit.Count(_draftTicks, cost.VerifyTicks, expected, _plain, (double)_newTokens / roots - 1);
+        if (_plan.Depth > 0) _main!.Compare(_plan, _newTokens, roots);
+        double pass = _costs.Judge(roots + _choice.Nodes, _keys + _choice.Nodes * _keysPerRow, verify) + usual;
+        _probed?.Lost(_draftTicks + _readTicks + pass - _newTokens / _otherRate);
+        double token = _costs.PredictPlain(roots, _keys) / roots;
+        if (_choice.Nodes > 0) _gain += (_newTokens * token / (_draftTicks + _readTicks + pass) - _gain) * GainRate;
+        if (asked || usual > 0) _limit.Count((_draftTicks + pass) / token, _readTicks / token, _newTokens, roots, _plan.Reads && roots > 1);
+        else _limit.Pass(_newTokens);
     }
 
     /// <inheritdoc/>
@@ -236,6 +256,7 @@ public sealed class Governor : IDrafter
         int best = -1, due = -1, wanted = -1;
         bool loads = false;
         double bestRate = _choice.Rate * ModelMargin;
+        var outlook = new Outlook(_steps, _costs, _keys, _keysPerRow, _stake - _draftTicks, _limit.Lends);
         for (int d = 0; d < _arms.Length; d++)
         {
             DrafterArm arm = _arms[d];
@@ -247,14 +268,15 @@ public sealed class Governor : IDrafter
                 continue;
             }
 
+            bool affordable = _limit.Spares && arm.IsAffordable(requests, outlook, TrialDepthOf(arm));
             if (!arm.IsTried)
             {
-                if (arm.MayBegin(requests, _steps)) due = due < 0 || _arms[due].IsTried ? d : due;
+                if (affordable && arm.MayBegin(requests, _steps)) due = due < 0 || _arms[due].IsTried ? d : due;
                 continue;
             }
 
-            arm.LastPlan = arm.Best(requests, _costs, _keys, _keysPerRow);
-            if (due < 0 && arm != _main && arm.IsDue(requests, _steps)) due = d;
+            arm.LastPlan = arm.Best(requests, outlook);
+            if (due < 0 && arm != _main && affordable && !arm.Saves && arm.IsDue(requests, _steps)) due = d;
             double rate = arm.LastPlan.Rate * (arm == _main ? Loyalty : 1);
             if (rate <= bestRate) continue;
             if (!arm.ReadsHidden || arm.WasCarried) (best, bestRate) = (d, rate);
@@ -272,28 +294,29 @@ public sealed class Governor : IDrafter
         {
             _plan = default; // of two that drafted nobody knows whose the tokens are
             (_probed, _otherRate) = (_arms[due], Math.Max(bestRate, requests.Length / _plain));
-            _counts = _arms[due].IsTried;
-            Ask(due, requests, one: true, Math.Max(TrialDepth, _arms[due].LastPlan.Depth), 0);
+            Ask(due, requests, one: true, TrialDepthOf(_arms[due]), 0);
         }
 
         if (best >= 0 || due >= 0) Choose(requests, start);
     }
 
     private void Choose(ReadOnlySpan<DraftRequest> requests, long start) =>
-        _choice = _selection.Choose(requests, _costs, _keysPerRow, _keys, Stopwatch.GetTimestamp() - start);
+        _choice = _selection.Choose(requests, _costs, _keysPerRow, _keys, _clock.GetTimestamp() - start, _stake - _draftTicks);
+
+    private static int TrialDepthOf(DrafterArm arm) => Math.Max(TrialDepth, arm.LastPlan.Depth);
 
     /// <summary>Lets a drafter fill its trees, of all requests or of the one that it can begin with soonest, and merges them.</summary>
     private void Ask(int d, ReadOnlySpan<DraftRequest> requests, bool one, int depth, float least)
     {
         DrafterArm arm = _arms[d];
         TokenForest forest = arm.Forest;
-        long start = Stopwatch.GetTimestamp();
+        long start = _clock.GetTimestamp();
         forest.Clear();
         int only = one && requests.Length > 1 ? arm.Readiest(requests) : -1;
         for (int t = 0; t < requests.Length; t++)
         {
             DraftRequest r = requests[t];
-            bool included = only < 0 || t == only;
+            bool included = only < 0 ? !arm.IsCostly || one || arm.Includes(t) : t == only;
             _limited[t] = r with { Tree = t, MaxNodes = included ? Math.Min(r.MaxNodes, arm.Nodes) : 0, MaxDepth = included ? Math.Min(r.MaxDepth, depth) : 0, MinProbability = least };
             forest.AddTree(r.Path.Last, _limited[t].MaxNodes, _limited[t].MaxDepth);
         }
@@ -301,7 +324,9 @@ public sealed class Governor : IDrafter
         ReadOnlySpan<DraftRequest> limited = _limited.AsSpan(0, requests.Length);
         arm.Drafter.Propose(limited, forest);
         _selection.Merge(requests, forest, arm.Acceptance, (byte)d);
-        _draftTicks += arm.Asked(limited, Stopwatch.GetTimestamp() - start, _steps, _costs);
+        (double drafting, double reading) = arm.Asked(limited, _clock.GetTimestamp() - start, _steps, _costs, _plain);
+        _draftTicks += drafting;
+        _readTicks += reading;
     }
 
     /// <summary>What the drafters that were asked were worth: time that their chosen drafts are expected to spare, less what verifying them takes.</summary>
@@ -343,5 +368,11 @@ public sealed class Governor : IDrafter
         }
     }
 
-    private static double Microseconds(double ticks) => ticks * 1e6 / Stopwatch.Frequency;
+    private DrafterReport ReportOf(DrafterArm arm, int index) =>
+        new(arm.Drafter.Name, arm.Calls, arm.Proposed, arm.Chosen, _accepted[index], Microseconds(arm.Cost), arm.FirstAcceptance, arm.LastPlan.Depth, arm.LastPlan.Rate * _costs.Fixed(1))
+        {
+            State = arm.State, Problem = arm.Problem, LoadMilliseconds = arm.LoadMilliseconds,
+        };
+
+    private double Microseconds(double ticks) => ticks * 1e6 / _clock.TimestampFrequency;
 }

@@ -48,7 +48,7 @@ public interface IDrafter : IDisposable
     }
 
     /// <summary>Tells what was accepted; the requests' paths now end with the accepted drafts and the bonus token.</summary>
-    /// <param name="requests">The requests of the step's <see cref="Propose"/>.</param>
+    /// <param name="requests">The requests of the step's <see cref="Propose"/>, or some of them.</param>
     /// <param name="acceptances">One per request, in the same order.</param>
     /// <param name="forest">The verified trees.</param>
     void Observe(ReadOnlySpan<DraftRequest> requests, ReadOnlySpan<Acceptance> acceptances, TokenForest forest);

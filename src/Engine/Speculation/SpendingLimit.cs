@@ -1,45 +1,46 @@
 namespace Foretoken.Speculation;
 
 /// <summary>
-/// Keeps speculation from losing time, whatever drafters do: an account of what steps with drafts took beside what their tokens take plainly. It fills by a share of the
-/// time that passes and by what drafts save, up to a limit, and what they lose is drawn from it; while it is empty, steps are plain. So the loss of any stretch of
-/// text is bounded by that share and the limit, without knowing why drafts fail (a baseline constraint, as of conservative bandits, Wu et al., 2016).
+/// Keeps speculation from losing time, whatever drafters do: an account of what steps with drafts took beside what their tokens take plainly, in the time that one token
+/// takes plainly, so that it means the same for one request and for many at a time. It fills by a share of the time that passes and by what drafts save, up to a limit;
+/// what they lose is drawn from it, and no step may risk more than it holds. So beside what was saved before, any stretch of T tokens loses little more than the account
+/// held without savings and that share of T, without knowing why drafts fail (a baseline constraint, as of conservative bandits, Wu et al., 2016).
 /// </summary>
 /// <param name="share">Share of the time that may be lost.</param>
 internal sealed class SpendingLimit(double share)
 {
-    private const double Most = 40, First = 10, Deepest = -6; // in plain steps: a drafter that has to read a prompt spends before it saves
-    private const double Outlier = 2;                         // what took more times than expected was interrupted
-    private const double Rate = 1.0 / 64;
-    private const int Grace = 4;                              // steps that drafters have got to save again what reading cost them, once they may be asked
-    private double _balance = First;                          // in plain steps of the moment
-    private int _grace;
-    private double _busy = 1;                                 // what plain steps take over what they were expected to: more on a busy machine
+    private const double First = 19;         // tokens that it opens with: with 1.2 % of the time, 2,000 tokens lose 43, about 2 %
+    private const double Most = 30;          // tokens that time fills it to
+    private const double MostOfSequence = 4; // tokens of a sequence that savings fill it to: a step of many sequences that all draft deep risks as much
+    private const double Least = -16;        // so that one bad step does not end speculation for thousands of tokens
+    private const double Spare = 8, Credible = 16;
+    private const double Reserve = 2, Working = 14; // tokens that reading leaves of an account that lends: for one sequence, for all
+
+    /// <summary>What may be risked, in tokens' plain time.</summary>
+    public double Balance { get; private set; } = First;
 
     /// <summary>Whether drafts may be tried.</summary>
-    public bool Allows => _balance > 0 || _grace > 0;
+    public bool Allows => Balance > 0;
 
-    /// <summary>A plain step passed, nobody was asked.</summary>
-    /// <param name="ticks">It took so long.</param>
-    /// <param name="plain">It was expected to take so long.</param>
-    public void Pass(double ticks, double plain)
-    {
-        _busy += (Math.Clamp(ticks / plain, 1, Outlier) - _busy) * Rate;
-        bool empty = _balance <= 0;
-        _balance = Math.Min(Most, _balance + share);
-        if (empty && _balance > 0) _grace = Grace;
-    }
+    /// <summary>Whether it holds enough to find out what drafters are worth, and to leave something to those that pay.</summary>
+    public bool Spares => Balance >= Spare;
+
+    /// <summary>Whether a prompt may be read on credit, however long it is: it takes long to be as full again.</summary>
+    public bool Lends => Balance >= Credible;
+
+    /// <summary>A step passed in which nobody was asked.</summary>
+    /// <param name="tokens">That it brought.</param>
+    public void Pass(double tokens) => Balance = Math.Max(Balance, Math.Min(Most, Balance + share * tokens));
 
     /// <summary>A step passed in which drafters were asked.</summary>
-    /// <param name="draft">Drafting took so long, without interruptions.</param>
-    /// <param name="ticks">The rest took so long.</param>
-    /// <param name="expected">The rest was expected to take so long.</param>
-    /// <param name="plain">A plain step of the batch was expected to take so long.</param>
-    /// <param name="gained">Tokens that it brought over those of a plain step, per sequence.</param>
-    public void Count(double draft, double ticks, double expected, double plain, double gained)
+    /// <param name="time">It took as long as so many tokens take plainly.</param>
+    /// <param name="reading">That a drafter spent before it to read what it had missed, in the same unit.</param>
+    /// <param name="tokens">That it brought.</param>
+    /// <param name="sequences">That took part.</param>
+    /// <param name="invests">Several sequences were read, as drafts for all are expected to pay well.</param>
+    public void Count(double time, double reading, double tokens, int sequences, bool invests)
     {
-        double steps = (draft + Math.Min(ticks, Outlier * expected)) / (plain * _busy);
-        if (_grace > 0) _grace--;
-        _balance = Math.Clamp(_balance + 1 + gained - steps + share * steps, Deepest, Most);
+        Balance = Lends ? Math.Max(Balance - reading, invests ? Working : Reserve) : Balance - reading;
+        Balance = Math.Clamp(Balance + tokens - (1 - share) * time, Least, Math.Max(Most, MostOfSequence * sequences));
     }
 }

@@ -133,7 +133,7 @@ public sealed class EagleDrafter : IDeferredDrafter
 
         _paying?.BeginStep(requests.Length);
         if (_activeCount == 0) return;
-        RunPending();
+        RunPending(others: false);
         for (int a = 0; a < _activeCount; a++)
         {
             _trees[a].Clear();
@@ -246,18 +246,18 @@ public sealed class EagleDrafter : IDeferredDrafter
     private void Absorb()
     {
         _asks.AsSpan().Clear();
-        RunPending();
+        RunPending(others: true);
     }
 
-    /// <summary>One pass over the waiting features: all of the sequences that ask, and all but the last of the others.</summary>
-    private void RunPending()
+    /// <summary>One pass over the waiting features: all of the sequences that ask, and, where room is wanted, all but the last of the others.</summary>
+    private void RunPending(bool others)
     {
         _rows.Clear();
         for (int sequence = 0; sequence < _states.Length; sequence++)
         {
             int count = _pending.CountOf(sequence) - (_asks[sequence] ? 0 : 1), index = _states[sequence].Cache;
             _counts[sequence] = 0;
-            if (count <= 0) continue;
+            if (count <= 0 || (!others && !_asks[sequence])) continue;
             int position = _cache.Length(index), behind = _states[sequence].First + position + 1, parent = -1;
             count = Math.Min(count, _states[sequence].Path.Count - behind); // as far as the tokens behind the features are known
             if (count <= 0) continue;

@@ -24,8 +24,8 @@ internal sealed class PayingDrafts(int maxRows, int maxLevelRows, int small, dou
     private const double Outlier = 1.3;       // what took more times than usual was interrupted
     private const double Rate = 1.0 / 16;
     private const int MostRows = 512;
-    private readonly StepCostModel _passes = new(maxRows) { PriorPerKey = priorPerKey, Sober = true };
-    private readonly StepCostModel _levels = new(maxLevelRows) { Sober = true };
+    private readonly StepCostModel _passes = new(maxRows) { PriorPerKey = priorPerKey };
+    private readonly StepCostModel _levels = new(maxLevelRows);
     private readonly (double Tokens, double Ticks)[] _brought = new (double, double)[2]; // of late, by the clock: the small tree, the fitted one
     private int _turn = 1;                    // whose step it is
     private double _tokens, _ticks;           // of late
