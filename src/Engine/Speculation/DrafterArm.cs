@@ -12,10 +12,10 @@ internal sealed class DrafterArm(IDrafter drafter, TokenForest forest, int nodes
     private const int ModelTrials = 4;       // calls that cost what they cost when made every step
     private const int LongestTrial = 32;     // calls, for models that never become steady
     private const int ShortestInterval = 4, LongestInterval = 4096;
-    private const int Stay = 16, Wait = 64;  // steps that hidden states are handed on after a call, and that a whole sequence is waited for
+    private const int Wait = 64;             // steps that a whole sequence is waited for
     private const float DepthPrior = 0.6f;
     private const double Surest = 0.995;
-    private const double CostRate = 1.0 / 16, ValueRate = 1.0 / 3, CorrectionFade = 0.95, CorrectionPrior = 8, Interrupted = 2, LongReading = 3, LongCarry = 8;
+    private const double CostRate = 1.0 / 16, ValueRate = 1.0 / 3, CorrectionFade = 0.95, CorrectionPrior = 8, Interrupted = 2, LongReading = 3;
     private const double Together = 0.3;     // of what a sequence takes by itself it may take among many
     private const double DepthPart = 0.25;   // of a pass of the target that a depth takes, before anything is known
     private const double ReadingPrior = 0.3; // of a further row of the target
@@ -28,17 +28,13 @@ internal sealed class DrafterArm(IDrafter drafter, TokenForest forest, int nodes
     private readonly long[] _asked = Filled(maxSequences);   // [sequences] step of the last call with the sequence
     private readonly int[] _read = new int[maxSequences];    // [sequences] tokens that the sequence had then
     private readonly bool[] _included = new bool[maxSequences]; // [requests] that the plan is for
-    private readonly bool[] _known = new bool[maxSequences]; // [sequences] a row was committed
-    private readonly bool[] _whole = new bool[maxSequences]; // [sequences] hidden states were handed on from its first row on
     private readonly double[] _perDepth = new double[12];    // [log2 of sequences] ticks of a depth, in passes of as many rows; 0 = unknown
     private readonly long[] _perDepthCalls = new long[12];
     private double _cost, _togetherCost, _value, _learnCost, _loss, _perToken; // _perToken: ticks of a token that it had missed
     private double _tokens = CorrectionPrior, _plannedTokens = CorrectionPrior;
-    private long _steadyCalls, _togetherCalls, _readings, _carriedSteps, _wantedUntil, _allUntil, _due = -1; // until: steps; hidden states of one sequence are wanted, of all
+    private long _steadyCalls, _togetherCalls, _readings, _due = -1;
     private int _interval = ShortestInterval, _skipped;
-    private bool _again, _carriesAll;
-    private long _trialSince, _waitsSince;
-    private int _trial = -1;                                 // sequence whose hidden states tell what the drafter is worth
+    private bool _again;
     private readonly LazyDrafter? _lazy = drafter as LazyDrafter;
     private long _readySince = -1;                           // step in which weights that were read later came; -1 = there from the start
 
@@ -56,6 +52,9 @@ internal sealed class DrafterArm(IDrafter drafter, TokenForest forest, int nodes
 
     /// <summary>It is handed hidden states while it is in play.</summary>
     public bool ReadsHidden => readsHidden;
+
+    /// <summary>The hidden states that it is handed.</summary>
+    public HiddenStateFeed Feed { get; } = new(maxSequences);
 
     /// <summary>Enough is known to compare it with others.</summary>
     public bool IsTried => IsCostly ? _steadyCalls >= ModelTrials || Calls >= LongestTrial : Calls >= FirstCalls;
@@ -75,14 +74,8 @@ internal sealed class DrafterArm(IDrafter drafter, TokenForest forest, int nodes
     /// <summary>What was last expected of it at its best depth.</summary>
     public ArmPlan LastPlan { get; set; }
 
-    /// <summary>Ticks of this step for handing hidden states on.</summary>
-    public long CarriedNow { get; set; }
-
     /// <summary>Ticks of a call about one sequence.</summary>
     public double Cost => _cost;
-
-    /// <summary>Ticks of every step for handing hidden states of a sequence on.</summary>
-    public double CarryTicks { get; private set; }
 
     /// <summary>Share of its trees whose first level held the right token.</summary>
     public double FirstAcceptance => Acceptance.AtDepth(1, DepthPrior);
@@ -100,11 +93,7 @@ internal sealed class DrafterArm(IDrafter drafter, TokenForest forest, int nodes
         }
 
         (Called, CalledSequences) = (false, 0);
-        WasCarried = IsCarried && _carriesAll;
-        _carriesAll = sequences == 1 || step <= _allUntil;
-        bool trial = spares && (!IsTried || step <= _wantedUntil);
-        IsCarried = IsReady && readsHidden && allowed && (trial || step <= _allUntil);
-        CarriedSequences = 0;
+        if (readsHidden) Feed.BeginStep(step, sequences, IsReady && allowed, spares, !IsTried);
     }
 
     /// <summary>Its weights are there.</summary>
@@ -128,36 +117,15 @@ internal sealed class DrafterArm(IDrafter drafter, TokenForest forest, int nodes
     /// </summary>
     public bool MayBegin(ReadOnlySpan<DraftRequest> requests, long step)
     {
-        if (readsHidden && requests.Length > 1 && !HasTrial(requests, step)) return false;
+        if (readsHidden && requests.Length > 1 && !Feed.HasTrial(requests, step)) return false;
         if (_readySince < 0 || Calls > 0 || !readsHidden || !drafter.RunsModel || step - _readySince > Wait) return true;
         foreach (DraftRequest r in requests)
         {
-            if (_whole[r.Sequence]) return true;
+            if (Feed.IsWhole(r.Sequence)) return true;
         }
 
         return false;
     }
-
-    /// <summary>Whether hidden states of one sequence were handed on lately; where none has begun for long, those of one that is under way will be.</summary>
-    private bool HasTrial(ReadOnlySpan<DraftRequest> requests, long step)
-    {
-        if (_trial >= 0) return step > _trialSince;
-        if (!IsCarried) _waitsSince = step;
-        else if (step - _waitsSince > Wait / 2) (_trial, _trialSince) = (requests[0].Sequence, step);
-        return false;
-    }
-
-    /// <summary>Whether hidden states of this step's pass are handed on to it.</summary>
-    public bool IsCarried { get; private set; }
-
-    /// <summary>Whether those of the last step's were, of all sequences.</summary>
-    public bool WasCarried { get; private set; }
-
-    /// <summary>Sequences whose hidden states were handed on in this step.</summary>
-    public int CarriedSequences { get; private set; }
-
-    /// <summary>Asks for hidden states of all sequences from the next pass on.</summary>
-    public void Want(long step) => _allUntil = Math.Max(_allUntil, step + Stay);
 
     /// <summary>
     /// Whether to ask a drafter that is not the one that drafts: one that costs little always while it pays, all after a while. A costly one is then asked twice: the
@@ -176,10 +144,10 @@ internal sealed class DrafterArm(IDrafter drafter, TokenForest forest, int nodes
         if (_due < 0) _due = step;
         if (readsHidden)
         {
-            _wantedUntil = Math.Max(_wantedUntil, step + 2);
+            Feed.WantOne(step, steps: 2);
             bool whole = step - _due > Wait;
-            if (requests.Length > 1) HasTrial(requests, step);
-            foreach (DraftRequest r in requests) whole |= _whole[r.Sequence] && _known[r.Sequence];
+            if (requests.Length > 1) Feed.HasTrial(requests, step);
+            foreach (DraftRequest r in requests) whole |= Feed.IsWhole(r.Sequence);
             if (!whole) return false;
         }
 
@@ -243,7 +211,7 @@ internal sealed class DrafterArm(IDrafter drafter, TokenForest forest, int nodes
             tokens += asked * all;
             double pass = costs.Predict(n + asked * depth, keys + asked * depth * outlook.KeysPerRow), drafts = depth * perDepth;
             if (drafts + pass - plain + risked > stake) break;
-            double ticks = drafts + n * CarryTicks + pass + reading / Horizon;
+            double ticks = drafts + n * Feed.TicksOfSequence + pass + reading / Horizon;
             if (tokens / ticks * correction <= best.Rate) continue;
             double perRow = (pass - plain) / depth;
             best = new ArmPlan(depth, tokens, ticks, correction, (perDepth + perRow) / asked, reading > 0);
@@ -291,8 +259,8 @@ internal sealed class DrafterArm(IDrafter drafter, TokenForest forest, int nodes
         }
 
         _skipped = 0;
-        if (CalledSequences > 1 || limited.Length == 1) Want(step);
-        _wantedUntil = Math.Max(_wantedUntil, step + Stay);
+        if (CalledSequences > 1 || limited.Length == 1) Feed.WantAll(step);
+        Feed.WantOne(step);
         Calls++;
         Proposed += forest.Count - limited.Length;
         if (!IsCostly)
@@ -321,7 +289,7 @@ internal sealed class DrafterArm(IDrafter drafter, TokenForest forest, int nodes
     }
 
     /// <summary>Ticks of a step with it for learning and handing hidden states on; the first time, code is compiled.</summary>
-    public double ExtraTicks => (Called && Calls > Compiled ? _learnCost * CalledSequences : 0) + CarriedSequences * CarryTicks;
+    public double ExtraTicks => (Called && Calls > Compiled ? _learnCost * CalledSequences : 0) + Feed.Sequences * Feed.TicksOfSequence;
 
     /// <summary>It learned from the step's tokens in so many ticks.</summary>
     public void Learned(double ticks) => _learnCost = Mean(_learnCost, ticks / Math.Max(1, CalledSequences), Calls);
@@ -354,48 +322,29 @@ internal sealed class DrafterArm(IDrafter drafter, TokenForest forest, int nodes
         _interval = ShortestInterval;
     }
 
-    /// <summary>Handing hidden states on took so long in this step.</summary>
-    public void Carried(double ticks)
+    public void Fork(int source, int sequence)
     {
-        if (CarriedSequences == 0) return;
-        ticks /= CarriedSequences;
-        bool first = ++_carriedSteps <= Compiled;
-        CarryTicks = first ? (_carriedSteps == 1 ? ticks : Math.Min(CarryTicks, ticks)) : CarryTicks + (Math.Min(ticks, LongCarry * CarryTicks) - CarryTicks) * CostRate;
+        _read[sequence] = _read[source];
+        Feed.Fork(source, sequence);
     }
-
-    /// <summary>
-    /// Rows of a sequence were committed. Their hidden states are handed on if the drafter is in play; while it is being found out what it is worth, those of one sequence.
-    /// </summary>
-    /// <returns>Whether to hand them on.</returns>
-    public bool Committed(int sequence)
-    {
-        if (IsCarried && !_known[sequence] && (_trial < 0 || !_whole[_trial])) _trial = sequence;
-        bool carried = IsCarried && (_carriesAll || sequence == _trial);
-        _whole[sequence] = carried && (_whole[sequence] || !_known[sequence]);
-        _known[sequence] = true;
-        CarriedSequences += carried ? 1 : 0;
-        return carried;
-    }
-
-    public void Fork(int source, int sequence) => (_read[sequence], _known[sequence], _whole[sequence]) = (_read[source], true, _whole[source]);
 
     public void Release(int sequence)
     {
         Acceptance.Release(sequence);
-        if (_trial == sequence) _trial = -1;
-        (_asked[sequence], _read[sequence], _known[sequence], _whole[sequence]) = (-1, 0, false, false);
+        Feed.Release(sequence);
+        (_asked[sequence], _read[sequence]) = (-1, 0);
     }
 
     /// <summary>How much better or worse than planned it did when it drafted.</summary>
     private double Correction => Math.Clamp(_tokens / _plannedTokens, 0.5, 1.3);
 
-    private long Readiness(int sequence) => _asked[sequence] + (readsHidden && _whole[sequence] ? long.MaxValue / 4 : 0) + (sequence == _trial ? long.MaxValue / 2 : 0);
+    private long Readiness(int sequence) => _asked[sequence] + (Feed.IsWhole(sequence) ? long.MaxValue / 4 : 0) + (Feed.IsTrial(sequence) ? long.MaxValue / 2 : 0);
 
     /// <summary>Tokens of a sequence that it has to read before it can draft; 0 where it was asked a step ago.</summary>
     private int Unread(in DraftRequest request, long step)
     {
         int s = request.Sequence;
-        return !IsCostly || _asked[s] == step - 1 || (readsHidden && !_whole[s]) ? 0 : Math.Max(0, request.Path.Count - _read[s] - Along);
+        return !IsCostly || _asked[s] == step - 1 || (readsHidden && !Feed.IsWhole(s)) ? 0 : Math.Max(0, request.Path.Count - _read[s] - Along);
     }
 
     private double TokenTicks(PacedCostModel costs) => _readings > 0 ? _perToken : ReadingPrior * (costs.Fixed(4) - costs.Fixed(1)) / 3;

@@ -103,7 +103,7 @@ public sealed class Governor : IDrafter
         foreach (DrafterArm arm in _arms)
         {
             arm.BeginStep(_steps, requests.Length, _limit.Allows, _limit.Spares);
-            carried |= arm.IsCarried;
+            carried |= arm.Feed.IsOn;
         }
 
         if (_taps is not null) _taps.Paused = !carried;
@@ -149,10 +149,10 @@ public sealed class Governor : IDrafter
                 continue;
             }
 
-            if (!arm.Committed(sequence)) continue;
+            if (!arm.Feed.Committed(sequence)) continue;
             long start = _clock.GetTimestamp();
             arm.Drafter.Committed(sequence, path, rows, accepted);
-            arm.CarriedNow += _clock.GetTimestamp() - start;
+            arm.Feed.Ticks += _clock.GetTimestamp() - start;
         }
     }
 
@@ -201,10 +201,9 @@ public sealed class Governor : IDrafter
         foreach (DrafterArm arm in _arms)
         {
             asked |= arm.Called;
-            extra += arm.CarriedNow;
+            extra += arm.Feed.Ticks;
             usual += arm.ExtraTicks;
-            if (cost.PromptRows == 0 && arm.IsCarried) arm.Carried(taps + arm.CarriedNow);
-            arm.CarriedNow = 0;
+            if (cost.PromptRows == 0) arm.Feed.EndStep(taps);
             arm.Drafter.Measured(cost);
         }
 
@@ -279,8 +278,8 @@ public sealed class Governor : IDrafter
             if (due < 0 && arm != _main && affordable && !arm.Saves && arm.IsDue(requests, _steps)) due = d;
             double rate = arm.LastPlan.Rate * (arm == _main ? Loyalty : 1);
             if (rate <= bestRate) continue;
-            if (!arm.ReadsHidden || arm.WasCarried) (best, bestRate) = (d, rate);
-            else if (rate > Promise * bestRate) arm.Want(_steps);
+            if (!arm.ReadsHidden || arm.Feed.WasOnForAll) (best, bestRate) = (d, rate);
+            else if (rate > Promise * bestRate) arm.Feed.WantAll(_steps);
         }
 
         if (wanted >= 0 && !loads) _arms[wanted].Load(); // one after the other, beside the steps
