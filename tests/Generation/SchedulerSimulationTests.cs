@@ -17,7 +17,7 @@ public class SchedulerSimulationTests(ITestOutputHelper output)
 
     /// <summary>Evictions, drafts, forks, stored prefixes, preemptions and cancellations in one history, of which many have them all.</summary>
     [Theory]
-    [InlineData("dms")]
+    [InlineData("dms-random")]
     [InlineData("window")]
     [InlineData("dense")]
     public void Everything_together_gives_every_request_its_solo_answer(string policy)
