@@ -15,8 +15,8 @@ internal sealed record AdversarialRequest(int Batch, int Tokens, int Alternation
 
 /// <summary>
 /// Holds the Governor to its promise: over drafters that mislead it, and over all real ones on text that changes with every answer, generation takes at most a
-/// few per cent longer than plain decoding. All take turns on the same questions. Timed is what a step without prompt rows takes from its beginning to the beginning of the
-/// next, all bookkeeping included.
+/// few per cent longer than plain decoding. All take turns on the same questions. Timed is what a step without prompt rows, in which all requests of the batch take part, takes from its
+/// beginning to the beginning of the next, all bookkeeping included.
 /// </summary>
 internal sealed class AdversarialBench(LanguageModel model, IReadOnlyList<string> names, IReadOnlyList<AdversaryOptions> adversaries, AdversarialRequest request, CancellationToken cancel)
 {
@@ -88,11 +88,12 @@ internal sealed class AdversarialBench(LanguageModel model, IReadOnlyList<string
         Adversary? made = adversary >= 0 ? adversaries[adversary].Made : null;
         for (int i = 0; i < group.Length && plain is not null; i++) made?.Record(group[i].Prompt, options.Sampling, plain[i]);
         _drafters.Selected = drafter;
+        _drafters.TimedSequences = request.Batch;
         _drafters.RestartClock();
         GenerationSession[] sessions = [.. group.Select(q => model.Generate(q.Prompt, options))];
         int[][] tokens = [.. sessions.Select(s => s.Complete().Tokens.ToArray())];
-        long all = tokens.Sum(t => t.Length - 1), timed = tokens.Sum(t => t.Length) - sessions.Sum(s => s.Statistics.FirstTokens);
-        return (tokens, (long)(_drafters.DecodeTicks * ((double)all / Math.Max(1, timed)))); // drafts that were verified along with a prompt took no time of decoding
+        long all = tokens.Sum(t => t.Length - 1);
+        return (tokens, (long)(_drafters.DecodeTicks * ((double)all / Math.Max(1, _drafters.DecodeTokens))));
     }
 
     private void Write(string[] buckets, CliHost host)
