@@ -151,8 +151,18 @@ public sealed class BeamSearchTests(TinyModelFixture fixture) : IClassFixture<Ti
 
         public int Live => _live.Count;
 
+        private bool Observed { get; set; }
+
+        /// <summary>A step's cost comes when its tokens are known: costs are held against them.</summary>
+        public void Measured(in StepCost cost)
+        {
+            Assert.True(Observed);
+            Observed = false;
+        }
+
         public void Propose(ReadOnlySpan<DraftRequest> requests, TokenForest forest)
         {
+            Assert.False(Observed);
             foreach (DraftRequest request in requests)
             {
                 _live.Add(request.Sequence);
@@ -167,6 +177,7 @@ public sealed class BeamSearchTests(TinyModelFixture fixture) : IClassFixture<Ti
 
         public void Observe(ReadOnlySpan<DraftRequest> requests, ReadOnlySpan<Acceptance> acceptances, TokenForest forest)
         {
+            Observed = true;
             foreach (Acceptance a in acceptances) Assert.InRange(a.NewTokens, 0, 7);
         }
 

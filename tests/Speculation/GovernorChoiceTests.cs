@@ -36,6 +36,18 @@ public sealed class GovernorChoiceTests : IDisposable
         }
     }
 
+    /// <summary>Reading a long prompt costs more than the account holds: what it took is owed until time has paid it.</summary>
+    [Theory]
+    [InlineData(1000)]
+    [InlineData(4000)]
+    public void A_draft_model_that_never_pays_is_not_made_to_read_long_prompts_often(int prompt)
+    {
+        SetDrafter drafter = Hardly("wrong", costly: true, 1, 0.25, Tokens);
+        var simulation = new GovernorSimulation(_rig, [drafter], answers: 250, prompt: prompt) { PerRow = 0.25 };
+        Assert.InRange(simulation.Run(8 * Tokens).Slowdown, 1, 1.03);
+        Assert.InRange(drafter.Calls, 1, 100);
+    }
+
     /// <summary>A machine that others use too, slower by up to half for stretches and stopped now and then, makes no drafter that never pays look better.</summary>
     [Theory]
     [InlineData(false, 1)]
@@ -91,7 +103,7 @@ public sealed class GovernorChoiceTests : IDisposable
         {
             foreach (double perRow in new[] { 0.25, 0.8 })
             {
-                foreach (string rightIn in new[] { "wrong", "every third step", "every twentieth step", "first half", "second half", "half of them" })
+                foreach (string rightIn in new[] { "wrong", "every third step", "twenty steps of forty", "first half", "second half", "half of them" })
                 {
                     cases.Add(rightIn, false, sequences, perRow);
                     cases.Add(rightIn, true, sequences, perRow);
@@ -114,7 +126,7 @@ public sealed class GovernorChoiceTests : IDisposable
             {
                 "always" => true,
                 "every third step" => step % 3 == 0,
-                "every twentieth step" => step / 20 % 2 == 0,
+                "twenty steps of forty" => step / 20 % 2 == 0,
                 "first half" => done < tokens / 2,
                 "second half" => done >= tokens / 2,
                 _ => false,

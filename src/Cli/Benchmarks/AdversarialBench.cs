@@ -34,6 +34,7 @@ internal sealed class AdversarialBench(LanguageModel model, IReadOnlyList<string
     {
         (string Name, SpecQuestion[] Questions)[] buckets = [.. questions.GroupBy(q => q.Bucket).Select(g => (g.Key, g.ToArray()))];
         int answers = Math.Max(1, (request.Tokens + AnswerTokens - 1) / AnswerTokens / request.Batch) * request.Batch, length = request.Tokens / answers;
+        if (length < 2) throw new UsageException($"{request.Tokens} tokens are too few for {request.Batch} requests at a time: raise --bucket-tokens.");
         for (int warm = 0; warm < WarmTurns; warm++) Turn(buckets[0].Questions, warm * answers, answers, length, measured: null); // code is compiled, drafters are tried
         int next = WarmTurns * answers;
         for (int a = 0; a < request.Alternations; a++)
@@ -92,8 +93,9 @@ internal sealed class AdversarialBench(LanguageModel model, IReadOnlyList<string
         _drafters.RestartClock();
         GenerationSession[] sessions = [.. group.Select(q => model.Generate(q.Prompt, options))];
         int[][] tokens = [.. sessions.Select(s => s.Complete().Tokens.ToArray())];
+        if (_drafters.DecodeTokens == 0) throw new UsageException($"No step had all {request.Batch} requests under way: raise --bucket-tokens.");
         long all = tokens.Sum(t => t.Length - 1);
-        return (tokens, (long)(_drafters.DecodeTicks * ((double)all / Math.Max(1, _drafters.DecodeTokens))));
+        return (tokens, (long)(_drafters.DecodeTicks * ((double)all / _drafters.DecodeTokens)));
     }
 
     private void Write(string[] buckets, CliHost host)

@@ -26,6 +26,7 @@ internal sealed class BeamSearch
     private readonly TokenForest _forest;
     private readonly int _chunk;
     private readonly DraftRequest[] _requests;     // [beams]
+    private StepCost _cost;                        // of the pass
     private readonly Acceptance[] _acceptances;    // [beams]
     private readonly int[] _kept;                  // [rows] rows to commit
     private readonly int[] _topTokens;             // [2 · beams]
@@ -120,7 +121,7 @@ internal sealed class BeamSearch
         _model.Forward(_rows, _cache.View, taps: _taps);
         _steps++;
         _drafted += _forest.Count - _origins.Count;
-        _drafter.Measured(new StepCost(_rows.Count, _rows.Count - _forest.Count, (long)keys, drafted - begin, Stopwatch.GetTimestamp() - drafted));
+        _cost = new StepCost(_rows.Count, _rows.Count - _forest.Count, (long)keys, drafted - begin, Stopwatch.GetTimestamp() - drafted);
     }
 
     private double LayRows()
@@ -244,6 +245,7 @@ internal sealed class BeamSearch
         }
 
         _drafter.Observe(_requests.AsSpan(0, _origins.Count), _acceptances.AsSpan(0, _origins.Count), _forest);
+        _drafter.Measured(_cost);
         for (int i = 0; i < _origins.Count; i++)
         {
             _paths.Push(_origins[i].Path);

@@ -23,7 +23,7 @@ internal sealed class DrafterArm(IDrafter drafter, TokenForest forest, int nodes
     private const double Investment = 1.2;   // times as fast as plain decoding, for several sequences to be read
     private const double MostCredit = 48;    // tokens' plain time that reading some of them may take in a step
     private const int LongRead = 32;         // tokens that tell what one costs
-    private const double ReadRate = 0.25;
+    private const double ReadRate = 0.25, LeastReading = 0.1;
     private const int Along = 8;             // tokens that the pass of the first draft reads along
     private readonly long[] _asked = Filled(maxSequences);   // [sequences] step of the last call with the sequence
     private readonly int[] _read = new int[maxSequences];    // [sequences] tokens that the sequence had then
@@ -168,7 +168,7 @@ internal sealed class DrafterArm(IDrafter drafter, TokenForest forest, int nodes
         int best = 0;
         for (int i = 1; i < requests.Length; i++)
         {
-            if (Readiness(requests[i].Sequence) > Readiness(requests[best].Sequence)) best = i;
+            if (HasRoom(requests[i]) && (!HasRoom(requests[best]) || Readiness(requests[i].Sequence) > Readiness(requests[best].Sequence))) best = i;
         }
 
         return best;
@@ -255,7 +255,8 @@ internal sealed class DrafterArm(IDrafter drafter, TokenForest forest, int nodes
             depth = Math.Max(depth, forest.DepthOf(r.Tree));
             unread += Unread(r, step);
             steady &= !IsCostly || _asked[r.Sequence] == step - 1;
-            (_asked[r.Sequence], _read[r.Sequence]) = (step, r.Path.Count);
+            _asked[r.Sequence] = step;
+            if (forest.DepthOf(r.Tree) > 0) _read[r.Sequence] = r.Path.Count; // a long prompt takes several steps to read
         }
 
         _skipped = 0;
@@ -277,7 +278,8 @@ internal sealed class DrafterArm(IDrafter drafter, TokenForest forest, int nodes
             if (Calls <= Compiled) return (drafting, Math.Min(reading, unread * TokenTicks(costs)));
             if (unread < Along) return (drafting + reading, 0);
             double perToken = (_steadyCalls > 0 ? reading : ticks) / unread;
-            if (unread >= LongRead) _perToken = ++_readings == 1 ? perToken : _perToken + (Math.Min(perToken, 2 * _perToken) - _perToken) * ReadRate;
+            bool tells = unread >= LongRead && depth > 0 && perToken > LeastReading * ReadingOf(costs); // what another request had read already costs nothing
+            if (tells) _perToken = ++_readings == 1 ? perToken : _perToken + (Math.Min(perToken, LongReading * _perToken) - _perToken) * ReadRate;
             return (drafting, Math.Min(reading, LongReading * unread * TokenTicks(costs) + plain));
         }
 
@@ -338,6 +340,8 @@ internal sealed class DrafterArm(IDrafter drafter, TokenForest forest, int nodes
     /// <summary>How much better or worse than planned it did when it drafted.</summary>
     private double Correction => Math.Clamp(_tokens / _plannedTokens, 0.5, 1.3);
 
+    private static bool HasRoom(in DraftRequest request) => request.MaxNodes > 0 && request.MaxDepth > 0;
+
     private long Readiness(int sequence) => _asked[sequence] + (Feed.IsWhole(sequence) ? long.MaxValue / 4 : 0) + (Feed.IsTrial(sequence) ? long.MaxValue / 2 : 0);
 
     /// <summary>Tokens of a sequence that it has to read before it can draft; 0 where it was asked a step ago.</summary>
@@ -347,7 +351,10 @@ internal sealed class DrafterArm(IDrafter drafter, TokenForest forest, int nodes
         return !IsCostly || _asked[s] == step - 1 || (readsHidden && !Feed.IsWhole(s)) ? 0 : Math.Max(0, request.Path.Count - _read[s] - Along);
     }
 
-    private double TokenTicks(PacedCostModel costs) => _readings > 0 ? _perToken : ReadingPrior * (costs.Fixed(4) - costs.Fixed(1)) / 3;
+    private double TokenTicks(PacedCostModel costs) => _readings > 0 ? _perToken : ReadingOf(costs);
+
+    /// <summary>Ticks of a token that is read, before any was.</summary>
+    private static double ReadingOf(PacedCostModel costs) => ReadingPrior * (costs.Fixed(4) - costs.Fixed(1)) / 3;
 
     /// <summary>Chooses the sequences of a plan: those that it has read, and others as far as their reading may be risked.</summary>
     private (int Asked, double Reading) Include(ReadOnlySpan<DraftRequest> requests, in Outlook outlook, double mostReading)

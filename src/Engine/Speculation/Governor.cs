@@ -37,6 +37,7 @@ public sealed class Governor : IDrafter
     private double _stake;                            // ticks that this step may risk
     private DrafterArm? _main;                        // the costly drafter that drafts for all sequences
     private ArmPlan _plan;                            // what was expected of it; Depth 0 = it was not asked alone
+    private bool _invests;                            // it has to read several sequences first
     private DrafterArm? _probed;                      // asked in this step to find out what it is worth
     private double _otherRate;                        // tokens per tick that the step was expected to bring otherwise
     private Choice _choice;
@@ -97,6 +98,7 @@ public sealed class Governor : IDrafter
     /// <inheritdoc/>
     public void Propose(ReadOnlySpan<DraftRequest> requests, TokenForest forest)
     {
+        _invests = false;
         (_choice, _plan, _probed, _newTokens, _extraTicks, _draftTicks, _readTicks) = (default, default, null, 0, 0, 0, 0);
         _steps++;
         bool room = false, carried = false;
@@ -216,7 +218,7 @@ public sealed class Governor : IDrafter
         _probed?.Lost(_draftTicks + _readTicks + pass - _newTokens / _otherRate);
         double token = _costs.PredictPlain(roots, _keys) / roots;
         if (_choice.Nodes > 0) _gain += (_newTokens * token / (_draftTicks + _readTicks + pass) - _gain) * GainRate;
-        if (asked || usual > 0) _limit.Count((_draftTicks + pass) / token, _readTicks / token, _newTokens, roots, _plan.Reads && roots > 1);
+        if (asked || usual > 0) _limit.Count((_draftTicks + pass) / token, _readTicks / token, _newTokens, roots, _invests);
         else _limit.Pass(_newTokens);
     }
 
@@ -283,9 +285,10 @@ public sealed class Governor : IDrafter
         }
 
         if (wanted >= 0 && !loads) _arms[wanted].Load(); // one after the other, beside the steps
-        if (best >= 0 && (due < 0 || requests.Length > 1))
+        if (best >= 0 && (due < 0 || due == best || requests.Length > 1))
         {
             (_main, _plan) = (_arms[best], _arms[best].LastPlan);
+            _invests = _plan.Reads && requests.Length > 1;
             Ask(best, requests, one: false, _plan.Depth, _main.Acceptance.Stated((float)Math.Min(0.95, LeastShare * _plan.Rate * _plan.DraftTicks)));
         }
 

@@ -12,7 +12,8 @@ internal sealed class HiddenStateFeed(int maxSequences)
     private const double Rate = 1.0 / 16, Longest = 8;       // a step that took more times than usual was interrupted
     private readonly bool[] _known = new bool[maxSequences]; // [sequences] a row was committed
     private readonly bool[] _whole = new bool[maxSequences]; // [sequences] handed on from its first row on
-    private long _oneUntil, _allUntil, _trialSince, _waitsSince, _steps;
+    private long _step, _oneUntil, _allUntil, _trialSince, _waitsSince, _steps;
+    private int _sequences;                                  // of the step
     private int _trial = -1;                                 // the one sequence
     private bool _all;
 
@@ -39,9 +40,11 @@ internal sealed class HiddenStateFeed(int maxSequences)
     /// <param name="isNew">That is not known of this drafter.</param>
     public void BeginStep(long step, int sequences, bool allowed, bool spares, bool isNew)
     {
-        WasOnForAll = IsOn && _all;
+        (_step, _sequences, WasOnForAll) = (step, sequences, IsOn && _all);
+        bool was = IsOn;
         _all = sequences == 1 || step <= _allUntil;
         IsOn = allowed && (step <= _allUntil || (spares && (isNew || step <= _oneUntil)));
+        if (IsOn && !was) (_trialSince, _waitsSince) = (step, step);
         (Sequences, Ticks) = (0, 0);
     }
 
@@ -61,8 +64,7 @@ internal sealed class HiddenStateFeed(int maxSequences)
     public bool HasTrial(ReadOnlySpan<DraftRequest> requests, long step)
     {
         if (_trial >= 0) return step > _trialSince;
-        if (!IsOn) _waitsSince = step;
-        else if (step - _waitsSince > Wait) (_trial, _trialSince) = (requests[0].Sequence, step);
+        if (IsOn && step - _waitsSince > Wait) (_trial, _trialSince) = (requests[0].Sequence, step);
         return false;
     }
 
@@ -70,7 +72,7 @@ internal sealed class HiddenStateFeed(int maxSequences)
     /// <returns>Whether to hand their states on.</returns>
     public bool Committed(int sequence)
     {
-        if (IsOn && !_known[sequence] && (_trial < 0 || !_whole[_trial])) _trial = sequence;
+        if (IsOn && !_known[sequence] && (_trial < 0 || !_whole[_trial])) (_trial, _trialSince) = (sequence, _step);
         bool on = IsOn && (_all || sequence == _trial);
         _whole[sequence] = on && (_whole[sequence] || !_known[sequence]);
         _known[sequence] = true;
@@ -83,7 +85,7 @@ internal sealed class HiddenStateFeed(int maxSequences)
     public void EndStep(long keeping)
     {
         if (Sequences == 0) return;
-        double ticks = (double)(keeping + Ticks) / Sequences;
+        double ticks = (double)Ticks / Sequences + (double)keeping / Math.Max(_sequences, Sequences); // kept are those of all
         if (++_steps <= FirstSteps) TicksOfSequence = _steps == 1 ? ticks : Math.Min(TicksOfSequence, ticks);
         else TicksOfSequence += (Math.Min(ticks, Longest * TicksOfSequence) - TicksOfSequence) * Rate;
     }
@@ -92,7 +94,7 @@ internal sealed class HiddenStateFeed(int maxSequences)
 
     public void Release(int sequence)
     {
-        if (_trial == sequence) _trial = -1;
+        if (_trial == sequence) (_trial, _waitsSince) = (-1, _step);
         (_known[sequence], _whole[sequence]) = (false, false);
     }
 }

@@ -17,11 +17,9 @@ internal sealed class PacedCostModel(int maxRows, int maxSequences = 1)
     private const double Interrupted = 1.5, Farthest = 5;
     private readonly (int Cell, double Ratio, long Pass)[] _ratios = new (int, double, long)[2 * Window]; // the last passes over what they were to cost
     private readonly double[] _sorted = new double[2 * Window];
-    private readonly long[] _last = new long[maxRows + 1]; // [rows + 1] pass in which so many were seen last
     private readonly StepCostModel[] _tables = [.. Enumerable.Range(0, BitOperations.Log2((uint)maxSequences) + 1).Select(_ => new StepCostModel(maxRows))]; // [log2 of sequences]
-    private readonly double[] _plainRatios = new double[PlainWindow]; // the last passes without drafts over what they were to cost
-    private double _plainBias = 1;
-    private long _passes, _known, _plains;
+    private readonly PlainPasses[] _plain = [.. Enumerable.Range(0, BitOperations.Log2((uint)maxSequences) + 1).Select(_ => new PlainPasses(maxRows))]; // [log2 of sequences]
+    private long _passes, _known;
     private int _size;
 
     /// <inheritdoc cref="StepCostModel.PriorPerKey"/>
@@ -39,7 +37,8 @@ internal sealed class PacedCostModel(int maxRows, int maxSequences = 1)
     /// <summary>A step of so many sequences begins: rows of one cost less than as many of several.</summary>
     public void Begin(int sequences)
     {
-        _size = Math.Min(BitOperations.Log2((uint)Math.Max(1, sequences)), _tables.Length - 1);
+        if (sequences == 0) return;
+        _size = Math.Min(BitOperations.Log2((uint)sequences), _tables.Length - 1);
         for (int distance = 1; !Table.HasSeen && distance < _tables.Length; distance++)
         {
             if (_size >= distance && _tables[_size - distance].HasSeen) Table.CopyFrom(_tables[_size - distance]);
@@ -60,13 +59,13 @@ internal sealed class PacedCostModel(int maxRows, int maxSequences = 1)
     public double PerKey => Pace * Table.PerKey;
 
     /// <summary>Whether passes of so many rows have been seen often enough, and in the last <paramref name="unseen"/> passes, to compare others with them.</summary>
-    public bool Knows(int rows, int unseen) => rows > MaxRows || (Seen(rows) >= Settled && _passes - _last[rows] < Math.Min(4 * Seen(rows), unseen));
+    public bool Knows(int rows, int unseen) => rows > MaxRows || (Seen(rows) >= Settled && _passes - _plain[_size].Last[Table.CellOf(rows)] < Math.Min(4 * Seen(rows), unseen));
 
     /// <inheritdoc cref="StepCostModel.Predict"/>
     public double Predict(int rows, double keysRead) => Pace * Table.Predict(rows, keysRead);
 
     /// <summary>Ticks of a pass without drafts: what others are held against, so the last of them count by themselves too.</summary>
-    public double PredictPlain(int rows, double keysRead) => _plainBias * Predict(rows, keysRead);
+    public double PredictPlain(int rows, double keysRead) => _plain[_size].Bias * Predict(rows, keysRead);
 
     /// <inheritdoc cref="StepCostModel.Fixed"/>
     public double Fixed(int rows) => Pace * Table.Fixed(rows);
@@ -84,8 +83,9 @@ internal sealed class PacedCostModel(int maxRows, int maxSequences = 1)
     {
         int rows = cost.Rows;
         if (rows < 1 || rows > MaxRows || cost.PromptRows > 0) return;
-        _last[rows] = ++_passes;
+        _passes++;
         int cell = (_size << 16) + Table.CellOf(rows);
+        if (plain) _plain[_size].Last[Table.CellOf(rows)] = _passes;
         double beside = Seen(rows) <= Familiar ? Pace : Median(2 * Window, otherThan: cell);
         if (Seen(rows) > Settled)
         {
@@ -100,10 +100,11 @@ internal sealed class PacedCostModel(int maxRows, int maxSequences = 1)
 
     private void HoldPlain(double ratio)
     {
-        _plainRatios[_plains++ % PlainWindow] = ratio;
-        int count = (int)Math.Min(_plains, PlainWindow);
-        _plainRatios.AsSpan(0, count).CopyTo(_sorted);
-        _plainBias = MedianOf(count);
+        PlainPasses plain = _plain[_size];
+        plain.Ratios[plain.Count++ % PlainWindow] = ratio;
+        int count = Math.Min(plain.Count, PlainWindow);
+        plain.Ratios.AsSpan(0, count).CopyTo(_sorted);
+        plain.Bias = MedianOf(count);
     }
 
     /// <summary>Of the last passes of other cells; 0 = there was none of late.</summary>
@@ -124,5 +125,14 @@ internal sealed class PacedCostModel(int maxRows, int maxSequences = 1)
     {
         Array.Sort(_sorted, 0, count);
         return 0.5 * (_sorted[(count - 1) / 2] + _sorted[count / 2]);
+    }
+
+    /// <summary>Passes without drafts, of batches of about one size.</summary>
+    private sealed class PlainPasses(int maxRows)
+    {
+        public readonly long[] Last = new long[maxRows + 1];       // [cells] number of the last one
+        public readonly double[] Ratios = new double[PlainWindow]; // the last ones over what they were to cost
+        public double Bias = 1;
+        public int Count;
     }
 }

@@ -3,8 +3,8 @@ namespace Foretoken.Speculation;
 /// <summary>
 /// Keeps speculation from losing time, whatever drafters do: an account of what steps with drafts took beside what their tokens take plainly, in the time that one token
 /// takes plainly, so that it means the same for one request and for many at a time. It fills by a share of the time that passes and by what drafts save, up to a limit;
-/// what they lose is drawn from it, and no step may risk more than it holds. So beside what was saved before, any stretch of T tokens loses little more than the account
-/// held without savings and that share of T, without knowing why drafts fail (a baseline constraint, as of conservative bandits, Wu et al., 2016).
+/// what they lose is drawn from it, and no step may risk more than it holds, but for prompts that a drafter has to read. So beside what was saved before, any stretch of T tokens loses
+/// little more than the account held without savings and that share of T, without knowing why drafts fail (a baseline constraint, as of conservative bandits, Wu et al., 2016).
 /// </summary>
 /// <param name="share">Share of the time that may be lost.</param>
 internal sealed class SpendingLimit(double share)
@@ -16,6 +16,8 @@ internal sealed class SpendingLimit(double share)
     private const double Spare = 8, Credible = 16;
     private const double Reserve = 2, Working = 14; // tokens that reading leaves of an account that lends: for one sequence, for all
 
+    private double _debt;                           // tokens that reading took beyond what it lends from: paid by savings, and by half of what time brings
+
     /// <summary>What may be risked, in tokens' plain time.</summary>
     public double Balance { get; private set; } = First;
 
@@ -25,12 +27,12 @@ internal sealed class SpendingLimit(double share)
     /// <summary>Whether it holds enough to find out what drafters are worth, and to leave something to those that pay.</summary>
     public bool Spares => Balance >= Spare;
 
-    /// <summary>Whether a prompt may be read on credit, however long it is: it takes long to be as full again.</summary>
-    public bool Lends => Balance >= Credible;
+    /// <summary>Whether a prompt may be read on credit, however long it is: what that takes is owed, and nothing is lent until it is paid.</summary>
+    public bool Lends => Balance >= Credible && _debt <= 0;
 
     /// <summary>A step passed in which nobody was asked.</summary>
     /// <param name="tokens">That it brought.</param>
-    public void Pass(double tokens) => Balance = Math.Max(Balance, Math.Min(Most, Balance + share * tokens));
+    public void Pass(double tokens) => Balance = Math.Max(Balance, Math.Min(Most, Balance + Fill(tokens)));
 
     /// <summary>A step passed in which drafters were asked.</summary>
     /// <param name="time">It took as long as so many tokens take plainly.</param>
@@ -40,7 +42,19 @@ internal sealed class SpendingLimit(double share)
     /// <param name="invests">Several sequences were read, as drafts for all are expected to pay well.</param>
     public void Count(double time, double reading, double tokens, int sequences, bool invests)
     {
-        Balance = Lends ? Math.Max(Balance - reading, invests ? Working : Reserve) : Balance - reading;
-        Balance = Math.Clamp(Balance + tokens - (1 - share) * time, Least, Math.Max(Most, MostOfSequence * sequences));
+        double least = invests ? Working : Reserve, most = Math.Max(Most, MostOfSequence * sequences);
+        if (Lends && Balance - reading < least) (_debt, Balance) = (least - (Balance - reading), least);
+        else Balance -= reading;
+        Balance += tokens - time + Fill(time);
+        _debt = Math.Max(0, _debt - Math.Max(0, Balance - most));
+        Balance = Math.Clamp(Balance, Least, most);
+    }
+
+    /// <summary>What so much time brings: a share of it, of which a debt takes half.</summary>
+    private double Fill(double time)
+    {
+        double fill = share * time, paid = Math.Min(_debt, fill / 2);
+        _debt -= paid;
+        return fill - paid;
     }
 }

@@ -85,7 +85,7 @@ internal sealed class StepCostModel
         double alone = rows == 1 || _passes == 0
             ? cost.VerifyTicks / (1 + PriorPerKey * cost.KeysRead)
             : Math.Max(cost.VerifyTicks - PerKey * cost.KeysRead, 0.3 * cost.VerifyTicks);
-        alone *= Line(_middles[cell]) / Line(rows);
+        alone = Math.Max(1e-3, alone * Line(_middles[cell]) / Line(rows)); // clocks may be coarse
         if (_seen[cell] < FirstPasses)
         {
             _fixed[cell] = _seen[cell] == 0 ? alone : Math.Min(_fixed[cell], alone);
