@@ -29,6 +29,17 @@ public class GovernorTests
     }
 
     [Fact]
+    public void Counts_of_passes_end_where_more_of_them_say_nothing()
+    {
+        var model = new StepCostModel(4);
+        for (int i = 0; i < 70_000; i++) model.Observe(new StepCost(1 + i % 2, 0, 0, 0, 1000 + i % 2 * 200));
+        int seen = model.Seen(1);
+        for (int i = 0; i < 70_000; i++) model.Observe(new StepCost(1, 0, 0, 0, 1000));
+        Assert.InRange(model.Seen(1), seen, 65_536);
+        Assert.InRange(model.Fixed(1), 990, 1010);
+    }
+
+    [Fact]
     public void A_slower_machine_makes_all_row_counts_dearer_and_an_interruption_none()
     {
         var model = new PacedCostModel(8);

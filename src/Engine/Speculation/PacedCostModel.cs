@@ -102,7 +102,7 @@ internal sealed class PacedCostModel(int maxRows, int maxSequences = 1)
     {
         PlainPasses plain = _plain[_size];
         plain.Ratios[plain.Count++ % PlainWindow] = ratio;
-        int count = Math.Min(plain.Count, PlainWindow);
+        int count = (int)Math.Min(plain.Count, PlainWindow);
         plain.Ratios.AsSpan(0, count).CopyTo(_sorted);
         plain.Bias = MedianOf(count);
     }
@@ -133,6 +133,6 @@ internal sealed class PacedCostModel(int maxRows, int maxSequences = 1)
         public readonly long[] Last = new long[maxRows + 1];       // [cells] number of the last one
         public readonly double[] Ratios = new double[PlainWindow]; // the last ones over what they were to cost
         public double Bias = 1;
-        public int Count;
+        public long Count;
     }
 }

@@ -17,6 +17,7 @@ internal sealed class StepCostModel
     private const int Stale = 300;              // passes after which an observation counts for half
     private const double Trust = 16;            // observations of a cell that count as much as the line
     private const int Often = 8;                // passes of well-known row counts after which the table is made again
+    private const int Enough = 1 << 16;         // observations of a cell that are counted
     private const int MostSeen = 32;            // observations of a cell that count for the line
     private const double Slowest = 1.0 / 16;    // weight of the newest observation of a cell that is known well
     private const double OutlierShare = 0.15;   // a pass that was interrupted moves nothing by more than this share
@@ -104,7 +105,7 @@ internal sealed class StepCostModel
     public void Confirm(int rows)
     {
         int cell = _cells[rows];
-        _seen[cell]++;
+        _seen[cell] = Math.Min(_seen[cell] + 1, Enough); // a service makes billions of passes
         _last[cell] = ++_passes;
         if (_seen[cell] <= MostSeen || _passes % Often == 0) Rebuild();
     }
