@@ -170,6 +170,24 @@ public sealed class GovernorChoiceTests : IDisposable
         Assert.True(simulation.StepsWithHiddenStates > 0.9 * simulation.Steps, $"{simulation.StepsWithHiddenStates} of {simulation.Steps} steps");
     }
 
+    /// <summary>
+    /// Heads that would beat plain decoding, but not the model that drafts, whichever is listed first: whatever an answer's first steps take it for reading, states are handed
+    /// on for a trial now and then and not in between.
+    /// </summary>
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public void Hidden_states_are_not_kept_for_heads_that_a_model_outdoes(bool headsFirst)
+    {
+        SetDrafter heads = new() { RunsModel = true, RightTo = 2, DepthCost = 0.05, CarryCost = 0.1 };
+        SetDrafter model = new() { RunsModel = true, IsRight = (_, _) => true, DepthCost = 0.1, ReadCost = 0.01 };
+        var simulation = new GovernorSimulation(_rig, headsFirst ? [heads, model] : [model, heads], [headsFirst, !headsFirst], answers: 120, prompt: 100) { PerRow = 0.1 };
+        simulation.Run(Tokens);
+        (int steps, int kept) = (simulation.Steps, simulation.StepsWithHiddenStates);
+        simulation.Run(8 * Tokens);
+        Assert.InRange((double)(simulation.StepsWithHiddenStates - kept) / (simulation.Steps - steps), 0.001, 0.1);
+    }
+
     [Fact]
     public void Of_many_sequences_one_is_enough_to_find_out_that_a_drafter_does_not_pay()
     {

@@ -13,6 +13,7 @@ internal sealed class DrafterArm(IDrafter drafter, TokenForest forest, int nodes
     private const int LongestTrial = 32;     // calls, for models that never become steady
     private const int ShortestInterval = 4, LongestInterval = 4096;
     private const int Wait = 64;             // steps that a whole sequence is waited for
+    private const int Kept = 4;              // steps in a row that a promise has to hold
     private const float DepthPrior = 0.6f;
     private const double Surest = 0.995;
     private const double CostRate = 1.0 / 16, ValueRate = 1.0 / 3, CorrectionFade = 0.95, CorrectionPrior = 8, Interrupted = 2, LongReading = 3;
@@ -33,7 +34,7 @@ internal sealed class DrafterArm(IDrafter drafter, TokenForest forest, int nodes
     private double _cost, _togetherCost, _value, _learnCost, _loss, _perToken; // _perToken: ticks of a token that it had missed
     private double _tokens = CorrectionPrior, _plannedTokens = CorrectionPrior;
     private long _steadyCalls, _togetherCalls, _readings, _due = -1;
-    private int _interval = ShortestInterval, _skipped;
+    private int _interval = ShortestInterval, _skipped, _promises;
     private bool _again;
     private readonly LazyDrafter? _lazy = drafter as LazyDrafter;
     private long _readySince = -1;                           // step in which weights that were read later came; -1 = there from the start
@@ -233,6 +234,16 @@ internal sealed class DrafterArm(IDrafter drafter, TokenForest forest, int nodes
         return (outlook.Lends || reading <= outlook.Stake) && depth * DepthTicks(1, outlook.Costs) <= outlook.Stake;
     }
 
+    /// <summary>
+    /// It would be better than what drafts, or not, if it was handed hidden states: they are asked for once that holds for several steps, since in the first ones of an
+    /// answer another drafter may just have to read.
+    /// </summary>
+    public void Promises(bool better, long step)
+    {
+        _promises = better ? _promises + 1 : 0;
+        if (_promises >= Kept) Feed.WantAll(step);
+    }
+
     /// <summary>Whether it was asked about the sequence in this step.</summary>
     public bool WasAsked(int sequence, long step) => _asked[sequence] == step;
 
@@ -242,8 +253,9 @@ internal sealed class DrafterArm(IDrafter drafter, TokenForest forest, int nodes
     /// <param name="step">The step.</param>
     /// <param name="costs">What passes cost.</param>
     /// <param name="plain">What the step takes without drafts: a call that took longer than usual by more was interrupted.</param>
+    /// <param name="probe">Only to find out what it is worth.</param>
     /// <returns>Ticks that drafting took without interruptions, and reading what it had missed.</returns>
-    public (double Drafting, double Reading) Asked(ReadOnlySpan<DraftRequest> limited, double ticks, long step, PacedCostModel costs, double plain)
+    public (double Drafting, double Reading) Asked(ReadOnlySpan<DraftRequest> limited, double ticks, long step, PacedCostModel costs, double plain, bool probe)
     {
         int depth = 0, unread = 0;
         bool steady = true;
@@ -260,8 +272,9 @@ internal sealed class DrafterArm(IDrafter drafter, TokenForest forest, int nodes
         }
 
         _skipped = 0;
-        if (CalledSequences > 1 || limited.Length == 1) Feed.WantAll(step);
-        Feed.WantOne(step);
+        if (!probe && (CalledSequences > 1 || limited.Length == 1)) Feed.WantAll(step);
+        else if (limited.Length == 1 && IsTried) Feed.WantOne(step, steps: 2); // to be asked again
+        else Feed.WantOne(step);
         Calls++;
         Proposed += forest.Count - limited.Length;
         if (!IsCostly)

@@ -279,9 +279,12 @@ public sealed class Governor : IDrafter
             arm.LastPlan = arm.Best(requests, outlook);
             if (due < 0 && arm != _main && affordable && !arm.Saves && arm.IsDue(requests, _steps)) due = d;
             double rate = arm.LastPlan.Rate * (arm == _main ? Loyalty : 1);
-            if (rate <= bestRate) continue;
-            if (!arm.ReadsHidden || arm.Feed.WasOnForAll) (best, bestRate) = (d, rate);
-            else if (rate > Promise * bestRate) arm.Feed.WantAll(_steps);
+            if (rate > bestRate && (!arm.ReadsHidden || arm.Feed.WasOnForAll)) (best, bestRate) = (d, rate);
+        }
+
+        foreach (DrafterArm arm in _arms)
+        {
+            if (arm.ReadsHidden && arm.IsTried && !arm.Feed.WasOnForAll) arm.Promises(arm.LastPlan.Rate > Promise * bestRate, _steps);
         }
 
         if (wanted >= 0 && !loads) _arms[wanted].Load(); // one after the other, beside the steps
@@ -326,7 +329,7 @@ public sealed class Governor : IDrafter
         ReadOnlySpan<DraftRequest> limited = _limited.AsSpan(0, requests.Length);
         arm.Drafter.Propose(limited, forest);
         _selection.Merge(requests, forest, arm.Acceptance, (byte)d);
-        (double drafting, double reading) = arm.Asked(limited, _clock.GetTimestamp() - start, _steps, _costs, _plain);
+        (double drafting, double reading) = arm.Asked(limited, _clock.GetTimestamp() - start, _steps, _costs, _plain, probe: one);
         _draftTicks += drafting;
         _readTicks += reading;
     }
