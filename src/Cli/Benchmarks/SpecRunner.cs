@@ -26,6 +26,9 @@ internal static class SpecRunner
     private const ulong Seed = 4242;     // not that of the published scores
     private const ulong WarmSeed = 777;
 
+    /// <summary>Prompt tokens of a pass per request of a batch: prompts are read in a few steps, so that drafts do not end the first answers before the last ones begin.</summary>
+    private const int PromptRows = 64;
+
     /// <summary>Tokens of a prompt for random weights.</summary>
     public const int RandomPrompt = 64;
 
@@ -60,7 +63,7 @@ internal static class SpecRunner
         IReadOnlyList<AdversaryOptions> adversaries = AdversarialBench.All(request.Tokens);
         DrafterOptions auto = DraftChoice.Parse("auto", "--adversarial").Options!(host, directory);
         var switched = new SwitchedDrafts([auto, .. adversaries.Select(a => new GovernorOptions(a))]);
-        options = options with { Draft = switched, MaxSequences = request.Batch, MaxRows = Math.Max(options.MaxRows, request.Batch * 8) };
+        options = options with { Draft = switched, MaxSequences = request.Batch, MaxRows = Math.Max(options.MaxRows, request.Batch * (1 + PromptRows)), PrefillChunk = request.Batch * PromptRows };
         using ChatModel chat = ChatModel.Load(directory, options, DraftChoice.None, traceDrafts: false);
         IReadOnlyList<SpecQuestion> questions = [.. SpecBench.HeldOut(chat, 2 * request.Batch + 24, Seed, bucket).Where(q => q.Prompt.Length < chat.Language.ContextLength / 2)];
         var bench = new AdversarialBench(chat.Language, ["auto", .. adversaries.Select(a => a.Name)], adversaries, request, host.Interrupt);
