@@ -88,11 +88,11 @@ internal sealed record DraftChoice(string Text, Func<CliHost, string, DrafterOpt
     private static DrafterOptions Auto(string target, bool loadsAtStart)
     {
         string draft = Path.TrimEndingDirectorySeparator(target) + "-draft";
-        DrafterOptions[] model = Directory.Exists(draft) ? [new DraftModelOptions { Directory = draft, Tokens = AutoDepth, MinProbability = 0.3f, WeightType = DraftType }] : [];
-        List<DrafterOptions> heads = [];
-        if (Beside(target, "medusa") is { } medusa) heads.Add(new MedusaOptions { Directory = medusa });
-        if (Beside(target, s_eagles) is { } eagle) heads.Add(new EagleOptions { Directory = eagle, Depth = AutoDepth, Width = 1, Nodes = AutoDepth }); // chains: trees cost more rows than they spare passes on a processor
-        return new GovernorOptions([new NgramOptions(), new SuffixOptions(), new RecyclingOptions(), .. heads, .. model]) { LoadsAtStart = loadsAtStart };
+        List<DrafterOptions> trained = []; // in the order in which they are tried: those that usually gain most first
+        if (Directory.Exists(draft)) trained.Add(new DraftModelOptions { Directory = draft, Tokens = AutoDepth, MinProbability = 0.3f, WeightType = DraftType });
+        if (Beside(target, s_eagles) is { } eagle) trained.Add(new EagleOptions { Directory = eagle, Depth = AutoDepth, Width = 1, Nodes = AutoDepth }); // chains: trees cost more rows than they spare passes on a processor
+        if (Beside(target, "medusa") is { } medusa) trained.Add(new MedusaOptions { Directory = medusa });
+        return new GovernorOptions([new NgramOptions(), new SuffixOptions(), new RecyclingOptions(), .. trained]) { LoadsAtStart = loadsAtStart };
     }
 
     /// <summary>Heads that belong to a target: in a directory of its name with the kind behind it, or within its own.</summary>

@@ -14,6 +14,7 @@ namespace Foretoken.Speculation;
 public sealed class DraftModelDrafter : IDeferredDrafter
 {
     private const int CatchUpPasses = 8; // of a step, for prompts
+    private const int LonePasses = 32;   // where no other request waits: drafts come along with the prompt's last rows
     private const int Candidates = 8;    // most likely tokens that are looked at
     private readonly DraftModelOptions _options;
     private readonly IBackend _backend;
@@ -84,7 +85,8 @@ public sealed class DraftModelDrafter : IDeferredDrafter
             if (requests[i].MaxNodes > 0 && requests[i].MaxDepth > 0 && Follow(requests[i])) _active[_activeCount++] = new Active(i, forest.Root(requests[i].Tree), 1);
         }
 
-        for (int pass = 0; pass < CatchUpPasses && ReadPrompts(requests); pass++)
+        int passes = requests.Length == 1 ? LonePasses : CatchUpPasses;
+        for (int pass = 0; pass < passes && ReadPrompts(requests); pass++)
         {
         }
 

@@ -25,6 +25,7 @@ internal sealed class DrafterArm(IDrafter drafter, TokenForest forest, int nodes
     private const double MostCredit = 48;    // tokens' plain time that reading some of them may take in a step
     private const int LongRead = 32;         // tokens that tell what one costs
     private const double ReadRate = 0.25, LeastReading = 0.1;
+    private const int KeptBack = 64;         // tokens whose hidden states a drafter has been handed but not read, at most
     private const int Along = 8;             // tokens that the pass of the first draft reads along
     private readonly long[] _asked = Filled(maxSequences);   // [sequences] step of the last call with the sequence
     private readonly int[] _read = new int[maxSequences];    // [sequences] tokens that the sequence had then
@@ -119,7 +120,7 @@ internal sealed class DrafterArm(IDrafter drafter, TokenForest forest, int nodes
     public bool MayBegin(ReadOnlySpan<DraftRequest> requests, long step)
     {
         if (readsHidden && requests.Length > 1 && !Feed.HasTrial(requests, step)) return false;
-        if (_readySince < 0 || Calls > 0 || !readsHidden || !drafter.RunsModel || step - _readySince > Wait) return true;
+        if (!readsHidden || !drafter.RunsModel || step - Math.Max(_readySince, 0) > Wait) return true;
         foreach (DraftRequest r in requests)
         {
             if (Feed.IsWhole(r.Sequence)) return true;
@@ -227,6 +228,9 @@ internal sealed class DrafterArm(IDrafter drafter, TokenForest forest, int nodes
     /// <summary>Whether the last plan is for the request.</summary>
     public bool Includes(int request) => _included[request];
 
+    /// <summary>It was asked about the only request a step ago: what it read of that is worth most at once.</summary>
+    public bool Goes(ReadOnlySpan<DraftRequest> requests, long step) => requests.Length == 1 && _asked[requests[0].Sequence] == step - 1;
+
     /// <summary>Whether it may be asked about the sequence that it can begin with soonest.</summary>
     public bool IsAffordable(ReadOnlySpan<DraftRequest> requests, in Outlook outlook, int depth)
     {
@@ -291,7 +295,7 @@ internal sealed class DrafterArm(IDrafter drafter, TokenForest forest, int nodes
             if (Calls <= Compiled) return (drafting, Math.Min(reading, unread * TokenTicks(costs)));
             if (unread < Along) return (drafting + reading, 0);
             double perToken = (_steadyCalls > 0 ? reading : ticks) / unread;
-            bool tells = unread >= LongRead && depth > 0 && perToken > LeastReading * ReadingOf(costs); // what another request had read already costs nothing
+            bool tells = unread >= LongRead && depth > 0 && (readsHidden || perToken > LeastReading * ReadingOf(costs)); // what another request had read already costs nothing
             if (tells) _perToken = ++_readings == 1 ? perToken : _perToken + (Math.Min(perToken, LongReading * _perToken) - _perToken) * ReadRate;
             return (drafting, Math.Min(reading, LongReading * unread * TokenTicks(costs) + plain));
         }
@@ -361,7 +365,8 @@ internal sealed class DrafterArm(IDrafter drafter, TokenForest forest, int nodes
     private int Unread(in DraftRequest request, long step)
     {
         int s = request.Sequence;
-        return !IsCostly || _asked[s] == step - 1 || (readsHidden && !Feed.IsWhole(s)) ? 0 : Math.Max(0, request.Path.Count - _read[s] - Along);
+        if (!IsCostly || _asked[s] == step - 1 || (readsHidden && !Feed.IsWhole(s))) return 0;
+        return Math.Clamp(request.Path.Count - _read[s] - Along, 0, readsHidden ? KeptBack : int.MaxValue);
     }
 
     private double TokenTicks(PacedCostModel costs) => _readings > 0 ? _perToken : ReadingOf(costs);

@@ -125,7 +125,6 @@ public sealed class Governor : IDrafter
             return;
         }
 
-        long start = _clock.GetTimestamp();
         _stake = _limit.Balance * _plain / requests.Length;
         _keysPerRow = StepCost.FurtherRow * _keys / requests.Length;
         _selection.Begin(requests);
@@ -134,8 +133,8 @@ public sealed class Governor : IDrafter
             if (!_arms[d].IsCostly && (_limit.Spares || _arms[d].Pays) && _arms[d].IsDue(requests, _steps)) Ask(d, requests, !_arms[d].MayPay, int.MaxValue, 0);
         }
 
-        Choose(requests, start);
-        AskCostly(requests, start);
+        Choose(requests);
+        AskCostly(requests);
         if (_choice.Nodes > 0) _selection.CopyTo(forest);
         Credit(requests.Length);
     }
@@ -252,7 +251,7 @@ public sealed class Governor : IDrafter
     /// Asks the costly drafter that is expected to beat what is chosen already by most, if any does. One that is due is asked in its place, or beside it about one of many
     /// sequences; what its drafts are worth is then part of what finding out costs.
     /// </summary>
-    private void AskCostly(ReadOnlySpan<DraftRequest> requests, long start)
+    private void AskCostly(ReadOnlySpan<DraftRequest> requests)
     {
         int best = -1, due = -1, wanted = -1;
         bool loads = false;
@@ -269,21 +268,20 @@ public sealed class Governor : IDrafter
                 continue;
             }
 
-            bool affordable = _limit.Spares && arm.IsAffordable(requests, outlook, TrialDepthOf(arm));
-            if (!arm.IsTried)
-            {
-                if (affordable && arm.MayBegin(requests, _steps)) due = due < 0 || _arms[due].IsTried ? d : due;
-                continue;
-            }
-
+            if (!arm.IsTried) continue;
             arm.LastPlan = arm.Best(requests, outlook);
-            if (due < 0 && arm != _main && affordable && !arm.Saves && arm.IsDue(requests, _steps)) due = d;
             double rate = arm.LastPlan.Rate * (arm == _main ? Loyalty : 1);
             if (rate > bestRate && (!arm.ReadsHidden || arm.Feed.WasOnForAll)) (best, bestRate) = (d, rate);
         }
 
-        foreach (DrafterArm arm in _arms)
+        bool clear = requests.Length == 1 && bestRate * _plain > ClearGain; // finding out about others would take its place
+        for (int d = 0; d < _arms.Length; d++)
         {
+            DrafterArm arm = _arms[d];
+            if (!arm.IsCostly || !arm.IsReady) continue;
+            bool goes = arm.Goes(requests, _steps), affordable = (goes || (clear ? _limit.Lends : _limit.Spares)) && arm.IsAffordable(requests, outlook, TrialDepthOf(arm));
+            if (!arm.IsTried) due = affordable && (due < 0 || _arms[due].IsTried) && arm.MayBegin(requests, _steps) ? d : due;
+            else if (due < 0 && arm != _main && affordable && !arm.Saves && arm.IsDue(requests, _steps)) due = d;
             if (arm.ReadsHidden && arm.IsTried && !arm.Feed.WasOnForAll) arm.Promises(arm.LastPlan.Rate > Promise * bestRate, _steps);
         }
 
@@ -302,11 +300,11 @@ public sealed class Governor : IDrafter
             Ask(due, requests, one: true, TrialDepthOf(_arms[due]), 0);
         }
 
-        if (best >= 0 || due >= 0) Choose(requests, start);
+        if (best >= 0 || due >= 0) Choose(requests);
     }
 
-    private void Choose(ReadOnlySpan<DraftRequest> requests, long start) =>
-        _choice = _selection.Choose(requests, _costs, _keysPerRow, _keys, _clock.GetTimestamp() - start, _stake - _draftTicks);
+    private void Choose(ReadOnlySpan<DraftRequest> requests) =>
+        _choice = _selection.Choose(requests, _costs, _keysPerRow, _keys, _draftTicks, _stake - _draftTicks);
 
     private static int TrialDepthOf(DrafterArm arm) => Math.Max(TrialDepth, arm.LastPlan.Depth);
 

@@ -2,7 +2,9 @@ using Foretoken.Backends;
 
 namespace Foretoken.Speculation;
 
-/// <summary>A <see cref="Governor"/> over several drafters, cheap ones first: equal drafts count as the first drafter's.</summary>
+/// <summary>
+/// A <see cref="Governor"/> over several drafters, cheap ones first: equal drafts count as the first drafter's. Draft models and heads are tried in the order in which they stand.
+/// </summary>
 public sealed record GovernorOptions(params IReadOnlyList<DrafterOptions> Drafters) : DrafterOptions
 {
     /// <inheritdoc/>
