@@ -195,10 +195,12 @@ public sealed class GovernorChoiceTests : IDisposable
         var simulation = new GovernorSimulation(_rig, [drafter], sequences: 4) { PerRow = 0.8 };
         Assert.InRange(simulation.Run(4 * Tokens).Slowdown, 0, 1.03);
         Assert.Equal(drafter.Calls, drafter.RequestsWithRoom);
+        Assert.Equal(0, drafter.MeasuredCalls); // what four took says nothing of what it brought to one
         var right = new SetDrafter { RunsModel = true, IsRight = (_, _) => true };
         simulation = new GovernorSimulation(_rig, [right], sequences: 4) { PerRow = 0.1 };
         simulation.Run(4 * Tokens);
         Assert.True(right.RequestsWithRoom > 3.5 * right.Calls);
+        Assert.Equal((right.RequestsWithRoom - right.Calls) / 3, right.MeasuredCalls); // calls are about one of the four or about all
     }
 
     /// <summary>Reading eight prompts costs more than the account holds: what one of them has shown makes it worth while.</summary>

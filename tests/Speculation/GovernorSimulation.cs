@@ -216,6 +216,8 @@ internal sealed class SetDrafter : IDrafter
 
     public int CommittedCalls { get; private set; }
 
+    public int MeasuredCalls { get; private set; }
+
     public string Name => "set";
 
     public int MaxNodes => Depth;
@@ -261,6 +263,8 @@ internal sealed class SetDrafter : IDrafter
     {
         if (++_observed <= 2) OneOff(_observed, 2);
     }
+
+    public void Measured(in StepCost cost) => MeasuredCalls++;
 
     public void Release(int sequence) => _read[sequence] = 0;
 

@@ -197,6 +197,7 @@ public sealed class Governor : IDrafter
     public void Measured(in StepCost cost)
     {
         long taps = _taps is { Paused: false } ? _taps.LastTicks : 0, extra = _extraTicks + taps;
+        int roots = cost.Rows - cost.PromptRows - _choice.Nodes;
         bool asked = false;
         double usual = 0;
         foreach (DrafterArm arm in _arms)
@@ -205,10 +206,9 @@ public sealed class Governor : IDrafter
             extra += arm.Feed.Ticks;
             usual += arm.ExtraTicks;
             if (cost.PromptRows == 0) arm.Feed.EndStep(taps);
-            arm.Drafter.Measured(cost);
+            if (arm.Called && arm.CalledSequences == roots) arm.Drafter.Measured(cost); // the time of other steps has little to do with its tokens
         }
 
-        int roots = cost.Rows - cost.PromptRows - _choice.Nodes;
         long verify = Math.Max(cost.VerifyTicks - extra, cost.VerifyTicks / 4);
         _costs.Observe(cost with { VerifyTicks = verify }, plain: _choice.Nodes == 0 && !asked);
         if (cost.PromptRows > 0 || roots <= 0 || !(_plain > 0)) return;

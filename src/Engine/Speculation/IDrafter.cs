@@ -53,7 +53,7 @@ public interface IDrafter : IDisposable
     /// <param name="forest">The verified trees.</param>
     void Observe(ReadOnlySpan<DraftRequest> requests, ReadOnlySpan<Acceptance> acceptances, TokenForest forest);
 
-    /// <summary>Tells what the step took, after <see cref="Observe"/>.</summary>
+    /// <summary>Tells what a step took in which it was asked about all requests, after <see cref="Observe"/>.</summary>
     void Measured(in StepCost cost)
     {
     }
