@@ -220,7 +220,7 @@ public sealed class HostileInputTests : IDisposable
         var zeros = new JsonArray([.. Enumerable.Range(0, 64).Select(_ => (JsonNode)0)]);
         var counts = new JsonObject
         {
-            ["timed_steps"] = 1, ["decoded_tokens"] = 1, ["decode_ms"] = 1, ["draft_ms"] = 0, ["verify_ms"] = 1, ["speed_ups"] = new JsonArray(1), ["drafted_at"] = zeros, ["accepted_at"] = zeros.DeepClone(),
+            ["timed_steps"] = 1, ["decoded_tokens"] = 1, ["decode_ms"] = 1, ["prefill_ms"] = 1, ["draft_ms"] = 0, ["verify_ms"] = 1, ["speed_ups"] = new JsonArray(1), ["drafted_at"] = zeros, ["accepted_at"] = zeros.DeepClone(),
         };
         var cell = new JsonObject { ["drafter"] = drafter, ["bucket"] = "b", ["tokens"] = 1, ["steps"] = 1, ["drafted_tokens"] = 0, ["counts"] = counts };
         string file = _directory.File(name + ".json");

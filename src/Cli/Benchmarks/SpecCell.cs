@@ -26,6 +26,9 @@ internal sealed class SpecCell(string drafter, string bucket)
 
     public double DecodeMilliseconds { get; private set; }
 
+    /// <summary>Until the first token: a drafter that reads prompts does so before it.</summary>
+    public double PrefillMilliseconds { get; private set; }
+
     public double DraftMilliseconds { get; private set; }
 
     public double VerifyMilliseconds { get; private set; }
@@ -51,6 +54,7 @@ internal sealed class SpecCell(string drafter, string bucket)
         TimedSteps += Math.Max(0, s.Steps - 1);
         Drafted += s.DraftedTokens;
         DecodeMilliseconds += s.DecodeMilliseconds;
+        PrefillMilliseconds += s.PrefillMilliseconds;
         DraftMilliseconds += s.DraftMilliseconds;
         VerifyMilliseconds += s.VerifyMilliseconds;
         for (int i = 0; i < s.DraftedAt.Length; i++)
@@ -68,6 +72,7 @@ internal sealed class SpecCell(string drafter, string bucket)
         TimedSteps += other.TimedSteps;
         Drafted += other.Drafted;
         DecodeMilliseconds += other.DecodeMilliseconds;
+        PrefillMilliseconds += other.PrefillMilliseconds;
         DraftMilliseconds += other.DraftMilliseconds;
         VerifyMilliseconds += other.VerifyMilliseconds;
         for (int i = 0; i < DraftedAt.Length; i++)
@@ -99,6 +104,7 @@ internal sealed class SpecCell(string drafter, string bucket)
         w.WriteNumber("timed_steps", TimedSteps);
         w.WriteNumber("decoded_tokens", DecodedTokens);
         w.WriteNumber("decode_ms", DecodeMilliseconds);
+        w.WriteNumber("prefill_ms", PrefillMilliseconds);
         w.WriteNumber("draft_ms", DraftMilliseconds);
         w.WriteNumber("verify_ms", VerifyMilliseconds);
         Write("speed_ups", SpeedUps);
@@ -127,6 +133,7 @@ internal sealed class SpecCell(string drafter, string bucket)
             TimedSteps = counts.GetProperty("timed_steps").GetInt64(),
             DecodedTokens = counts.GetProperty("decoded_tokens").GetInt64(),
             DecodeMilliseconds = counts.GetProperty("decode_ms").GetDouble(),
+            PrefillMilliseconds = counts.GetProperty("prefill_ms").GetDouble(),
             DraftMilliseconds = counts.GetProperty("draft_ms").GetDouble(),
             VerifyMilliseconds = counts.GetProperty("verify_ms").GetDouble(),
         };
@@ -145,6 +152,12 @@ internal sealed class SpecCell(string drafter, string bucket)
 
     /// <summary>Time of verifying per step, in plain steps.</summary>
     public double VerifyCost(SpecCell plain) => VerifyMilliseconds / TimedSteps / PlainStep(plain);
+
+    /// <summary>Time until the first token, in that of plain decoding.</summary>
+    public double FirstTokenTime(SpecCell plain) => PrefillMilliseconds / plain.PrefillMilliseconds;
+
+    /// <summary>Speed-up of whole requests, their prompts included.</summary>
+    public double WholeSpeedUp(SpecCell plain) => (plain.PrefillMilliseconds + plain.DecodeMilliseconds) / (PrefillMilliseconds + DecodeMilliseconds);
 
     /// <summary>Speed-up that accepted length and the two costs predict.</summary>
     public double Predicted(SpecCell plain) => (double)DecodedTokens / TimedSteps / (DraftCost(plain) + VerifyCost(plain));

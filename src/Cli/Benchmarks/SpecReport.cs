@@ -11,6 +11,7 @@ namespace Foretoken.Cli.Benchmarks;
 internal static class SpecReport
 {
     private const int ShownPositions = 6;
+    private static readonly string[] s_headings = ["drafter", "bucket", "tok/s", "MAT", "acceptance", "by position", "c", "v", "predicted", "measured", "first token", "whole"];
     private static readonly string[] s_colors = ["#4269d0", "#efb118", "#ff725c", "#6cc5b0", "#3ca951", "#a463f2", "#9c6b4e", "#97bbf5"];
 
     /// <summary>Writes the result to stdout and, if there is one, the page.</summary>
@@ -25,18 +26,14 @@ internal static class SpecReport
         host.Error.WriteLine($"[page written to {page.Name}]");
     }
 
-    /// <summary>MAT: mean accepted length, tokens per pass with the bonus. c, v: drafting and verifying per step in plain steps.</summary>
+    /// <summary>
+    /// MAT: mean accepted length, tokens per pass with the bonus. c, v: drafting and verifying per step in plain steps. First token: time until it, in that of plain decoding;
+    /// whole: speed-up of whole requests, their prompts included.
+    /// </summary>
     public static Table ToTable(IReadOnlyList<SpecCell> cells)
     {
-        var table = new Table("drafter", "bucket", "tok/s", "MAT", "acceptance", "by position", "c", "v", "predicted", "measured");
-        foreach (SpecCell c in cells)
-        {
-            SpecCell plain = Plain(cells, c);
-            table.Add(
-                c.Drafter, c.Bucket, Text(c.TokensPerSecond, 0), Text(c.MeanAcceptedLength, 2), c.Drafted == 0 ? "" : Text(c.Acceptance, 2), Positions(c),
-                Text(c.DraftCost(plain), 3), Text(c.VerifyCost(plain), 2), Text(c.Predicted(plain), 2), Text(c.SpeedUp, 2));
-        }
-
+        var table = new Table(s_headings);
+        foreach (SpecCell c in cells) table.Add(Row(c, Plain(cells, c)));
         return table;
     }
 
@@ -61,6 +58,8 @@ internal static class SpecReport
             w.WriteRounded("v", c.VerifyCost(plain), 4);
             w.WriteRounded("predicted_speed_up", c.Predicted(plain), 4);
             w.WriteRounded("measured_speed_up", c.SpeedUp, 4);
+            w.WriteRounded("first_token_time", c.FirstTokenTime(plain), 4);
+            w.WriteRounded("whole_speed_up", c.WholeSpeedUp(plain), 4);
             w.WriteStartArray("accepted_at");
             for (int i = 0; i < c.DraftedAt.Length && c.DraftedAt[i] > 0; i++) w.WriteNumberValue(Math.Round((double)c.AcceptedAt[i] / c.DraftedAt[i], 4));
             w.WriteEndArray();
@@ -91,6 +90,12 @@ internal static class SpecReport
         if (governor is not null) html.Append("<h2>The Governor</h2><p>").Append(Escape(governor.Explain())).Append("</p>");
         return html.Append("</html>\n").ToString();
     }
+
+    private static string[] Row(SpecCell c, SpecCell plain) =>
+    [
+        c.Drafter, c.Bucket, Text(c.TokensPerSecond, 0), Text(c.MeanAcceptedLength, 2), c.Drafted == 0 ? "" : Text(c.Acceptance, 2), Positions(c), Text(c.DraftCost(plain), 3),
+        Text(c.VerifyCost(plain), 2), Text(c.Predicted(plain), 2), Text(c.SpeedUp, 2), Text(c.FirstTokenTime(plain), 2), Text(c.WholeSpeedUp(plain), 2),
+    ];
 
     private static SpecCell Plain(IReadOnlyList<SpecCell> cells, SpecCell c) => cells.First(p => p.Drafter == "none" && p.Bucket == c.Bucket);
 
@@ -193,14 +198,13 @@ internal static class SpecReport
     private static string HtmlTable(IReadOnlyList<SpecCell> cells)
     {
         var html = new StringBuilder("<table><tr>");
-        foreach (string heading in new[] { "drafter", "bucket", "tok/s", "MAT", "acceptance", "by position", "c", "v", "predicted", "measured" }) html.Append("<th>").Append(heading).Append("</th>");
+        foreach (string heading in s_headings) html.Append("<th>").Append(heading).Append("</th>");
         html.Append("</tr>");
         foreach (SpecCell c in cells)
         {
-            SpecCell plain = Plain(cells, c);
-            html.Append(Invariant($"<tr><td>{Escape(c.Drafter)}</td><td>{Escape(c.Bucket)}</td><td>{c.TokensPerSecond:F0}</td><td>{c.MeanAcceptedLength:F2}</td>"))
-                .Append(Invariant($"<td>{(c.Drafted == 0 ? "" : Text(c.Acceptance, 2))}</td><td>{Positions(c)}</td><td>{c.DraftCost(plain):F3}</td>"))
-                .Append(Invariant($"<td>{c.VerifyCost(plain):F2}</td><td>{c.Predicted(plain):F2}</td><td>{c.SpeedUp:F2}</td></tr>"));
+            html.Append("<tr>");
+            foreach (string text in Row(c, Plain(cells, c))) html.Append("<td>").Append(Escape(text)).Append("</td>");
+            html.Append("</tr>");
         }
 
         return html.Append("</table>").ToString();

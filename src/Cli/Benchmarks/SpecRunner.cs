@@ -115,7 +115,7 @@ internal static class SpecRunner
             CultureInfo.InvariantCulture,
             $"{name}, weights {model.Loaded.WeightType.ToString().ToLowerInvariant()}, {model.BackendName}, {Environment.ProcessorCount} processors, {questions.Count} questions after {warm.Count} others, {(request.Temperature == 0 ? "greedy" : $"temperature {request.Temperature.ToString(CultureInfo.InvariantCulture)}")}.");
         SpecReport.Write(name, machine, cells, bench.Governor, request.Page, request.Format, host);
-        host.Error.WriteLine($"[{machine} MAT: tokens per pass with the bonus; c, v: drafting and verifying per step in plain steps; medians of {request.Repeats}]");
+        host.Error.WriteLine($"[{machine} MAT: tokens per pass with the bonus; c, v: drafting and verifying per step in plain steps; first token: time until it in plain decoding's; whole: speed-up of whole requests; medians of {request.Repeats}]");
         if (bench.Governor is { } governor) host.Error.WriteLine($"[auto: {governor.Explain()}]");
         return Check(bench.Different, host);
     }
