@@ -65,6 +65,21 @@ public sealed class GovernorChoiceTests : IDisposable
         }
     }
 
+    /// <summary>Where interruptions make passes without drafts look dear, passes of more rows are not thought to take less: drafts that are always wrong would seem to pay.</summary>
+    [Theory]
+    [InlineData(1, 0.1)]
+    [InlineData(1, 0.8)]
+    [InlineData(8, 0.8)]
+    [InlineData(32, 0.8)]
+    public void Wrong_drafts_gain_nothing_on_a_loaded_machine(int sequences, double perRow)
+    {
+        for (ulong seed = 1; seed <= 16; seed++)
+        {
+            SetDrafter drafter = Hardly("wrong", costly: true, sequences, perRow, 4 * Tokens);
+            Assert.InRange(new GovernorSimulation(_rig, [drafter], sequences: sequences, answers: 250, prompt: 100, seed: seed) { PerRow = perRow, Loaded = true }.Run(4 * Tokens).Slowdown, 1, 1.03);
+        }
+    }
+
     /// <summary>What good drafters save is not kept back: the time of plain decoding that they leave, whether or not first calls take long.</summary>
     [Theory]
     [InlineData(false, 1, 0.05, 0.20)]

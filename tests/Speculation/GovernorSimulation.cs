@@ -24,11 +24,12 @@ internal sealed class GovernorSimulation
     private readonly RowBatch _rows = new(4);
     private readonly TokenForest _forest;
     private readonly DraftRequest[] _requests;
-    private readonly SeededRandom _random = new(5);
+    private readonly SeededRandom _random;
     private double _slowness = 1, _until; // of the loaded machine, and until when
 
-    public GovernorSimulation(LoopRig rig, SetDrafter[] drafters, bool[]? readHidden = null, int sequences = 1, int answers = 100_000, int prompt = 1)
+    public GovernorSimulation(LoopRig rig, SetDrafter[] drafters, bool[]? readHidden = null, int sequences = 1, int answers = 100_000, int prompt = 1, ulong seed = 5)
     {
+        _random = new SeededRandom(seed);
         var plan = new MemoryPlan();
         _drafters = drafters;
         foreach (SetDrafter d in drafters) (d.Clock, d.Sequences) = (_clock, sequences);

@@ -86,6 +86,24 @@ public class GovernorTests
         Assert.True(model.Estimate(0.9f, 1, 1) > 0.6f * common);
     }
 
+    [Fact]
+    public void A_pass_of_more_rows_is_not_thought_to_take_less()
+    {
+        DraftRequest[] requests = [Request(0, 24)];
+        var forest = new TokenForest(1, 8);
+        forest.Add(forest.Root(forest.AddTree(5)), 7, 0.9f);
+        var costs = new PacedCostModel(8);
+        for (int i = 0; i < 40; i++) costs.Observe(new StepCost(2, 0, 0, 0, 1000), plain: false);
+        for (int i = 0; i < 40; i++) costs.Observe(new StepCost(1 + i % 2, 0, 0, 0, i % 2 == 0 ? 1500 : 1000), plain: i % 2 == 0); // interrupted
+        Assert.True(costs.PredictPlain(1, 0) > 1.1 * costs.Predict(2, 0));
+        var wrong = new AcceptanceModel(1);
+        for (int i = 0; i < 300; i++) wrong.Observe(0.9f, 1, 0, false);
+        var selection = new DraftSelection(1, 8, new MemoryPlan());
+        selection.Begin(requests);
+        selection.Merge(requests, forest, wrong, 0);
+        Assert.Equal(0, selection.Choose(requests, costs, 0, 0, 0).Nodes);
+    }
+
     /// <summary>Against the dynamic programme over all trees of n nodes, of two requests of different acceptance.</summary>
     [Fact]
     public void The_chosen_nodes_have_the_largest_expected_number_of_accepted_tokens()

@@ -91,7 +91,7 @@ internal sealed class DraftSelection
             int node = (int)(uint)_order[i], tree = _merged.TreeOf(node);
             DraftRequest request = requests[tree];
             if (_perTree[tree] >= request.MaxNodes || _merged.Depth(node) > request.MaxDepth) continue;
-            double ticks = spent + costs.Predict(roots + kept + 1, keys + (kept + 1) * keysPerRow);
+            double ticks = Math.Max(plain, spent + costs.Predict(roots + kept + 1, keys + (kept + 1) * keysPerRow)); // where more rows seem to take less, the roots seem to take too long
             if (ticks - plain > stake) break;
             drafted += _perTree[tree]++ == 0 ? 1 : 0;
             tokens += _likely[node];

@@ -211,7 +211,7 @@ internal sealed class DrafterArm(IDrafter drafter, TokenForest forest, int nodes
             share = Acceptance.AtDepth(depth, share); // deeper drafts are thought as good as those before them until they are tried
             all *= Math.Min(Surest, share * ratio);
             tokens += asked * all;
-            double pass = costs.Predict(n + asked * depth, keys + asked * depth * outlook.KeysPerRow), drafts = depth * perDepth;
+            double pass = Math.Max(plain, costs.Predict(n + asked * depth, keys + asked * depth * outlook.KeysPerRow)), drafts = depth * perDepth;
             if (drafts + pass - plain + risked > stake) break;
             double ticks = drafts + n * Feed.TicksOfSequence + pass + reading / Horizon;
             if (tokens / ticks * correction <= best.Rate) continue;
