@@ -87,6 +87,22 @@ public class GovernorTests
     }
 
     [Fact]
+    public void What_reading_took_is_owed_until_it_is_paid_also_where_more_is_lent_meanwhile()
+    {
+        var limit = new SpendingLimit(0);
+        double full = limit.Balance;
+        limit.Count(0, full + 10, 0, 1, invests: false); // owes 12, as 2 are left to it
+        Assert.Equal(2, limit.Balance);
+        limit.Count(0, 0, full - 2, 1, invests: false);
+        Assert.True(limit.Lends);
+        limit.Count(0, full + 70, 0, 1, invests: false); // 72 more
+        limit.Count(0, 0, full - 2 + 69, 1, invests: false);
+        Assert.False(limit.Lends); // 15 are still owed
+        limit.Count(0, 0, 1, 1, invests: false);
+        Assert.True(limit.Lends);
+    }
+
+    [Fact]
     public void A_pass_of_more_rows_is_not_thought_to_take_less()
     {
         DraftRequest[] requests = [Request(0, 24)];

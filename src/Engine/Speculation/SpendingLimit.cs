@@ -26,7 +26,7 @@ internal sealed class SpendingLimit(double share)
     /// <summary>Whether it holds enough to find out what drafters are worth, and to leave something to those that pay.</summary>
     public bool Spares => Balance >= Spare;
 
-    /// <summary>Whether a prompt may be read on credit, however long it is: what that takes is owed, and nothing is lent until it is paid.</summary>
+    /// <summary>Whether a prompt may be read on credit, however long it is: what that takes is owed, and nothing is lent until no more is than the account can do without.</summary>
     public bool Lends => Balance - _debt >= Credible;
 
     /// <summary>A step passed in which nobody was asked.</summary>
@@ -42,7 +42,7 @@ internal sealed class SpendingLimit(double share)
     public void Count(double time, double reading, double tokens, int sequences, bool invests)
     {
         double least = invests ? Working : Reserve, most = Math.Max(Most, MostOfSequence * sequences);
-        if (Lends && Balance - reading < least) (_debt, Balance) = (least - (Balance - reading), least);
+        if (Lends && Balance - reading < least) (_debt, Balance) = (_debt + least - (Balance - reading), least);
         else Balance -= reading;
         Balance += tokens - time + Fill(time);
         _debt = Math.Max(0, _debt - Math.Max(0, Balance - most));
