@@ -159,6 +159,22 @@ public sealed class GovernorChoiceTests : IDisposable
         Assert.True(best.Calls > 8 * (wrong.Calls + good.Calls), $"{wrong.Calls}, {good.Calls} and {best.Calls} calls");
     }
 
+    /// <summary>Of one that drafted it must be found out again, too, what it is worth: its text may come back.</summary>
+    [Theory]
+    [InlineData(false, 250)]
+    [InlineData(true, 250)]
+    [InlineData(true, 100_000)]
+    public void A_model_that_drafted_is_asked_again_after_it_was_wrong_for_long(bool heads, int answers)
+    {
+        SetDrafter drafter = new() { RunsModel = true, IsRight = (_, done) => done is < Tokens or > 5 * Tokens, DepthCost = 0.1, ReadCost = heads ? 0 : 0.01, CarryCost = heads ? 0.02 : 0 };
+        var simulation = new GovernorSimulation(_rig, [drafter], [heads], answers: answers, prompt: 100) { PerRow = 0.1 };
+        Assert.InRange(simulation.Run(Tokens).Slowdown, 0, 0.5);
+        simulation.Run(4 * Tokens + 1000);
+        (double time, long produced) = (simulation.Time, simulation.Produced);
+        simulation.Run(2 * Tokens);
+        Assert.InRange((simulation.Time - time) / (simulation.Produced - produced), 0, 0.5);
+    }
+
     [Fact]
     public void Drafts_are_no_deeper_than_pays()
     {

@@ -281,7 +281,7 @@ public sealed class Governor : IDrafter
             if (!arm.IsCostly || !arm.IsReady) continue;
             bool goes = arm.Goes(requests, _steps), affordable = (goes || (clear ? _limit.Lends : _limit.Spares)) && arm.IsAffordable(requests, outlook, TrialDepthOf(arm));
             if (!arm.IsTried) due = affordable && (due < 0 || _arms[due].IsTried) && arm.MayBegin(requests, _steps) ? d : due;
-            else if (due < 0 && arm != _main && affordable && !arm.Saves && arm.IsDue(requests, _steps)) due = d;
+            else if (due < 0 && (arm != _main || d != best) && affordable && !arm.Saves && arm.IsDue(requests, _steps)) due = d;
             if (arm.ReadsHidden && arm.IsTried && !arm.Feed.WasOnForAll) arm.Promises(arm.LastPlan.Rate > Promise * bestRate, _steps);
         }
 
