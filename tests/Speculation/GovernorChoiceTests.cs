@@ -80,6 +80,21 @@ public sealed class GovernorChoiceTests : IDisposable
         }
     }
 
+    /// <summary>
+    /// Interruptions in a row make the machine look so much slower that drafts seem to cost nothing; if those were then taken for what tells the pace, they would go on for ever.
+    /// </summary>
+    [Theory]
+    [InlineData("every third step", 1)]
+    [InlineData("always", 8)]
+    public void Drafts_that_began_on_a_wrong_pace_do_not_last(string rightIn, int sequences)
+    {
+        for (ulong seed = 1; seed <= 24; seed++)
+        {
+            SetDrafter drafter = Hardly(rightIn, costly: true, sequences, 0.8, 4 * Tokens);
+            Assert.InRange(new GovernorSimulation(_rig, [drafter], sequences: sequences, answers: 250, prompt: 100, seed: seed) { PerRow = 0.8, Loaded = true }.Run(4 * Tokens).Slowdown, 0, 1.1);
+        }
+    }
+
     /// <summary>What good drafters save is not kept back: the time of plain decoding that they leave, whether or not first calls take long.</summary>
     [Theory]
     [InlineData(false, 1, 0.05, 0.20)]

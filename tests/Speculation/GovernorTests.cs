@@ -56,6 +56,24 @@ public class GovernorTests
     }
 
     [Fact]
+    public void A_pass_without_drafts_is_needed_soon_where_the_pace_has_changed_with_drafts_alone()
+    {
+        var model = new PacedCostModel(8);
+        for (int i = 0; i < 80; i++) model.Observe(new StepCost(1 + i % 2 * 3, 0, 0, 0, i % 2 == 0 ? 1000 : 1300), plain: i % 2 == 0);
+        for (int i = 0; i < 5; i++) model.Observe(new StepCost(4, 0, 0, 0, 1300), plain: false);
+        Assert.True(model.Knows(1, 256));
+        for (int i = 0; i < 5; i++) model.Observe(new StepCost(4, 0, 0, 0, 3900), plain: false);
+        Assert.False(model.Knows(1, 256)); // a slower machine, or dearer rows?
+        model.Observe(new StepCost(1, 0, 0, 0, 1000), plain: true);
+        Assert.True(model.Knows(1, 256));
+        for (int i = 0; i < 4; i++) model.Observe(new StepCost(4, 0, 0, 0, 3900), plain: false);
+        Assert.False(model.Knows(1, 256)); // dearer rows, but one pass may be chance
+        for (int i = 0; i < 5; i++) model.Observe(new StepCost(1, 0, 0, 0, 3000), plain: true);
+        for (int i = 0; i < 10; i++) model.Observe(new StepCost(4, 0, 0, 0, 3900), plain: false);
+        Assert.True(model.Knows(1, 256)); // a slower machine
+    }
+
+    [Fact]
     public void Keys_cost_what_their_bytes_do_beside_those_of_the_weights()
     {
         var model = new StepCostModel(8) { PriorPerKey = 0.0005 };

@@ -15,6 +15,8 @@ internal sealed class PacedCostModel(int maxRows, int maxSequences = 1)
     private const int Settled = 3;         // passes that must have been seen before anything is compared with them
     private const int Familiar = 8;        // passes of a row count after which what is far from the usual was interrupted
     private const double Interrupted = 1.5, Farthest = 5;
+    private const double Apart = 1.25;     // times by which two paces differ much
+    private const int Soon = 4;            // passes of which one has no drafts while those are doubtful
     private readonly (int Cell, double Ratio, long Pass)[] _ratios = new (int, double, long)[2 * Window]; // the last passes over what they were to cost
     private readonly double[] _sorted = new double[2 * Window];
     private readonly StepCostModel[] _tables = [.. Enumerable.Range(0, BitOperations.Log2((uint)maxSequences) + 1).Select(_ => new StepCostModel(maxRows))]; // [log2 of sequences]
@@ -58,8 +60,17 @@ internal sealed class PacedCostModel(int maxRows, int maxSequences = 1)
     /// <inheritdoc cref="StepCostModel.PerKey"/>
     public double PerKey => Pace * Table.PerKey;
 
-    /// <summary>Whether passes of so many rows have been seen often enough, and in the last <paramref name="unseen"/> passes, to compare others with them.</summary>
-    public bool Knows(int rows, int unseen) => rows > MaxRows || (Seen(rows) >= Settled && _passes - _plain[_size].Last[Table.CellOf(rows)] < Math.Min(4 * Seen(rows), unseen));
+    /// <summary>
+    /// Whether passes of so many rows have been seen often enough, and in the last <paramref name="unseen"/> passes, to compare others with them. Where the pace or such a
+    /// pass has changed much, they must have been seen just now: what looks like a slower machine may be rows that cost more than was thought.
+    /// </summary>
+    public bool Knows(int rows, int unseen)
+    {
+        if (rows > MaxRows) return true;
+        PlainPasses plain = _plain[_size];
+        bool doubtful = plain.Count > 0 && (AreApart(Pace, plain.Pace) || AreApart(plain.LastRatio, plain.Bias));
+        return Seen(rows) >= Settled && _passes - plain.Last[Table.CellOf(rows)] < Math.Min(4 * Seen(rows), doubtful ? Soon : unseen);
+    }
 
     /// <inheritdoc cref="StepCostModel.Predict"/>
     public double Predict(int rows, double keysRead) => Pace * Table.Predict(rows, keysRead);
@@ -104,8 +115,10 @@ internal sealed class PacedCostModel(int maxRows, int maxSequences = 1)
         plain.Ratios[plain.Count++ % PlainWindow] = ratio;
         int count = (int)Math.Min(plain.Count, PlainWindow);
         plain.Ratios.AsSpan(0, count).CopyTo(_sorted);
-        plain.Bias = MedianOf(count);
+        (plain.Bias, plain.LastRatio, plain.Pace) = (MedianOf(count), ratio, Pace);
     }
+
+    private static bool AreApart(double a, double b) => a > Apart * b || b > Apart * a;
 
     /// <summary>Of the last passes of other cells; 0 = there was none of late.</summary>
     private double Median(int window, int otherThan)
@@ -133,6 +146,7 @@ internal sealed class PacedCostModel(int maxRows, int maxSequences = 1)
         public readonly long[] Last = new long[maxRows + 1];       // [cells] number of the last one
         public readonly double[] Ratios = new double[PlainWindow]; // the last ones over what they were to cost
         public double Bias = 1;
+        public double LastRatio = 1, Pace = 1;                     // of the last one
         public long Count;
     }
 }
