@@ -48,6 +48,16 @@ public sealed class GovernorChoiceTests : IDisposable
         Assert.InRange(drafter.Calls, 1, 100);
     }
 
+    /// <summary>What compiling code takes in the first call is no loss, but it hides what reading takes: that is not to be thought so cheap that it is soon done again.</summary>
+    [Fact]
+    public void What_the_first_prompt_took_to_read_is_owed_where_reading_costs_more_than_was_thought()
+    {
+        SetDrafter drafter = Hardly("wrong", costly: true, 1, 0.8, Tokens);
+        var simulation = new GovernorSimulation(_rig, [drafter], answers: 250, prompt: 1500) { PerRow = 0.8 };
+        double once = 0.15 * 0.8 * 1500 / (4 * Tokens);
+        Assert.InRange(simulation.Run(4 * Tokens).Slowdown, 1 + once, 1 + 1.3 * once);
+    }
+
     /// <summary>A machine that others use too, slower by up to half for stretches and stopped now and then, makes no drafter that never pays look better.</summary>
     [Theory]
     [InlineData(false, 1)]

@@ -292,7 +292,7 @@ internal sealed class DrafterArm(IDrafter drafter, TokenForest forest, int nodes
         if (unread > 0 || !steady || depth == 0)
         {
             double drafting = Math.Min(depth * DepthTicks(CalledSequences, costs), ticks), reading = ticks - drafting;
-            if (Calls <= Compiled) return (drafting, Math.Min(reading, unread * TokenTicks(costs)));
+            if (Calls <= Compiled) return (drafting, Math.Min(reading, LongReading * unread * TokenTicks(costs)));
             if (unread < Along) return (drafting + reading, 0);
             double perToken = (_steadyCalls > 0 ? reading : ticks) / unread;
             bool tells = unread >= LongRead && depth > 0 && (readsHidden || perToken > LeastReading * ReadingOf(costs)); // what another request had read already costs nothing
