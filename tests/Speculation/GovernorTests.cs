@@ -74,6 +74,38 @@ public class GovernorTests
     }
 
     [Fact]
+    public void Hidden_states_of_all_sequences_are_kept_also_where_only_one_had_room_for_drafts()
+    {
+        var forest = new TokenForest(2, 14);
+        for (int t = 0; t < 2; t++) forest.AddTree(5);
+        var costs = new PacedCostModel(8, 2);
+        costs.Begin(2);
+        for (int i = 0; i < 8; i++) costs.Observe(new StepCost(2, 0, 0, 0, 1000), plain: true);
+        var arm = new DrafterArm(new SetDrafter { RunsModel = true }, forest, 6, 2, readsHidden: true);
+        arm.BeginStep(1, 2, allowed: true, spares: false);
+        arm.Asked([Request(0, 24), Request(1, 0)], 100, 1, costs, 1000, probe: false);
+        Assert.Equal(1, arm.CalledSequences);
+        for (int step = 2; step < 4; step++) arm.BeginStep(step, 2, allowed: true, spares: false);
+        Assert.True(arm.Feed.WasOnForAll);
+    }
+
+    [Fact]
+    public void Hidden_states_are_asked_for_again_only_once_a_promise_has_held_again()
+    {
+        var arm = new DrafterArm(new SetDrafter { RunsModel = true }, new TokenForest(1, 8), 6, 1, readsHidden: true);
+        for (int round = 0, step = 1; round < 2; round++)
+        {
+            for (int i = 0; i < 3; i++) arm.Promises(true, step++);
+            arm.BeginStep(step, 1, allowed: true, spares: false);
+            Assert.False(arm.Feed.IsOn);
+            arm.Promises(true, step++);
+            arm.BeginStep(step, 1, allowed: true, spares: false);
+            Assert.True(arm.Feed.IsOn);
+            step += 100;
+        }
+    }
+
+    [Fact]
     public void Keys_cost_what_their_bytes_do_beside_those_of_the_weights()
     {
         var model = new StepCostModel(8) { PriorPerKey = 0.0005 };

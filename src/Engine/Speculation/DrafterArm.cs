@@ -245,7 +245,9 @@ internal sealed class DrafterArm(IDrafter drafter, TokenForest forest, int nodes
     public void Promises(bool better, long step)
     {
         _promises = better ? _promises + 1 : 0;
-        if (_promises >= Kept) Feed.WantAll(step);
+        if (_promises < Kept) return;
+        Feed.WantAll(step);
+        _promises = 0;
     }
 
     /// <summary>Whether it was asked about the sequence in this step.</summary>
@@ -276,7 +278,7 @@ internal sealed class DrafterArm(IDrafter drafter, TokenForest forest, int nodes
         }
 
         _skipped = 0;
-        if (!probe && (CalledSequences > 1 || limited.Length == 1)) Feed.WantAll(step);
+        if (!probe) Feed.WantAll(step);
         else if (limited.Length == 1 && IsTried) Feed.WantOne(step, steps: 2); // to be asked again
         else Feed.WantOne(step);
         Calls++;
