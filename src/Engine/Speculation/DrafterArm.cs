@@ -25,7 +25,7 @@ internal sealed class DrafterArm(IDrafter drafter, TokenForest forest, int nodes
     private const double MostCredit = 48;    // tokens' plain time that reading some of them may take in a step
     private const int LongRead = 32;         // tokens that tell what one costs
     private const double ReadRate = 0.25, LeastReading = 0.1;
-    private const int KeptBack = 64;         // tokens whose hidden states a drafter has been handed but not read, at most
+    private const int KeptBack = 64;         // tokens of a sequence that heads are reckoned to have yet to read, at most: they came by the others
     private const int Along = 8;             // tokens that the pass of the first draft reads along
     private readonly long[] _asked = Filled(maxSequences);   // [sequences] step of the last call with the sequence
     private readonly int[] _read = new int[maxSequences];    // [sequences] tokens that the sequence had then
