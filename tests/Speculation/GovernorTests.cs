@@ -295,4 +295,19 @@ public class GovernorTests
         var path = new TokenHistory([1, 2, 5], 100);
         return new DraftRequest(index, index, path, SamplingOptions.Greedy, nodes, 30);
     }
+
+    [Fact]
+    public void A_sequence_that_drafters_are_tried_with_is_waited_for_while_its_prompt_is_read()
+    {
+        var feed = new HiddenStateFeed(maxSequences: 4);
+        var path = new TokenHistory([1, 2, 3], 8);
+        DraftRequest Request(int sequence) => new(0, sequence, path, SamplingOptions.Greedy, 4, 4);
+        feed.WantOne(step: 1);
+        feed.BeginStep(1, sequences: 1, allowed: true, spares: true, isNew: true);
+        Assert.True(feed.Committed(3)); // the first rows of its prompt
+        Assert.False(feed.HasTrial([Request(0)], 2));
+        Assert.True(feed.HasTrial([Request(0), Request(3)], 2));
+        feed.Release(3);
+        Assert.False(feed.HasTrial([Request(0)], 3));
+    }
 }

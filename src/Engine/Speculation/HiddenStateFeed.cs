@@ -60,10 +60,18 @@ internal sealed class HiddenStateFeed(int maxSequences)
     /// <summary>It is the one whose states are handed on while it is being found out what the drafter is worth.</summary>
     public bool IsTrial(int sequence) => sequence == _trial;
 
-    /// <summary>Whether states of that one were handed on. It is the next that begins; where none has for long, one that is under way.</summary>
+    /// <summary>
+    /// Whether that one is among the requests, and states of it were handed on. It is the next that begins, whose prompt may have to be read yet; where none has begun for
+    /// long, one that is under way.
+    /// </summary>
     public bool HasTrial(ReadOnlySpan<DraftRequest> requests, long step)
     {
-        if (_trial >= 0) return step > _trialSince;
+        foreach (DraftRequest request in requests)
+        {
+            if (request.Sequence == _trial) return step > _trialSince;
+        }
+
+        if (_trial >= 0) return false;
         if (IsOn && step - _waitsSince > Wait) (_trial, _trialSince) = (requests[0].Sequence, step);
         return false;
     }
